@@ -1,0 +1,1 @@
+"""HTTP: triggers, queries, what people look at. It decides nothing."""

@@ -1,0 +1,1 @@
+"""The adapters and engines that activities, gateways and the API wrap."""

@@ -1,0 +1,101 @@
+"""Every table of the database, named in one place; the migrations create exactly these (a test compares)."""
+
+from sqlalchemy import BigInteger, Column, DateTime, Index, Integer, LargeBinary, MetaData, SmallInteger, Table, Text
+
+metadata = MetaData()
+
+
+def _moment(name: str, *, nullable: bool = False) -> Column[object]:
+    return Column(name, DateTime(timezone=True), nullable=nullable)
+
+
+ledger_entries = Table(
+    "ledger_entries",
+    metadata,
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("entry", Text, nullable=False),  # the exact canonical bytes; the other columns repeat parts of them
+    Column("leaf", LargeBinary, nullable=False),
+    Column("idempotency_key", Text, nullable=False, unique=True),
+    Column("action_type", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("user_id", Text, nullable=False),
+    Column("smart_id", Text, nullable=False),
+    _moment("occurred_at"),
+    _moment("recorded_at"),
+    Index("ledger_entries_target", "target", "seq"),
+    Index("ledger_entries_action", "action", "recorded_at"),
+)
+
+ledger_checkpoints = Table(
+    "ledger_checkpoints",
+    metadata,
+    Column("size", BigInteger, primary_key=True, autoincrement=False),
+    Column("root", LargeBinary, nullable=False),
+    Column("note", Text, nullable=False),  # the signed note (C2SP), kept whole
+    _moment("created_at"),
+)
+
+client_pos = Table(
+    "client_pos",
+    metadata,
+    Column("smart_contract_id", Text, primary_key=True),
+    Column("document", Text, nullable=False),  # JSON, as it was received
+    Column("document_hash", Text, nullable=False),
+    Column("staging_id", Text, nullable=False),
+    Column("workflow_id", Text, nullable=False),
+    Column("clientpo_id", Text, nullable=False),
+    Column("client", Text, nullable=False),
+    Column("part_id", Text),
+    Column("part_number", Text),
+    Column("quantity", Integer, nullable=False),
+    Column("arrived", Integer, nullable=False, server_default="0"),
+    Column("accepted_quantity", Integer),
+    Column("priority", SmallInteger, nullable=False),
+    _moment("due_date", nullable=True),
+    _moment("expected_arrival", nullable=True),
+    Column("arrival_location", Text),
+    Column("sequence_number", Integer, nullable=False),
+    Column("target_node", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("hold_reason", Text),
+    Column("release_error", Text),
+    Column("receipt_hash", Text),
+    _moment("staged_timestamp"),
+    _moment("arrival_timestamp", nullable=True),
+    _moment("release_timestamp", nullable=True),
+    _moment("updated_at"),
+    Index("client_pos_status", "status", "priority", "staged_timestamp"),
+    Index("client_pos_order", "clientpo_id"),
+    Index("client_pos_part", "part_id"),
+)
+
+arrivals = Table(
+    "arrivals",
+    metadata,
+    Column("identifier", Text, primary_key=True),  # the PartArrivalWorkflow that matches it
+    Column("broadcast_id", Text, primary_key=True),
+    Column("part_id", Text),
+    Column("part_number", Text),
+    Column("quantity", Integer, nullable=False),
+    Column("location", Text, nullable=False),
+    Column("condition", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    _moment("broadcast_timestamp"),
+    _moment("updated_at"),
+    Index("arrivals_state", "state", "broadcast_timestamp"),
+)
+
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("alert_id", Text, primary_key=True),
+    Column("alert_type", Text, nullable=False),
+    Column("severity", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    _moment("raised_at"),
+    _moment("published_at", nullable=True),  # the outbox: null until the broker has it
+    Index("alerts_outbox", "raised_at", postgresql_where="published_at IS NULL"),
+)

@@ -1,0 +1,90 @@
+"""What is recorded in one transaction: the ledger entry and the rows that it changes."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from schemas.alert import Alert
+from schemas.base import Model, UtcDateTime
+from schemas.ledger import LedgerEntry
+
+
+class AlertRaised(Model):
+    """Puts an alert into the outbox, once for its `alert_id`."""
+
+    kind: Literal["alert_raised"] = "alert_raised"
+    alert: Alert
+
+
+class ClientPOStaged(Model):
+    """Inserts the row of a new SmartClientPO."""
+
+    kind: Literal["client_po_staged"] = "client_po_staged"
+    smart_contract_id: str
+    document: str
+    document_hash: str
+    staging_id: str
+    workflow_id: str
+    clientpo_id: str
+    client: str
+    part_id: str | None
+    part_number: str | None
+    quantity: int
+    priority: int
+    due_date: UtcDateTime | None
+    expected_arrival: UtcDateTime | None
+    arrival_location: str | None
+    sequence_number: int
+    target_node: str
+    status: str
+
+
+class ClientPOChanged(Model):
+    """Changes columns of one SmartClientPO's row: only the fields that are set.
+
+    `arrived_now` and `released_now` stamp the row with the time of the ledger entry that says so; `unconfirmed`
+    takes the arrival's stamp away again.
+    """
+
+    kind: Literal["client_po_changed"] = "client_po_changed"
+    smart_contract_id: str
+    status: str | None = None
+    arrived: int | None = None
+    accepted_quantity: int | None = None
+    priority: int | None = None
+    due_date: UtcDateTime | None = None
+    expected_arrival: UtcDateTime | None = None
+    hold_reason: str | None = None
+    release_error: str | None = None
+    receipt_hash: str | None = None
+    arrived_now: bool = False
+    unconfirmed: bool = False
+    released_now: bool = False
+
+
+class ArrivalChanged(Model):
+    """Inserts an arrival or changes the state of one that is known."""
+
+    kind: Literal["arrival_changed"] = "arrival_changed"
+    identifier: str
+    broadcast_id: str
+    part_id: str | None
+    part_number: str | None
+    quantity: int
+    location: str
+    condition: str
+    state: str
+    broadcast_timestamp: UtcDateTime
+
+
+Change = Annotated[
+    AlertRaised | ClientPOStaged | ClientPOChanged | ArrivalChanged,
+    Field(discriminator="kind"),
+]
+
+
+class Record(Model):
+    """One ledger entry with the row changes that it justifies: all of it is committed, or nothing."""
+
+    entry: LedgerEntry
+    changes: tuple[Change, ...] = ()

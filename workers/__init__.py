@@ -1,0 +1,1 @@
+"""The processes: workers, gateways, the embedded shop, the command line."""

@@ -1,0 +1,1 @@
+"""Orchestration only, deterministic; each file reads as the business process it is named after."""
