@@ -1,0 +1,351 @@
+"""The SmartClientPO and the rules of its life from staging to release (specification 1).
+
+The state is derived, never stored beside what it follows from: a PO is on hold because somebody gave a reason, and
+its arrival is confirmed because it has an allotment. `arrival_confirmed` is the moment between the matching and the
+committed `confirm_arrival` entry; with that entry nothing else has to be confirmed, and the PO is
+`ready_for_release` until its node has taken it. So a row passes from `awaiting_arrival` to `ready_for_release`,
+and `arrival_confirmed` is seen there only where the ledger is late.
+"""
+
+from datetime import UTC, date, datetime, time
+from enum import StrEnum
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, model_validator
+
+from schemas import names
+from schemas.base import Identifier, Model, Text, UtcDateTime
+from schemas.part_arrival import Allotment
+from schemas.routing import RoutingTrigger
+
+
+class ClientPOStatus(StrEnum):
+    """The specification's five queue states, and `cancelled`."""
+
+    AWAITING_ARRIVAL = "awaiting_arrival"
+    ARRIVAL_CONFIRMED = "arrival_confirmed"
+    READY_FOR_RELEASE = "ready_for_release"
+    RELEASED = "released"
+    HOLD = "hold"
+    CANCELLED = "cancelled"
+
+
+TERMINAL = frozenset({ClientPOStatus.RELEASED, ClientPOStatus.CANCELLED})
+
+
+def _end_of_day(value: Any) -> Any:
+    """A due date without a time is due through that day (UTC)."""
+    if isinstance(value, str) and len(value) == len("2026-01-31"):
+        return datetime.combine(date.fromisoformat(value), time(23, 59, 59), UTC)
+    return value
+
+
+def _start_of_day(value: Any) -> Any:
+    if isinstance(value, str) and len(value) == len("2026-01-31"):
+        return datetime.combine(date.fromisoformat(value), time(), UTC)
+    return value
+
+
+DueDate = Annotated[UtcDateTime, BeforeValidator(_end_of_day)]
+ExpectedArrival = Annotated[UtcDateTime, BeforeValidator(_start_of_day)]
+Priority = Annotated[StrictInt, Field(ge=1, le=4)]
+Quantity = Annotated[StrictInt, Field(ge=1, le=1_000_000)]
+
+
+class _Document(BaseModel):
+    """Part of a client's document: fields that are not known here are kept."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+
+class Procedure(_Document):
+    """The test procedure and the revision that was ordered."""
+
+    procedure_id: Text = Field(validation_alias=AliasChoices("procedure_id", "id", "name"))
+    revision: Annotated[str, Field(min_length=1, max_length=100)]
+
+
+class Equipment(_Document):
+    """An instrument that the test needs: one by its ID, or any of a type."""
+
+    equipment_id: Identifier | None = None
+    equipment_type: Identifier | None = None
+
+    @model_validator(mode="after")
+    def _names_something(self) -> Self:
+        if self.equipment_id is None and self.equipment_type is None:
+            raise ValueError("name an equipment_id or an equipment_type")
+        return self
+
+
+class RequiredTest(_Document):
+    """One test of a contract."""
+
+    test_id: Identifier
+    test_type: Text
+    assigned_node: Identifier
+    procedure: Procedure
+    required_signoffs: Annotated[tuple[Text, ...], Field(min_length=1)]
+    equipment: tuple[Identifier | Equipment, ...]
+
+
+class SmartClientPO(_Document):
+    """A contract from the Business Hub. `priority`: 1 rush, 2 high, 3 normal, 4 low."""
+
+    smart_contract_id: Identifier
+    contract_type: Text
+    clientpo_id: Identifier
+    client: Text
+    part_id: Identifier | None = None
+    part_number: Identifier | None = None
+    quantity: Quantity = 1
+    priority: Priority = 3
+    due_date: DueDate | None = None
+    expected_arrival: ExpectedArrival | None = None
+    arrival_location: Text | None = None
+    sequence_number: Annotated[StrictInt, Field(ge=1)] = 1
+    tests: Annotated[tuple[RequiredTest, ...], Field(min_length=1)]
+    routing_trigger: RoutingTrigger
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.part_id is None and self.part_number is None:
+            raise ValueError("part_id or part_number is needed: it is what the arrival is matched by")
+        if self.part_id is not None and self.quantity != 1:
+            raise ValueError("quantity: a part_id is one physical part, so its quantity is 1")
+        if len({test.assigned_node for test in self.tests}) > 1:
+            raise ValueError("tests: all tests of a contract name one assigned_node")
+        if len({test.test_id for test in self.tests}) < len(self.tests):
+            raise ValueError("tests: each test_id stands once in a contract")
+        return self
+
+    @property
+    def target_node(self) -> str:
+        """The node that the contract names; the coordinator decides nothing about it."""
+        return self.tests[0].assigned_node
+
+    @property
+    def arrival_place(self) -> str | None:
+        """Where the part must be: a location, or None for any place that is not a node.
+
+        A first contract takes any place that is not a node, a chained one its own node, unless
+        `arrival_location` says otherwise.
+        """
+        if self.arrival_location is not None:
+            return self.arrival_location
+        return self.target_node if self.sequence_number > 1 else None
+
+    @property
+    def part(self) -> str:
+        """What people call the part: its `part_id`, else its `part_number`."""
+        return self.part_id or self.part_number or ""
+
+
+class Request(Model):
+    """What a person asks for; `user_id` is who."""
+
+    reason: Text
+    user_id: Identifier = "unidentified"
+
+
+class HoldRequest(Request):
+    """Keeps a PO from being released; its place in the line and its parts stay."""
+
+
+class ResumeRequest(Request):
+    """Ends a hold."""
+
+
+class CancelRequest(Request):
+    """Ends the PO and gives its parts back to the next in line."""
+
+
+class RetryRequest(Request):
+    """Tries a release again at once."""
+
+    reason: Text = "retry"
+
+
+class AmendRequest(Request):
+    """Changes terms before release: only the fields that are given; None takes a date away."""
+
+    priority: Priority | None = None
+    due_date: DueDate | None = None
+    expected_arrival: ExpectedArrival | None = None
+
+    @model_validator(mode="after")
+    def _changes_something(self) -> Self:
+        if not self.terms():
+            raise ValueError("give at least one of priority, due_date, expected_arrival")
+        if "priority" in self.model_fields_set and self.priority is None:
+            raise ValueError("priority: give a number from 1 (rush) to 4 (low)")
+        return self
+
+    def terms(self) -> dict[str, Any]:
+        """The fields that are to change, with their new values."""
+        fields = ("priority", "due_date", "expected_arrival")
+        return {name: getattr(self, name) for name in fields if name in self.model_fields_set}
+
+
+class AcceptQuantityRequest(Request):
+    """Accepts fewer parts than ordered; without a `quantity`, those that are there now."""
+
+    quantity: Quantity | None = None
+
+
+class ClientPOStart(Model):
+    """Input of a `ClientPOWorkflow`. `release_alert_after` and `unclaimed_after` are seconds."""
+
+    document: dict[str, Any]
+    document_hash: str
+    staged_at: UtcDateTime
+    release_alert_after: int
+    unclaimed_after: int
+
+
+class ClientPOEnd(Model):
+    """How a `ClientPOWorkflow` ended."""
+
+    smart_contract_id: str
+    status: Literal[ClientPOStatus.RELEASED, ClientPOStatus.CANCELLED]
+    receipt_hash: str | None
+
+
+class ClientPOLife(BaseModel):
+    """What is known of a staged PO between two events: mutable, and the only state of its workflow."""
+
+    quantity: int
+    single_part: bool
+    priority: int
+    due_date: UtcDateTime | None = None
+    expected_arrival: UtcDateTime | None = None
+    arrived: int = 0
+    accepted_quantity: int | None = None
+    ticket: int = 1
+    allotment: Allotment | None = None
+    confirmation_recorded: bool = False
+    hold_reason: str | None = None
+    release_error: str | None = None
+    delivery_number: int = 1
+    receipt_hash: str | None = None
+    cancelled: bool = False
+
+    @classmethod
+    def of(cls, po: SmartClientPO) -> Self:
+        """The life of a PO that was just staged."""
+        return cls(
+            quantity=po.quantity,
+            single_part=po.part_id is not None,
+            priority=po.priority,
+            due_date=po.due_date,
+            expected_arrival=po.expected_arrival,
+        )
+
+    @property
+    def status(self) -> ClientPOStatus:
+        """The queue state, derived."""
+        if self.cancelled:
+            return ClientPOStatus.CANCELLED
+        if self.receipt_hash is not None:
+            return ClientPOStatus.RELEASED
+        if self.hold_reason is not None:
+            return ClientPOStatus.HOLD
+        if self.allotment is None:
+            return ClientPOStatus.AWAITING_ARRIVAL
+        if self.confirmation_recorded:
+            return ClientPOStatus.READY_FOR_RELEASE
+        return ClientPOStatus.ARRIVAL_CONFIRMED
+
+    @property
+    def ended(self) -> bool:
+        """Released or cancelled: nothing more can be asked of it."""
+        return self.status in TERMINAL
+
+    @property
+    def may_release(self) -> bool:
+        """Everything is confirmed and no refusal of the node waits for a person."""
+        return self.status is ClientPOStatus.READY_FOR_RELEASE and self.release_error is None
+
+    @property
+    def needed(self) -> int:
+        """How many parts confirm it."""
+        return self.accepted_quantity or self.quantity
+
+    def refusal(self, request: Request) -> str | None:
+        """Why a request is not possible now, in words for the person who asked; None where it is."""
+        if self.ended:
+            return f"the PO is {self.status}: nothing can be changed any more"
+        match request:
+            case HoldRequest() if self.hold_reason is not None:
+                return f"the PO is already on hold: {self.hold_reason}"
+            case ResumeRequest() if self.hold_reason is None:
+                return f"the PO is not on hold, it is {self.status}"
+            case RetryRequest() if self.status is not ClientPOStatus.READY_FOR_RELEASE:
+                return f"only a PO that is ready_for_release can be retried, this one is {self.status}"
+            case AcceptQuantityRequest():
+                return self._acceptance_refusal(request)
+        return None
+
+    def _acceptance_refusal(self, request: AcceptQuantityRequest) -> str | None:
+        if self.single_part:
+            return "a part_id is one part: fewer cannot be accepted"
+        if self.allotment is not None:
+            return "the arrival is already confirmed"
+        quantity = request.quantity or self.arrived
+        if not 0 < quantity < self.quantity:
+            return f"accept between 1 and {self.quantity - 1} parts; {self.arrived} of {self.quantity} are there"
+        return None
+
+
+class Outlook(Model):
+    """What a PO waits for and who can move it on, in words."""
+
+    waits_for: str
+    moved_on_by: str
+
+
+def outlook(
+    status: ClientPOStatus,
+    *,
+    part: str,
+    arrived: int,
+    quantity: int,
+    place: str | None,
+    node: str,
+    hold_reason: str | None,
+    release_error: str | None,
+) -> Outlook:
+    """The same sentence for the API and the Temporal Web UI."""
+    match status:
+        case ClientPOStatus.AWAITING_ARRIVAL:
+            where = place or "any place that is not a node"
+            return Outlook(
+                waits_for=f"part {part}: {arrived} of {quantity} there; it counts at {where}",
+                moved_on_by=f"an arrival broadcast for {part}"
+                + ("" if quantity == 1 else ", or a person who accepts fewer"),
+            )
+        case ClientPOStatus.ARRIVAL_CONFIRMED:
+            return Outlook(waits_for="the ledger to record the arrival", moved_on_by="the ledger coming back")
+        case ClientPOStatus.READY_FOR_RELEASE if release_error:
+            return Outlook(
+                waits_for=f"a person: the release to {node} failed: {release_error}",
+                moved_on_by="whoever mends the cause and retries",
+            )
+        case ClientPOStatus.READY_FOR_RELEASE:
+            return Outlook(waits_for=f"node {node} to take it", moved_on_by=f"the worker of node {node}")
+        case ClientPOStatus.HOLD:
+            return Outlook(waits_for=f"a resume; on hold: {hold_reason}", moved_on_by="whoever may resume it")
+        case ClientPOStatus.RELEASED:
+            return Outlook(waits_for=f"nothing: released to {node}", moved_on_by="nobody")
+        case ClientPOStatus.CANCELLED:
+            return Outlook(waits_for="nothing: cancelled", moved_on_by="nobody")
+
+
+REQUESTS: dict[str, type[Request]] = {
+    names.HOLD: HoldRequest,
+    names.RESUME: ResumeRequest,
+    names.CANCEL: CancelRequest,
+    names.RETRY: RetryRequest,
+    names.AMEND: AmendRequest,
+    names.ACCEPT_QUANTITY: AcceptQuantityRequest,
+}

@@ -1,0 +1,69 @@
+"""Every name that crosses a process: workflow IDs, task queues, signals and updates, topics, search attributes.
+
+A workflow's ID is its business key. Signals and updates of one name carry the same payload: the update answers,
+the signal is for the Temporal Web UI and CLI.
+"""
+
+MAIN_QUEUE = "smartfloor"
+
+
+def node_queue(node_id: str) -> str:
+    """The task queue that one node serves."""
+    return f"node-{node_id}"
+
+
+def client_po_id(smart_contract_id: str) -> str:
+    """Workflow ID of a `ClientPOWorkflow`."""
+    return f"client-po/{smart_contract_id}"
+
+
+def test_execution_id(smart_contract_id: str) -> str:
+    """Workflow ID of a `TestExecutionWorkflow`."""
+    return f"test/{smart_contract_id}"
+
+
+def part_arrival_id(part_id: str | None, part_number: str | None) -> str:
+    """Workflow ID of the `PartArrivalWorkflow`: under the `part_id` if there is one, else the `part_number`."""
+    return f"part/{part_id}" if part_id else f"part-number/{part_number}"
+
+
+def staging_id(smart_contract_id: str) -> str:
+    """What the Business Hub knows a staged PO by."""
+    return f"STAGE-{smart_contract_id}"
+
+
+RECONCILE_ID = "reconcile"
+
+# Signals and updates of ClientPOWorkflow
+HOLD = "hold"
+RESUME = "resume"
+CANCEL = "cancel"
+RETRY = "retry"
+AMEND = "amend"
+ACCEPT_QUANTITY = "accept_quantity"
+# Signals from a PartArrivalWorkflow to a ClientPOWorkflow
+PARTS_CONFIRMED = "parts_confirmed"
+PARTS_REVOKED = "parts_revoked"
+PARTS_COUNTED = "parts_counted"
+PARTS_DAMAGED = "parts_damaged"
+
+# Signals to PartArrivalWorkflow
+ARRIVE = "arrive"
+JOIN = "join"
+LEAVE = "leave"
+SETTLE = "settle"
+REORDER = "reorder"
+ACCEPT = "accept"
+WITHDRAW = "withdraw"  # also an update
+
+# Search attributes
+SMART_STATUS = "SmartStatus"
+SMART_PART = "SmartPart"
+SMART_NODE = "SmartNode"
+SMART_ORDER = "SmartOrder"
+SMART_DUE = "SmartDue"
+
+# MQTT topics
+PART_ARRIVAL_TOPIC = "smart/infobroadcast/part_arrival"
+DEADLETTER_TOPIC = "smart/deadletter"
+ALERT_TOPIC = "smart/alertbroadcast"

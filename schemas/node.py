@@ -1,0 +1,47 @@
+"""What a node is told of a SmartClientPO, and what it answers; and the registry of nodes."""
+
+from typing import Any
+
+from schemas.base import Identifier, Model, Text, UtcDateTime
+from schemas.canonical import document_hash
+
+
+class Node(Model):
+    """One test station of the registry."""
+
+    node_id: Identifier
+    station_type: Identifier
+    name: Text
+
+
+class NodeDelivery(Model):
+    """A SmartClientPO on its way to its node: the document untouched, beside it the terms as amended since.
+
+    `number` grows with every amendment between two dispatches, so that a node can tell a newer delivery from a
+    conflicting one.
+    """
+
+    smart_contract_id: Identifier
+    number: int
+    document: dict[str, Any]
+    document_hash: str
+    priority: int
+    due_date: UtcDateTime | None
+    quantity: int
+    broadcast_ids: tuple[str, ...]
+
+    def content_hash(self) -> str:
+        """SHA-256 (hex, RFC 8785) over all that the node takes."""
+        return document_hash(self.model_dump(mode="json"))
+
+
+class NodeReceipt(Model):
+    """A node's answer once the delivery is on its disk."""
+
+    node_id: Identifier
+    smart_contract_id: Identifier
+    receipt_hash: str
+
+
+DELIVERY_REFUSED = "DeliveryRefused"
+"""Error type of a delivery that repeating cannot cure."""

@@ -1,0 +1,461 @@
+"""Arrivals of parts, and the rules that match them with the POs that wait for them.
+
+A line of POs and a stock of units stand under one identifier: a `part_id`, or a `part_number`. Whoever comes first
+waits for the other. The rules (design, "Matching"):
+
+- For a `part_id` an arrival is presence: the part is at one place at a time, a rescan there changes nothing, a
+  scan elsewhere moves it. For a `part_number` stock is a count per place.
+- Units are allotted whole, only to the head of the line at their place, by priority, staging time and ID. Nobody
+  overtakes: units that could serve an earlier PO wait for it.
+- Each unit serves one PO. An allotment ends when the PO gives it back, or when it cannot be told to any open PO.
+- A broadcast ID that was seen before changes nothing. IDs are remembered for seven days, so a broadcast that is
+  older than that goes to a person.
+
+`PartLine` is pure and mutable: its methods take the time as an argument and return what has to be told to whom.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, model_validator
+
+from schemas import names
+from schemas.base import Identifier, Model, Text, UtcDateTime
+
+MEMORY = timedelta(days=7)
+"""How long broadcast IDs are remembered, and how long an entity with nothing to do stays."""
+
+CLOCK_TOLERANCE = timedelta(minutes=10)
+"""How far ahead a scanner's clock may be."""
+
+CONDITION_OK = "ok"
+
+
+class PartArrival(BaseModel):
+    """The body of `smart/infobroadcast/part_arrival`, and of a hand scanner's request. Unknown fields are ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    id: Annotated[str, Field(min_length=1, max_length=200)]
+    event_type: Literal["part_arrival"]
+    part_id: Identifier | None = None
+    part_number: Identifier | None = None
+    quantity: Annotated[StrictInt, Field(ge=1, le=1_000_000)] = 1
+    location: Text
+    condition: Text = CONDITION_OK
+    timestamp: UtcDateTime
+
+    @model_validator(mode="after")
+    def _names_a_part(self) -> Self:
+        if self.part_id is None and self.part_number is None:
+            raise ValueError("part_id or part_number is needed")
+        if self.part_id is not None and self.quantity != 1:
+            raise ValueError("quantity: a part_id is one physical part, so its quantity is 1")
+        return self
+
+    @property
+    def workflow_id(self) -> str:
+        """The `PartArrivalWorkflow` that matches it."""
+        return names.part_arrival_id(self.part_id, self.part_number)
+
+
+class ReportedArrival(Model):
+    """An arrival as the gateway hands it over; `at_node` says that its location is a node of the registry."""
+
+    arrival: PartArrival
+    at_node: bool
+    user_id: str = "system"
+
+
+class WithdrawArrival(Model):
+    """Takes an arrival back: it was scanned by mistake."""
+
+    broadcast_id: Annotated[str, Field(min_length=1, max_length=200)]
+    reason: Text
+    user_id: Identifier = "unidentified"
+
+
+class WaitingPO(Model):
+    """A PO in the line. `ticket` grows each time the PO comes (back) into the line."""
+
+    smart_contract_id: Identifier
+    ticket: int
+    quantity: int
+    priority: int
+    staged_at: UtcDateTime
+    place: str | None
+
+    @property
+    def order(self) -> tuple[int, datetime, str]:
+        """Its place in the line."""
+        return self.priority, self.staged_at, self.smart_contract_id
+
+
+class PORef(Model):
+    """Names a PO to the line, by the ticket that it holds."""
+
+    smart_contract_id: Identifier
+    ticket: int
+
+
+class Reorder(PORef):
+    """A PO's new priority."""
+
+    priority: int
+
+
+class AcceptedQuantity(PORef):
+    """How many parts now confirm the PO."""
+
+    quantity: int
+
+
+class Lot(BaseModel):
+    """Units of one broadcast that are not allotted."""
+
+    broadcast_id: str
+    quantity: int
+    location: str
+    at_node: bool
+    condition: str
+    timestamp: UtcDateTime
+    reported_unclaimed: bool = False
+
+    def counts_at(self, place: str | None) -> bool:
+        """Whether it serves a PO that waits at this place; None is any place that is not a node."""
+        return not self.at_node if place is None else self.location == place
+
+
+class Share(Model):
+    """The units of one broadcast that a PO was given."""
+
+    broadcast_id: str
+    quantity: int
+    location: str
+    at_node: bool
+    condition: str
+    timestamp: UtcDateTime
+
+
+class Allotment(PORef):
+    """The whole quantity for one PO, told to it as `parts_confirmed`."""
+
+    shares: tuple[Share, ...]
+
+    @property
+    def quantity(self) -> int:
+        """Units given."""
+        return sum(share.quantity for share in self.shares)
+
+    @property
+    def broadcast_ids(self) -> tuple[str, ...]:
+        """The broadcasts that brought them, in order of time."""
+        return tuple(share.broadcast_id for share in self.shares)
+
+    @property
+    def damage(self) -> str | None:
+        """The conditions other than ok, in words; None where there are none."""
+        found = [
+            f"{s.condition} at {s.location} ({s.broadcast_id})" for s in self.shares if s.condition != CONDITION_OK
+        ]
+        return "; ".join(found) or None
+
+
+class Revocation(PORef):
+    """Tells a PO that its confirmation no longer holds."""
+
+    reason: str
+
+
+class Count(PORef):
+    """Tells a PO how many of its parts are there."""
+
+    arrived: int
+
+
+class Damage(PORef):
+    """Tells a PO that a part of its was found in another condition than ok."""
+
+    condition: str
+
+
+class ArrivalOutcome(StrEnum):
+    """What became of a broadcast; the value is the ledger action."""
+
+    COUNTED = "receive_arrival"
+    TRACKING = "track_arrival"
+    DUPLICATE = "duplicate_broadcast"
+    OUT_OF_WINDOW = "refuse_arrival"
+
+
+class _Given(BaseModel):
+    """An allotment and what has become of it since."""
+
+    allotment: Allotment
+    entry: WaitingPO
+    revoked: bool = False
+    settled_at: UtcDateTime | None = None
+
+
+class Withdrawn(Model):
+    """Effect of a withdrawal: POs to tell, and POs that had already been released."""
+
+    revocations: tuple[Revocation, ...]
+    released: tuple[str, ...]
+
+
+class PartLine(BaseModel):
+    """The line and the stock under one identifier. `single` for a `part_id`: presence instead of a count."""
+
+    single: bool
+    stock: list[Lot] = Field(default_factory=list)
+    line: list[WaitingPO] = Field(default_factory=list)
+    given: dict[str, _Given] = Field(default_factory=dict)
+    seen: dict[str, UtcDateTime] = Field(default_factory=dict)
+    counts: dict[str, int] = Field(default_factory=dict)
+    location: str | None = None
+    location_since: UtcDateTime | None = None
+    served: bool = False
+
+    # --- arrivals -------------------------------------------------------------------------------------------
+
+    def arrive(self, reported: ReportedArrival, now: datetime) -> ArrivalOutcome:
+        """Takes in a broadcast. After `COUNTED`, `allot` may find somebody for it."""
+        arrival = reported.arrival
+        if arrival.id in self.seen:
+            return ArrivalOutcome.DUPLICATE
+        if not now - MEMORY <= arrival.timestamp <= now + CLOCK_TOLERANCE:
+            return ArrivalOutcome.OUT_OF_WINDOW
+        self.seen[arrival.id] = arrival.timestamp
+        if self.single and not self._moves(arrival):
+            return ArrivalOutcome.TRACKING
+        self.stock.append(
+            Lot(
+                broadcast_id=arrival.id,
+                quantity=arrival.quantity,
+                location=arrival.location,
+                at_node=reported.at_node,
+                condition=arrival.condition,
+                timestamp=arrival.timestamp,
+            )
+        )
+        self.stock.sort(key=lambda lot: (lot.timestamp, lot.broadcast_id))
+        return ArrivalOutcome.COUNTED
+
+    def _moves(self, arrival: PartArrival) -> bool:
+        """Presence: only a later scan at another place is news; it ends the presence at the old one."""
+        if self.location_since is not None and (
+            arrival.location == self.location or arrival.timestamp < self.location_since
+        ):
+            return False
+        self.location, self.location_since = arrival.location, arrival.timestamp
+        self.stock.clear()
+        return True
+
+    def moved_away(self) -> list[Revocation]:
+        """For a `part_id`: POs that were given the part where it no longer is and have not been released."""
+        return [
+            self._revoke(given, f"the part was scanned at {self.location}")
+            for given in self._open_allotments()
+            if self.single and given.allotment.shares[0].location != self.location
+        ]
+
+    def damaged(self, arrival: PartArrival) -> list[Damage]:
+        """For a `part_id`: the PO to tell that a rescan at the same place found the part in another condition."""
+        if arrival.condition == CONDITION_OK or not self.single or arrival.location != self.location:
+            return []
+        for lot in self.stock:
+            lot.condition = arrival.condition
+        condition = f"{arrival.condition} at {arrival.location} ({arrival.id})"
+        return [
+            Damage(smart_contract_id=g.entry.smart_contract_id, ticket=g.entry.ticket, condition=condition)
+            for g in self._open_allotments()
+        ]
+
+    def withdraw(self, broadcast_id: str, reason: str) -> Withdrawn | None:
+        """Takes a broadcast's units back; None where no such arrival is known (any more)."""
+        holders = [g for g in self.given.values() if broadcast_id in g.allotment.broadcast_ids]
+        lots = [lot for lot in self.stock if lot.broadcast_id == broadcast_id]
+        if not holders and not lots:
+            return None
+        self.stock = [lot for lot in self.stock if lot.broadcast_id != broadcast_id]
+        if self.single:
+            self.location = self.location_since = None
+        text = f"arrival {broadcast_id} was withdrawn: {reason}"
+        revocations = []
+        for given in holders:
+            kept = tuple(share for share in given.allotment.shares if share.broadcast_id != broadcast_id)
+            given.allotment = given.allotment.model_copy(update={"shares": kept})
+            if given.settled_at is None:
+                revocations.append(self._revoke(given, text))
+        released = tuple(g.entry.smart_contract_id for g in holders if g.settled_at is not None)
+        return Withdrawn(revocations=tuple(revocations), released=released)
+
+    def _revoke(self, given: _Given, reason: str) -> Revocation:
+        given.revoked = True
+        entry = given.entry
+        return Revocation(smart_contract_id=entry.smart_contract_id, ticket=entry.ticket, reason=reason)
+
+    def _open_allotments(self) -> Iterator[_Given]:
+        return (g for g in self.given.values() if g.settled_at is None and not g.revoked)
+
+    # --- the line -------------------------------------------------------------------------------------------
+
+    def join(self, po: WaitingPO) -> None:
+        """A PO comes into the line, or back into it with a higher ticket, giving back what it had."""
+        name = po.smart_contract_id
+        held = [entry.ticket for entry in self.line if entry.smart_contract_id == name]
+        if name in self.given:
+            held.append(self.given[name].entry.ticket)
+        if held and max(held) >= po.ticket:
+            return
+        self.leave(name)
+        self.line.append(po)
+        self.line.sort(key=lambda entry: entry.order)
+
+    def leave(self, smart_contract_id: str) -> None:
+        """A PO gives back its units and its place."""
+        self.line = [entry for entry in self.line if entry.smart_contract_id != smart_contract_id]
+        self.counts.pop(smart_contract_id, None)
+        given = self.given.pop(smart_contract_id, None)
+        if given is not None and given.settled_at is None:
+            self._put_back(given)
+
+    def _put_back(self, given: _Given) -> None:
+        """Units return to stock; a part that has moved away since does not return to where it was."""
+        for share in given.allotment.shares:
+            if not self.single or share.location == self.location:
+                self.stock.append(Lot(**share.model_dump()))
+        self.stock.sort(key=lambda lot: (lot.timestamp, lot.broadcast_id))
+
+    def settle(self, ref: PORef, now: datetime) -> None:
+        """A PO was released: its units went with it and never come back into stock."""
+        given = self.given.get(ref.smart_contract_id)
+        if given is not None:
+            given.settled_at = now
+            self.served = True
+
+    def reorder(self, change: Reorder) -> None:
+        """A new priority for a PO that waits."""
+        self._replace(change, {"priority": change.priority})
+
+    def accept(self, change: AcceptedQuantity) -> None:
+        """A PO that waits is now confirmed by fewer parts."""
+        self._replace(change, {"quantity": change.quantity})
+
+    def _replace(self, ref: PORef, update: dict[str, int]) -> None:
+        self.line = sorted(
+            (
+                entry.model_copy(update=update) if entry.smart_contract_id == ref.smart_contract_id else entry
+                for entry in self.line
+            ),
+            key=lambda entry: entry.order,
+        )
+        if ref.smart_contract_id in self.given:
+            given = self.given[ref.smart_contract_id]
+            given.entry = given.entry.model_copy(update=update)
+
+    # --- matching -------------------------------------------------------------------------------------------
+
+    def allot(self) -> list[Allotment]:
+        """Gives units to POs, as long as the head of the line at some place can have all that it needs."""
+        allotments: list[Allotment] = []
+        waiting: list[WaitingPO] = []
+        claimed: set[str | None] = set()
+        for entry in self.line:
+            lots = self._lots_for(entry, claimed)
+            if sum(lot.quantity for lot in lots) < entry.quantity:
+                waiting.append(entry)
+                claimed.add(entry.place)
+                continue
+            shares = tuple(self._take(lots, entry.quantity))
+            allotment = Allotment(smart_contract_id=entry.smart_contract_id, ticket=entry.ticket, shares=shares)
+            self.given[entry.smart_contract_id] = _Given(allotment=allotment, entry=entry)
+            self.counts.pop(entry.smart_contract_id, None)
+            allotments.append(allotment)
+        self.line = waiting
+        return allotments
+
+    def _lots_for(self, entry: WaitingPO, claimed: set[str | None]) -> list[Lot]:
+        """The lots at whose place this PO is the head of the line: those ahead of it claim other places."""
+        return [
+            lot
+            for lot in self.stock
+            if lot.counts_at(entry.place) and not any(lot.counts_at(place) for place in claimed)
+        ]
+
+    def _take(self, lots: list[Lot], quantity: int) -> Iterator[Share]:
+        """Units in order of arrival; emptied lots leave the stock."""
+        for lot in lots:
+            units = min(lot.quantity, quantity)
+            if units == 0:
+                break
+            lot.quantity -= units
+            quantity -= units
+            yield Share(quantity=units, **lot.model_dump(exclude={"quantity", "reported_unclaimed"}))
+        self.stock = [lot for lot in self.stock if lot.quantity]
+
+    def undeliverable(self, ref: PORef) -> None:
+        """No open workflow took the allotment: the units go to the next in line."""
+        given = self.given.get(ref.smart_contract_id)
+        if given is not None and given.entry.ticket == ref.ticket:
+            self.leave(ref.smart_contract_id)
+
+    def changed_counts(self) -> list[Count]:
+        """For POs that need more than one part: those whose number of arrived parts is not what they were told."""
+        claimed: set[str | None] = set()
+        changed: list[Count] = []
+        for entry in self.line:
+            arrived = sum(lot.quantity for lot in self._lots_for(entry, claimed))
+            claimed.add(entry.place)
+            if arrived != self.counts.get(entry.smart_contract_id, 0):
+                self.counts[entry.smart_contract_id] = arrived
+                changed.append(Count(smart_contract_id=entry.smart_contract_id, ticket=entry.ticket, arrived=arrived))
+        return changed
+
+    # --- time -----------------------------------------------------------------------------------------------
+
+    def unclaimed(self, now: datetime, after: timedelta) -> list[Lot]:
+        """Arrivals to report: nobody has claimed them for so long. Each is reported once and stays in stock.
+
+        Scans at nodes, and of a part that has served a PO, are tracking and not reported.
+        """
+        found = [lot for lot in self.stock if self._reportable(lot) and lot.timestamp + after <= now]
+        for lot in found:
+            lot.reported_unclaimed = True
+        return found
+
+    def next_report(self, after: timedelta) -> datetime | None:
+        """When `unclaimed` has something to say next."""
+        return min((lot.timestamp + after for lot in self.stock if self._reportable(lot)), default=None)
+
+    def _reportable(self, lot: Lot) -> bool:
+        return not lot.reported_unclaimed and not lot.at_node and not (self.single and self.served)
+
+    def forget(self, now: datetime) -> None:
+        """Drops what no rule asks for any more: broadcast IDs and released POs older than the memory."""
+        self.seen = {key: at for key, at in self.seen.items() if at + MEMORY > now}
+        self.given = {key: g for key, g in self.given.items() if g.settled_at is None or g.settled_at + MEMORY > now}
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is in stock, nobody waits, and nobody holds units that may come back."""
+        return not self.stock and not self.line and all(g.settled_at is not None for g in self.given.values())
+
+
+class PartArrivalStart(Model):
+    """Input of a `PartArrivalWorkflow`; `line` only after continue-as-new. `unclaimed_after` is in seconds."""
+
+    part_id: Identifier | None
+    part_number: Identifier | None
+    unclaimed_after: int
+    line: PartLine | None = None
+
+
+class JoinLine(Model):
+    """What a PO's workflow asks of the activity that reaches its `PartArrivalWorkflow`."""
+
+    part: PartArrivalStart
+    po: WaitingPO
