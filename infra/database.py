@@ -1,0 +1,64 @@
+"""The database's engine and its migrations."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, event, make_url
+from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+CONNECT_TIMEOUT = 3.0
+COMMAND_TIMEOUT = 60.0
+_DRIVER = "postgresql+asyncpg"
+_one_migration = asyncio.Lock()  # Alembic keeps its context in module globals
+
+
+def create_engine(url: str, *, pool_size: int = 5) -> AsyncEngine:
+    """The engine of one process.
+
+    Connecting is given up after 3 s and one command after 60 s (`TimeoutError`). A connection that the server
+    closed while it lay in the pool is replaced when it is taken out, without a round trip to ask.
+    """
+    engine = create_async_engine(
+        make_url(url).set(drivername=_DRIVER),
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        connect_args={"timeout": CONNECT_TIMEOUT, "command_timeout": COMMAND_TIMEOUT},
+    )
+
+    @event.listens_for(engine.sync_engine, "checkout")
+    def replace_closed(connection: Any, *_: Any) -> None:
+        if connection.driver_connection.is_closed():
+            raise DisconnectionError("the server closed this connection")
+
+    return engine
+
+
+async def migrate(owner_url: str, writer_url: str) -> None:
+    """Brings the schema to the newest revision and creates the writer's role where it is missing.
+
+    Several processes may do this at the same time. Raises `ValueError` when owner and writer are one role: an owner
+    can always change the ledger.
+    """
+    owner, writer = make_url(owner_url), make_url(writer_url)
+    if not writer.username or writer.username == owner.username:
+        raise ValueError("the ledger's writer must be a role of its own, other than the owner of the schema")
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["writer"] = writer.username
+    config.attributes["writer_password"] = writer.password
+
+    def upgrade(connection: Connection) -> None:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+    engine = create_engine(owner_url, pool_size=1)
+    try:
+        async with _one_migration, engine.connect() as connection:
+            await connection.run_sync(upgrade)
+    finally:
+        await engine.dispose()
