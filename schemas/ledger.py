@@ -6,7 +6,8 @@ the leaf index of the Merkle tree, and `prev` is the leaf hash of the entry befo
 """
 
 import hashlib
-from typing import Any
+import json
+from typing import Any, Self
 
 from pydantic import Field
 
@@ -56,6 +57,32 @@ class Receipt(Model):
     leaf: str
     recorded_at: UtcDateTime
     repeated: bool = False
+
+
+class RecordedEntry(Model):
+    """An entry as the ledger keeps it: every field of its hashed bytes, and the leaf hash over them."""
+
+    v: int
+    seq: int
+    prev: str
+    leaf: str
+    recorded_at: UtcDateTime
+    occurred_at: UtcDateTime
+    recorded_by: str
+    recorder_seq: int
+    idempotency_key: str
+    action_type: str
+    action: str
+    target: str
+    details: str
+    user_id: str
+    smart_id: str
+    metadata: dict[str, Any]
+
+    @classmethod
+    def read(cls, entry: str, leaf: bytes) -> Self:
+        """The entry behind its canonical text."""
+        return cls(**json.loads(entry), leaf=leaf.hex())
 
 
 def seal(

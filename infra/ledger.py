@@ -1,0 +1,328 @@
+"""The ledger: one growing, hash-chained sequence of entries in Postgres, and the rows that change with it.
+
+Callers of one process wait in a queue; one sequencer takes whatever waits as soon as the commit before it has
+returned, so a batch is as large as the database is slow. In the transaction of a batch an advisory lock makes it the
+only writer of the whole ledger: a role that may only insert and select is refused every other lock.
+"""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Self
+
+from sqlalchemy import Select, select, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from infra.rows import statement
+from infra.tables import ledger_entries
+from schemas.base import timestamp
+from schemas.canonical import NotCanonical, canonical
+from schemas.ledger import GENESIS, LedgerEntry, Receipt, RecordedEntry, leaf_hash, seal
+from schemas.record import Change, Record
+
+MAX_BATCH = 1024
+
+_LOCK = text("SELECT pg_advisory_xact_lock(:lock)").bindparams(lock=0x1ED6E4)
+# Read by a statement after the lock, so that its snapshot holds what the writer before us committed.
+_HEAD = text("""
+    SELECT clock_timestamp() AS now, head.seq, head.leaf, head.recorded_at,
+        (SELECT leaf FROM ledger_entries WHERE seq = :doubtful) AS doubtful
+    FROM (VALUES (1)) AS always
+    LEFT JOIN (SELECT * FROM ledger_entries ORDER BY seq DESC LIMIT 1) AS head ON true
+""")
+_KNOWN = text("""
+    SELECT idempotency_key, seq, entry, leaf, recorded_at
+    FROM ledger_entries WHERE idempotency_key = ANY(CAST(:keys AS text[]))
+""")
+_COLUMNS = tuple(ledger_entries.columns.keys())
+
+
+class LedgerConflict(Exception):
+    """Other content is recorded under this idempotency key; nothing was changed, and a person must look."""
+
+
+class LedgerClosed(Exception):
+    """This process is stopping and records nothing more."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Waiting:
+    """A caller and what it wants recorded; it may be cancelled at any moment."""
+
+    record: Record
+    outcome: asyncio.Future[Receipt]
+
+    def settle(self, result: Receipt | Exception) -> None:
+        if self.outcome.done():
+            return
+        if isinstance(result, Exception):
+            self.outcome.set_exception(result)
+        else:
+            self.outcome.set_result(result)
+
+
+@dataclass(frozen=True)
+class _Doubt:
+    """The last entry of a batch whose commit may or may not have happened, and how many entries it had."""
+
+    seq: int
+    leaf: bytes
+    entries: int
+
+
+class _Page:
+    """The entries of one batch, while they are sealed one after the other and before they are committed."""
+
+    def __init__(self, recorder: str, recorder_seq: int, smart_id: str, seq: int, prev: str, now: datetime) -> None:
+        self._recorder = recorder
+        self._recorder_seq = recorder_seq
+        self._smart_id = smart_id
+        self._seq = seq
+        self._prev = prev
+        self.now = now
+        self.rows: list[tuple[Any, ...]] = []
+        self.changes: list[Change] = []
+        self.known: dict[str, tuple[str, Receipt]] = {}  # the entry's text and its receipt, by idempotency key
+
+    def write(self, record: Record) -> Receipt:
+        """Seals the entry, or finds it already recorded; raises `LedgerConflict` or `NotCanonical`."""
+        entry = record.entry
+        if entry.idempotency_key in self.known:
+            return self._repeated(entry)
+        sealed = seal(
+            entry,
+            seq=self._seq,
+            prev=self._prev,
+            recorded_at=self.now,
+            recorded_by=self._recorder,
+            recorder_seq=self._recorder_seq,
+            smart_id=self._smart_id,
+        )
+        leaf, content = leaf_hash(sealed), sealed.decode()
+        receipt = Receipt(seq=self._seq, leaf=leaf.hex(), recorded_at=self.now)
+        self.rows.append(
+            (
+                self._seq,
+                content,
+                leaf,
+                entry.idempotency_key,
+                entry.action_type,
+                entry.action,
+                entry.target,
+                entry.user_id,
+                entry.smart_id or self._smart_id,
+                entry.occurred_at or self.now,
+                self.now,
+            )
+        )
+        self.changes += record.changes
+        self.known[entry.idempotency_key] = content, receipt
+        self._seq += 1
+        self._recorder_seq += 1
+        self._prev = receipt.leaf
+        return receipt
+
+    def doubt(self) -> _Doubt:
+        """How to recognise this page later, from the moment that its commit begins."""
+        seq, _, leaf, *_ = self.rows[-1]
+        return _Doubt(seq, leaf, len(self.rows))
+
+    def _repeated(self, entry: LedgerEntry) -> Receipt:
+        recorded, receipt = self.known[entry.idempotency_key]
+        content, first = entry.content(self._smart_id), json.loads(recorded)
+        # Compared as bytes: to Python, True is 1 and a tuple is not a list.
+        if canonical(content) != canonical({name: first[name] for name in content}):
+            raise LedgerConflict(
+                f"{entry.idempotency_key} was recorded with other content as entry {receipt.seq} "
+                f"at {timestamp(receipt.recorded_at)}"
+            )
+        return receipt.model_copy(update={"repeated": True})
+
+
+class Ledger:
+    """Appends to and reads the ledger, in the name of one process.
+
+    `recorder` names this process; each of its entries carries that name and its number among them, from 0 and without
+    gaps. `smart_id` is the hub or node that acted where an entry does not say so.
+
+        async with Ledger(engine, recorder="worker-1", smart_id="FLOOR-HUB-01") as ledger:
+            receipt = await ledger.record(Record(entry=entry))
+    """
+
+    def __init__(self, engine: AsyncEngine, recorder: str, smart_id: str) -> None:
+        self._engine = engine
+        self._recorder = recorder
+        self._smart_id = smart_id
+        self._waiting: list[_Waiting] = []
+        self._awake = asyncio.Event()
+        self._closing = False
+        self._sequencer: asyncio.Task[None] | None = None
+        self._recorder_seq = 0
+        self._doubt: _Doubt | None = None
+
+    async def __aenter__(self) -> Self:
+        self._sequencer = asyncio.create_task(self._sequence(), name=f"ledger sequencer of {self._recorder}")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Settles whoever waits, then stops; later callers get `LedgerClosed`."""
+        self._closing = True
+        self._awake.set()
+        if self._sequencer is not None:
+            await self._sequencer
+
+    # Writing
+
+    async def record(self, record: Record) -> Receipt:
+        """Returns after the commit of the entry and its row changes.
+
+        The same key with the same content changes nothing and returns the first receipt, `repeated`. Raises
+        `LedgerConflict` for the same key with other content, `NotCanonical` for what cannot be hashed, `DBAPIError`
+        when the database refuses a row change, and `DBAPIError`, `OSError` or `TimeoutError` when it is away: then the
+        entry may or may not be recorded, and the same record again settles it.
+        """
+        if self._closing or self._sequencer is None:
+            raise LedgerClosed("this ledger is not open")
+        waiting = _Waiting(record, asyncio.get_running_loop().create_future())
+        self._waiting.append(waiting)
+        self._awake.set()
+        return await waiting.outcome
+
+    async def _sequence(self) -> None:
+        while self._waiting or not self._closing:
+            await self._awake.wait()
+            batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
+            if not self._waiting and not self._closing:
+                self._awake.clear()
+            await self._append(batch)
+
+    async def _append(self, batch: list[_Waiting]) -> None:
+        """Commits a batch; one that the database refuses is halved until only those who are to blame fail."""
+        batch = [waiting for waiting in batch if not waiting.outcome.done()]
+        if not batch:
+            return
+        try:
+            results = await self._commit(batch)
+        except Exception as error:
+            if len(batch) > 1 and not _is_away(error):
+                await self._append(batch[: len(batch) // 2])
+                await self._append(batch[len(batch) // 2 :])
+                return
+            results = [error] * len(batch)
+        for waiting, result in zip(batch, results, strict=True):
+            waiting.settle(result)
+
+    async def _commit(self, batch: list[_Waiting]) -> Sequence[Receipt | Exception]:
+        """One transaction; its results hold only when it returns."""
+        async with self._engine.connect() as connection:
+            await connection.execute(_LOCK)
+            page = await self._page(connection, [waiting.record.entry.idempotency_key for waiting in batch])
+            results: list[Receipt | Exception] = []
+            for waiting in batch:
+                try:
+                    results.append(page.write(waiting.record))
+                except (LedgerConflict, NotCanonical) as refusal:
+                    results.append(refusal)
+            if page.rows:
+                driver: Any = (await connection.get_raw_connection()).driver_connection
+                await driver.copy_records_to_table("ledger_entries", columns=_COLUMNS, records=page.rows)
+                for change in page.changes:
+                    await connection.execute(statement(change, page.now))
+                self._doubt = page.doubt()
+                await connection.commit()
+                self._settle_doubt(committed=True)
+            return results
+
+    async def _page(self, connection: AsyncConnection, keys: list[str]) -> _Page:
+        """An empty page after the head of the ledger, which the lock keeps where it is."""
+        doubt = self._doubt
+        head = (await connection.execute(_HEAD, {"doubtful": doubt.seq if doubt else None})).one()
+        if doubt:
+            self._settle_doubt(committed=head.doubtful == doubt.leaf)
+        page = _Page(
+            self._recorder,
+            self._recorder_seq,
+            self._smart_id,
+            seq=0 if head.seq is None else head.seq + 1,
+            prev=GENESIS if head.leaf is None else head.leaf.hex(),
+            now=head.now if head.recorded_at is None else max(head.now, head.recorded_at),
+        )
+        for row in await connection.execute(_KNOWN, {"keys": keys}):
+            receipt = Receipt(seq=row.seq, leaf=row.leaf.hex(), recorded_at=row.recorded_at)
+            page.known[row.idempotency_key] = row.entry, receipt
+        return page
+
+    def _settle_doubt(self, *, committed: bool) -> None:
+        if self._doubt and committed:
+            self._recorder_seq += self._doubt.entries
+        self._doubt = None
+
+    # Reading
+
+    async def head(self) -> RecordedEntry | None:
+        """The newest entry."""
+        newest = await self.entries(limit=1)
+        return newest[0] if newest else None
+
+    async def entry(self, seq: int) -> RecordedEntry | None:
+        """The entry with this number."""
+        found = await self._read(_ENTRIES.where(ledger_entries.c.seq == seq))
+        return found[0] if found else None
+
+    async def entries(
+        self,
+        *,
+        after: int | None = None,
+        before: int | None = None,
+        limit: int = 100,
+        target: str | None = None,
+        action: str | None = None,
+        user: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> list[RecordedEntry]:
+        """A page of entries: those that follow the number `after` in order, or else the newest first.
+
+        `since` and `until` bound the time of recording, `until` excluded.
+        """
+        column = ledger_entries.c
+        query = _ENTRIES.limit(limit).order_by(column.seq.desc() if after is None else column.seq)
+        for value, compare in (
+            (after, column.seq.__gt__),
+            (before, column.seq.__lt__),
+            (target, column.target.__eq__),
+            (action, column.action.__eq__),
+            (user, column.user_id.__eq__),
+            (since, column.recorded_at.__ge__),
+            (until, column.recorded_at.__lt__),
+        ):
+            if value is not None:
+                query = query.where(compare(value))
+        return await self._read(query)
+
+    async def timeline(self, target: str) -> list[RecordedEntry]:
+        """Everything that happened to one thing, in order."""
+        return await self._read(_ENTRIES.where(ledger_entries.c.target == target).order_by(ledger_entries.c.seq))
+
+    async def _read(self, query: Select[str, bytes]) -> list[RecordedEntry]:
+        async with self._engine.connect() as connection:
+            rows = await connection.execute(query)
+            return [RecordedEntry.read(entry, leaf) for entry, leaf in rows]
+
+
+_ENTRIES = select(ledger_entries.c.entry, ledger_entries.c.leaf)
+
+# Classes of SQLSTATE that say nothing about the record: connection, rolled back by another transaction, resources,
+# object in use, operator intervention, system error, internal error.
+_AWAY = {"08", "40", "53", "55", "57", "58", "XX"}
+
+
+def _is_away(error: Exception) -> bool:
+    """Whether the database is at fault and not one of the records."""
+    if isinstance(error, DBAPIError):
+        return error.connection_invalidated or (getattr(error.orig, "sqlstate", None) or "")[:2] in _AWAY
+    return isinstance(error, OSError | PoolTimeout)

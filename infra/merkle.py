@@ -1,0 +1,124 @@
+"""Merkle trees over leaf hashes and their proofs, as in RFC 9162, section 2.1. No I/O.
+
+A tree of n leaves splits at the largest power of two below n. A proof lists the hashes of the siblings from the
+bottom up; who verifies needs the root, the sizes and the proof, and not the other leaves.
+"""
+
+import hashlib
+from collections.abc import Sequence
+
+from schemas.ledger import node_hash
+
+EMPTY = hashlib.sha256(b"").digest()
+
+
+class Frontier:
+    """The least that one must remember to append leaves and know the root: one hash for each bit of the size."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._subtrees: list[bytes] = []  # complete subtrees, the largest first
+
+    def append(self, leaf: bytes) -> None:
+        """Adds one leaf; as many subtrees merge as the old size has ones at its end."""
+        merges = self.size
+        while merges & 1:
+            leaf = node_hash(self._subtrees.pop(), leaf)
+            merges >>= 1
+        self._subtrees.append(leaf)
+        self.size += 1
+
+    def root(self) -> bytes:
+        """The root over all leaves so far."""
+        if not self._subtrees:
+            return EMPTY
+        *larger, node = self._subtrees
+        for subtree in reversed(larger):
+            node = node_hash(subtree, node)
+        return node
+
+
+def root(leaves: Sequence[bytes]) -> bytes:
+    """The root over these leaf hashes."""
+    frontier = Frontier()
+    for leaf in leaves:
+        frontier.append(leaf)
+    return frontier.root()
+
+
+def inclusion_proof(leaves: Sequence[bytes], index: int) -> list[bytes]:
+    """Shows that the leaf at `index` is in the tree over `leaves` (section 2.1.3.1); `IndexError` if it is not."""
+    if not 0 <= index < len(leaves):
+        raise IndexError(f"no leaf {index} in a tree of {len(leaves)}")
+    if len(leaves) == 1:
+        return []
+    split = _split(len(leaves))
+    if index < split:
+        return [*inclusion_proof(leaves[:split], index), root(leaves[split:])]
+    return [*inclusion_proof(leaves[split:], index - split), root(leaves[:split])]
+
+
+def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes], expected: bytes) -> bool:
+    """Whether `leaf` is at `index` of the tree of `size` leaves with the root `expected` (section 2.1.3.2)."""
+    if not 0 <= index < size:
+        return False
+    position, last, node = index, size - 1, leaf
+    for sibling in proof:
+        if last == 0:
+            return False
+        if position & 1 or position == last:
+            node = node_hash(sibling, node)
+            while position and not position & 1:
+                position, last = position >> 1, last >> 1
+        else:
+            node = node_hash(node, sibling)
+        position, last = position >> 1, last >> 1
+    return last == 0 and node == expected
+
+
+def consistency_proof(leaves: Sequence[bytes], old_size: int) -> list[bytes]:
+    """Shows that the tree over the first `old_size` leaves grew into the whole (section 2.1.4.1)."""
+    if not 0 < old_size <= len(leaves):
+        raise IndexError(f"a tree of {len(leaves)} leaves did not grow out of {old_size}")
+    return _subproof(leaves, old_size, complete=True)
+
+
+def _subproof(leaves: Sequence[bytes], old_size: int, *, complete: bool) -> list[bytes]:
+    if old_size == len(leaves):
+        return [] if complete else [root(leaves)]
+    split = _split(len(leaves))
+    if old_size <= split:
+        return [*_subproof(leaves[:split], old_size, complete=complete), root(leaves[split:])]
+    return [*_subproof(leaves[split:], old_size - split, complete=False), root(leaves[:split])]
+
+
+def verify_consistency(old_size: int, new_size: int, old_root: bytes, new_root: bytes, proof: Sequence[bytes]) -> bool:
+    """Whether the tree with `new_root` begins with the leaves of the one with `old_root` (section 2.1.4.2)."""
+    if not 0 < old_size <= new_size:
+        return False
+    if old_size == new_size:
+        return not proof and old_root == new_root
+    # A complete old tree is itself the first node: the proof leaves it out.
+    path = [old_root, *proof] if old_size & (old_size - 1) == 0 else list(proof)
+    if not path:
+        return False
+    position, last = old_size - 1, new_size - 1
+    while position & 1:
+        position, last = position >> 1, last >> 1
+    old = new = path[0]
+    for sibling in path[1:]:
+        if last == 0:
+            return False
+        if position & 1 or position == last:
+            old, new = node_hash(sibling, old), node_hash(sibling, new)
+            while position and not position & 1:
+                position, last = position >> 1, last >> 1
+        else:
+            new = node_hash(new, sibling)
+        position, last = position >> 1, last >> 1
+    return last == 0 and old == old_root and new == new_root
+
+
+def _split(size: int) -> int:
+    """The largest power of two below `size`."""
+    return 1 << (size - 1).bit_length() - 1
