@@ -1,0 +1,227 @@
+"""Signed checkpoints of the ledger: how many entries there are, and the Merkle root over them.
+
+They are evidence only where a database administrator cannot reach them: print them, publish them, give them to a
+witness. The form is C2SP's tlog-checkpoint in a signed note, so that others' tools read it.
+"""
+
+import base64
+import hashlib
+import json
+import os
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Self
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+from sqlalchemy import func, select, text
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from infra.merkle import Frontier, inclusion_proof
+from infra.settings import Settings
+from infra.tables import ledger_checkpoints, ledger_entries
+from infra.verify_export import Broken, Checkpoint, open_checkpoint
+from schemas.ledger import GENESIS, leaf_hash
+
+_ED25519 = b"\x01"
+_CHUNK = 10_000
+
+_LEAVES = text("""
+    SELECT count(*) AS entries, string_agg(leaf, ''::bytea ORDER BY seq) AS leaves
+    FROM ledger_entries WHERE seq >= :start AND seq < :stop
+""")
+
+
+class NotCovered(Exception):
+    """No checkpoint covers this entry yet."""
+
+
+class CheckpointKey:
+    """The Ed25519 key that signs checkpoints, under the name of the ledger's origin."""
+
+    def __init__(self, origin: str, private: Ed25519PrivateKey) -> None:
+        self._origin = origin
+        self._private = private
+        public = private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+        self._public = _ED25519 + public
+        self._key_id = hashlib.sha256(origin.encode() + b"\n" + self._public).digest()[:4]
+
+    @classmethod
+    def load(cls, settings: Settings) -> Self:
+        """The key in `settings.ledger_key_file`; raises `FileNotFoundError` before the first checkpoint."""
+        pem = settings.ledger_key_file.read_bytes()
+        try:
+            private = load_pem_private_key(pem, password=None)
+        except (ValueError, TypeError):
+            private = None
+        if not isinstance(private, Ed25519PrivateKey):
+            raise Broken(None, f"{settings.ledger_key_file} does not hold an Ed25519 key in PEM without a password")
+        return cls(settings.ledger_origin, private)
+
+    @classmethod
+    def load_or_create(cls, settings: Settings) -> Self:
+        """The key of this ledger, made at its first use; of several processes that make one, the first wins."""
+        if not settings.ledger_key_file.exists():
+            _create_key(settings.ledger_key_file)
+        return cls.load(settings)
+
+    @property
+    def verifier_key(self) -> str:
+        """What others need to verify the signature (C2SP signed-note): name, key ID, public key."""
+        return f"{self._origin}+{self._key_id.hex()}+{base64.b64encode(self._public).decode()}"
+
+    def sign(self, size: int, root: bytes) -> str:
+        """The signed note over a tree of `size` entries."""
+        body = f"{self._origin}\n{size}\n{base64.b64encode(root).decode()}\n"
+        signature = base64.b64encode(self._key_id + self._private.sign(body.encode())).decode()
+        return f"{body}\n\u2014 {self._origin} {signature}\n"
+
+
+def _create_key(file: Path) -> None:
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    with NamedTemporaryFile(dir=file.parent) as temporary:  # mode 600
+        temporary.write(pem)
+        temporary.flush()
+        os.fsync(temporary.fileno())
+        try:
+            os.link(temporary.name, file)  # whole or not at all, and never over another's key
+        except FileExistsError:
+            return
+
+
+async def checkpoint(engine: AsyncEngine, settings: Settings) -> str:
+    """Signs the ledger as it is now, keeps the note and returns it; the last one where nothing was added.
+
+    Raises `infra.verify_export.Broken` and signs nothing when the last checkpoint is not ours, the ledger did not grow
+    out of it, or the entries since then are not a chain. Reads all leaves: about a second for a million.
+    """
+    key = CheckpointKey.load_or_create(settings)
+    async with engine.connect() as connection:
+        last = await newest_checkpoint(connection)
+        size: int = (
+            await connection.execute(select(func.coalesce(func.max(ledger_entries.c.seq) + 1, 0)))
+        ).scalar_one()
+        frontier = Frontier()
+        if last:
+            last.open(key.verifier_key)
+            if size < last.size:
+                raise Broken(size, f"entries {size} to {last.size - 1} are missing: the last checkpoint covers them")
+            if size == last.size:
+                return last.note
+        newest = GENESIS
+        async for leaf in leaves(connection, last.size if last else 0):
+            frontier.append(leaf)
+            newest = leaf.hex()
+        if last and frontier.root() != last.root:
+            raise Broken(
+                None,
+                f"the first {last.size} entries are not those of the last checkpoint: `smartfloor ledger verify` finds "
+                "the first bad one",
+            )
+        async for leaf in _chained_leaves(connection, frontier.size, size, newest):
+            frontier.append(leaf)
+        note = key.sign(size, frontier.root())
+        await connection.execute(
+            insert(ledger_checkpoints)
+            .values(size=size, root=frontier.root(), note=note, created_at=func.clock_timestamp())
+            .on_conflict_do_nothing()  # another process was as quick, and signed the same
+        )
+        await connection.commit()
+        return note
+
+
+@dataclass(frozen=True)
+class StoredCheckpoint:
+    """A row of `ledger_checkpoints`."""
+
+    size: int
+    root: bytes
+    note: str
+
+    def open(self, verifier_key: str) -> Checkpoint:
+        """What was signed; raises `Broken` when this key did not sign it, or the row says something else."""
+        signed = open_checkpoint(self.note, verifier_key)
+        if (signed.size, signed.root) != (self.size, self.root):
+            raise Broken(None, f"the row of the checkpoint of {self.size} entries does not say what was signed")
+        return signed
+
+
+_CHECKPOINTS = select(ledger_checkpoints.c.size, ledger_checkpoints.c.root, ledger_checkpoints.c.note)
+
+
+async def stored_checkpoints(connection: AsyncConnection) -> list[StoredCheckpoint]:
+    """All checkpoints of this database, the oldest first."""
+    rows = await connection.execute(_CHECKPOINTS.order_by(ledger_checkpoints.c.size))
+    return [StoredCheckpoint(*row) for row in rows]
+
+
+async def newest_checkpoint(connection: AsyncConnection) -> StoredCheckpoint | None:
+    """The checkpoint that covers most."""
+    rows = await connection.execute(_CHECKPOINTS.order_by(ledger_checkpoints.c.size.desc()).limit(1))
+    row = rows.one_or_none()
+    return StoredCheckpoint(*row) if row else None
+
+
+@dataclass(frozen=True)
+class Proof:
+    """That an entry is in the ledger which a checkpoint signed: who has the note needs nothing else of the ledger."""
+
+    seq: int
+    entry: str
+    leaf: bytes
+    size: int
+    root: bytes
+    path: list[bytes]
+    checkpoint: str
+
+
+async def prove(engine: AsyncEngine, settings: Settings, seq: int) -> Proof:
+    """The inclusion proof of one entry in the newest checkpoint; raises `NotCovered`, `Broken`."""
+    async with engine.connect() as connection:
+        last = await newest_checkpoint(connection)
+        if last is None or not 0 <= seq < last.size:
+            raise NotCovered(f"no checkpoint covers entry {seq}")
+        last.open(CheckpointKey.load(settings).verifier_key)
+        path = inclusion_proof([leaf async for leaf in leaves(connection, last.size)], seq)
+        query = select(ledger_entries.c.entry, ledger_entries.c.leaf).where(ledger_entries.c.seq == seq)
+        entry, leaf = (await connection.execute(query)).one()
+        return Proof(seq, entry, leaf, last.size, last.root, path, last.note)
+
+
+async def leaves(connection: AsyncConnection, size: int) -> AsyncIterator[bytes]:
+    """The first `size` leaf hashes in order; raises `Broken` when they are not all there."""
+    for start in range(0, size, _CHUNK):
+        stop = min(start + _CHUNK, size)
+        found = (await connection.execute(_LEAVES, {"start": start, "stop": stop})).one()
+        if found.entries != stop - start or len(found.leaves) != 32 * found.entries:
+            raise Broken(
+                None,
+                f"entries are missing between {start} and {stop}: `smartfloor ledger verify` finds the first bad one",
+            )
+        for offset in range(0, len(found.leaves), 32):
+            yield found.leaves[offset : offset + 32]
+
+
+async def _chained_leaves(connection: AsyncConnection, start: int, stop: int, prev: str) -> AsyncIterator[bytes]:
+    """The leaves of the entries that no checkpoint covers yet, each made anew from its entry."""
+    query = (
+        select(ledger_entries.c.seq, ledger_entries.c.entry, ledger_entries.c.leaf)
+        .where(ledger_entries.c.seq >= start, ledger_entries.c.seq < stop)
+        .order_by(ledger_entries.c.seq)
+    )
+    place = start
+    async for seq, entry, leaf in await connection.stream(query):
+        if seq != place or leaf_hash(entry.encode()) != leaf or json.loads(entry)["prev"] != prev:
+            raise Broken(place, "the entry is not the next of the chain: `smartfloor ledger verify` says why")
+        yield leaf
+        prev, place = leaf.hex(), place + 1
