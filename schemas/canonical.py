@@ -13,6 +13,7 @@ from typing import Any
 import rfc8785
 
 _EXACT = 2**53
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
 
 
 class NotCanonical(ValueError):
@@ -22,7 +23,10 @@ class NotCanonical(ValueError):
 def canonical(value: Any) -> bytes:
     """The canonical bytes of our own data; raises `NotCanonical` for floats, big integers, non-ASCII keys."""
     _refuse_ambiguous(value, "$")
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    try:
+        return _encode(value).encode()
+    except UnicodeEncodeError as error:  # half of a surrogate pair
+        raise NotCanonical(str(error)) from error
 
 
 def document_hash(document: Any) -> str:
