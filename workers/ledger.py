@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, NoReturn
 
+import rich.progress
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn, wrap_file
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 from sqlalchemy import make_url
 from sqlalchemy.exc import DBAPIError
@@ -127,10 +128,9 @@ def verify_file(file: Annotated[Path, typer.Argument(help="With FILE.checkpoint 
     """Verify an exported ledger; needs no database."""
     with _one_line_errors():
         note, key = (Path(f"{file}{suffix}").read_text(encoding="utf-8") for suffix in (".checkpoint", ".pub"))
-        with (
-            file.open("rb") as plain,
-            wrap_file(plain, file.stat().st_size, description="verifying", console=_errors, transient=True) as lines,
-        ):
+        with rich.progress.open(
+            file, "rb", description="verifying", console=_errors, transient=True, disable=not _errors.is_terminal
+        ) as lines:
             verdict = verify(lines, note, key.strip())
         typer.echo(verdict)
 
@@ -183,6 +183,6 @@ def _fail(message: str) -> NoReturn:
 @contextmanager
 def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
     columns = TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=_errors, transient=True) as bar:
+    with Progress(*columns, console=_errors, transient=True, disable=not _errors.is_terminal) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
