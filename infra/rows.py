@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Executable, update
 from sqlalchemy.dialects.postgresql import insert
 
-from infra.tables import alerts, arrivals, client_pos
-from schemas.record import AlertRaised, ArrivalChanged, Change, ClientPOChanged, ClientPOStaged
+from infra.tables import alerts, client_pos
+from schemas.record import AlertRaised, Change, ClientPOChanged, ClientPOStaged
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -20,16 +20,6 @@ def statement(change: Change, recorded_at: "datetime") -> Executable:
             return insert(client_pos).values(**values, staged_timestamp=recorded_at, updated_at=recorded_at)
         case ClientPOChanged():
             return _client_po_changed(change, recorded_at)
-        case ArrivalChanged():
-            values = change.model_dump(exclude={"kind"}) | {"updated_at": recorded_at}
-            return (
-                insert(arrivals)
-                .values(**values)
-                .on_conflict_do_update(
-                    index_elements=["identifier", "broadcast_id"],
-                    set_={"state": change.state, "updated_at": recorded_at},
-                )
-            )
         case AlertRaised():
             return (
                 insert(alerts)

@@ -70,22 +70,6 @@ client_pos = Table(
     Index("client_pos_part", "part_id"),
 )
 
-arrivals = Table(
-    "arrivals",
-    metadata,
-    Column("identifier", Text, primary_key=True),  # the PartArrivalWorkflow that matches it
-    Column("broadcast_id", Text, primary_key=True),
-    Column("part_id", Text),
-    Column("part_number", Text),
-    Column("quantity", Integer, nullable=False),
-    Column("location", Text, nullable=False),
-    Column("condition", Text, nullable=False),
-    Column("state", Text, nullable=False),
-    _moment("broadcast_timestamp"),
-    _moment("updated_at"),
-    Index("arrivals_state", "state", "broadcast_timestamp"),
-)
-
 alerts = Table(
     "alerts",
     metadata,

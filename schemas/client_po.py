@@ -11,11 +11,21 @@ from datetime import UTC, date, datetime, time
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, model_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictInt,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from schemas import names
 from schemas.base import Identifier, Model, Text, UtcDateTime
-from schemas.part_arrival import Allotment
+from schemas.part_arrival import Allotment, needs_a_part, one_part_is_one
 from schemas.routing import RoutingTrigger
 
 
@@ -88,6 +98,14 @@ class RequiredTest(_Document):
     required_signoffs: Annotated[tuple[Text, ...], Field(min_length=1)]
     equipment: tuple[Identifier | Equipment, ...]
 
+    @field_validator("assigned_node")
+    @classmethod
+    def _registered(cls, node: str, info: ValidationInfo) -> str:
+        """Where the caller gives the registry as context `nodes`, the node must be in it."""
+        if info.context is not None and node not in info.context["nodes"]:
+            raise ValueError(f"node {node!r} is not in the registry")
+        return node
+
 
 class SmartClientPO(_Document):
     """A contract from the Business Hub. `priority`: 1 rush, 2 high, 3 normal, 4 low."""
@@ -97,7 +115,7 @@ class SmartClientPO(_Document):
     clientpo_id: Identifier
     client: Text
     part_id: Identifier | None = None
-    part_number: Identifier | None = None
+    part_number: Annotated[Identifier | None, Field(validate_default=True)] = None
     quantity: Quantity = 1
     priority: Priority = 3
     due_date: DueDate | None = None
@@ -107,17 +125,24 @@ class SmartClientPO(_Document):
     tests: Annotated[tuple[RequiredTest, ...], Field(min_length=1)]
     routing_trigger: RoutingTrigger
 
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if self.part_id is None and self.part_number is None:
-            raise ValueError("part_id or part_number is needed: it is what the arrival is matched by")
-        if self.part_id is not None and self.quantity != 1:
-            raise ValueError("quantity: a part_id is one physical part, so its quantity is 1")
-        if len({test.assigned_node for test in self.tests}) > 1:
-            raise ValueError("tests: all tests of a contract name one assigned_node")
-        if len({test.test_id for test in self.tests}) < len(self.tests):
-            raise ValueError("tests: each test_id stands once in a contract")
-        return self
+    @field_validator("part_number")
+    @classmethod
+    def _names_a_part(cls, part_number: str | None, info: ValidationInfo) -> str | None:
+        return needs_a_part(part_number, info)
+
+    @field_validator("quantity")
+    @classmethod
+    def _one_part_is_one(cls, quantity: int, info: ValidationInfo) -> int:
+        return one_part_is_one(quantity, info)
+
+    @field_validator("tests")
+    @classmethod
+    def _one_contract(cls, tests: tuple[RequiredTest, ...]) -> tuple[RequiredTest, ...]:
+        if len({test.assigned_node for test in tests}) > 1:
+            raise ValueError("all tests of a contract name one assigned_node")
+        if len({test.test_id for test in tests}) < len(tests):
+            raise ValueError("each test_id stands once in a contract")
+        return tests
 
     @property
     def target_node(self) -> str:

@@ -45,3 +45,7 @@ class NodeReceipt(Model):
 
 DELIVERY_REFUSED = "DeliveryRefused"
 """Error type of a delivery that repeating cannot cure."""
+
+
+class DeliveryConflict(ValueError):
+    """The node holds other content under this ID and number."""

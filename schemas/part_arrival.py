@@ -17,9 +17,9 @@ waits for the other. The rules (design, "Matching"):
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationInfo, field_validator
 
 from schemas import names
 from schemas.base import Identifier, Model, Text, UtcDateTime
@@ -33,6 +33,20 @@ CLOCK_TOLERANCE = timedelta(minutes=10)
 CONDITION_OK = "ok"
 
 
+def needs_a_part(part_number: str | None, info: ValidationInfo) -> str | None:
+    """Field rule: without a `part_id` there is a `part_number`."""
+    if part_number is None and info.data.get("part_id", "invalid") is None:
+        raise ValueError("part_id or part_number is needed: it is what arrivals and POs are matched by")
+    return part_number
+
+
+def one_part_is_one(quantity: int, info: ValidationInfo) -> int:
+    """Field rule: a `part_id` is one physical part."""
+    if info.data.get("part_id") is not None and quantity != 1:
+        raise ValueError("a part_id is one physical part, so its quantity is 1")
+    return quantity
+
+
 class PartArrival(BaseModel):
     """The body of `smart/infobroadcast/part_arrival`, and of a hand scanner's request. Unknown fields are ignored."""
 
@@ -41,19 +55,21 @@ class PartArrival(BaseModel):
     id: Annotated[str, Field(min_length=1, max_length=200)]
     event_type: Literal["part_arrival"]
     part_id: Identifier | None = None
-    part_number: Identifier | None = None
+    part_number: Annotated[Identifier | None, Field(validate_default=True)] = None
     quantity: Annotated[StrictInt, Field(ge=1, le=1_000_000)] = 1
     location: Text
     condition: Text = CONDITION_OK
     timestamp: UtcDateTime
 
-    @model_validator(mode="after")
-    def _names_a_part(self) -> Self:
-        if self.part_id is None and self.part_number is None:
-            raise ValueError("part_id or part_number is needed")
-        if self.part_id is not None and self.quantity != 1:
-            raise ValueError("quantity: a part_id is one physical part, so its quantity is 1")
-        return self
+    @field_validator("part_number")
+    @classmethod
+    def _names_a_part(cls, part_number: str | None, info: ValidationInfo) -> str | None:
+        return needs_a_part(part_number, info)
+
+    @field_validator("quantity")
+    @classmethod
+    def _one_part_is_one(cls, quantity: int, info: ValidationInfo) -> int:
+        return one_part_is_one(quantity, info)
 
     @property
     def workflow_id(self) -> str:
@@ -446,12 +462,16 @@ class PartLine(BaseModel):
 
 
 class PartArrivalStart(Model):
-    """Input of a `PartArrivalWorkflow`; `line` only after continue-as-new. `unclaimed_after` is in seconds."""
+    """Input of a `PartArrivalWorkflow`; `unclaimed_after` is in seconds.
+
+    `line` and `messages`, how many were handled so far, travel through continue-as-new.
+    """
 
     part_id: Identifier | None
     part_number: Identifier | None
     unclaimed_after: int
     line: PartLine | None = None
+    messages: int = 0
 
 
 class JoinLine(Model):

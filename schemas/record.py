@@ -62,23 +62,8 @@ class ClientPOChanged(Model):
     released_now: bool = False
 
 
-class ArrivalChanged(Model):
-    """Inserts an arrival or changes the state of one that is known."""
-
-    kind: Literal["arrival_changed"] = "arrival_changed"
-    identifier: str
-    broadcast_id: str
-    part_id: str | None
-    part_number: str | None
-    quantity: int
-    location: str
-    condition: str
-    state: str
-    broadcast_timestamp: UtcDateTime
-
-
 Change = Annotated[
-    AlertRaised | ClientPOStaged | ClientPOChanged | ArrivalChanged,
+    AlertRaised | ClientPOStaged | ClientPOChanged,
     Field(discriminator="kind"),
 ]
 

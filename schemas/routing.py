@@ -1,9 +1,9 @@
 """The routing trigger at the bottom of a SmartClientPO (specification 2, "Contract Chaining")."""
 
 from enum import StrEnum
-from typing import Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from schemas.base import Identifier, Text
 
@@ -24,21 +24,25 @@ class RoutingTrigger(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow")
 
     type: RoutingType
-    next_station: Identifier | None = None
-    next_contract: Text | None = None
+    next_station: Annotated[Identifier | None, Field(validate_default=True)] = None
+    next_contract: Annotated[Text | None, Field(validate_default=True)] = None
     vault_transfer: Literal[True] = True
     is_final_contract: bool | None = None
 
-    @model_validator(mode="after")
-    def _not_contradictory(self) -> Self:
-        onward = self.next_station is not None or self.next_contract is not None
-        if self.type is RoutingType.NEXT_NODE:
-            if self.next_station is None or self.next_contract is None:
-                raise ValueError("type next_node needs next_station and next_contract")
-            if self.is_final_contract:
-                raise ValueError("type next_node contradicts is_final_contract: true")
-        elif onward:
-            raise ValueError("type workflow_complete contradicts next_station and next_contract: leave them out")
-        elif self.is_final_contract is False:
-            raise ValueError("type workflow_complete contradicts is_final_contract: false")
-        return self
+    @field_validator("next_station", "next_contract")
+    @classmethod
+    def _onward(cls, value: str | None, info: ValidationInfo) -> str | None:
+        kind = info.data.get("type")
+        if kind is RoutingType.NEXT_NODE and value is None:
+            raise ValueError("type next_node needs next_station and next_contract")
+        if kind is RoutingType.WORKFLOW_COMPLETE and value is not None:
+            raise ValueError("type workflow_complete contradicts it: leave it out")
+        return value
+
+    @field_validator("is_final_contract")
+    @classmethod
+    def _final(cls, value: bool | None, info: ValidationInfo) -> bool | None:
+        kind = info.data.get("type")
+        if kind is not None and value is not None and value is not (kind is RoutingType.WORKFLOW_COMPLETE):
+            raise ValueError(f"type {kind.value} contradicts it")
+        return value

@@ -9,7 +9,7 @@ branch_labels = None
 depends_on = None
 
 LEDGER = ("ledger_entries", "ledger_checkpoints")
-ROWS = ("client_pos", "arrivals", "alerts")
+ROWS = ("client_pos", "alerts")
 
 
 def upgrade() -> None:
@@ -82,20 +82,6 @@ def _create_rows() -> None:
     op.create_index("client_pos_status", "client_pos", ["status", "priority", "staged_timestamp"])
     op.create_index("client_pos_order", "client_pos", ["clientpo_id"])
     op.create_index("client_pos_part", "client_pos", ["part_id"])
-    op.create_table(
-        "arrivals",
-        sa.Column("identifier", sa.Text, primary_key=True),
-        sa.Column("broadcast_id", sa.Text, primary_key=True),
-        sa.Column("part_id", sa.Text),
-        sa.Column("part_number", sa.Text),
-        sa.Column("quantity", sa.Integer, nullable=False),
-        sa.Column("location", sa.Text, nullable=False),
-        sa.Column("condition", sa.Text, nullable=False),
-        sa.Column("state", sa.Text, nullable=False),
-        _moment("broadcast_timestamp"),
-        _moment("updated_at"),
-    )
-    op.create_index("arrivals_state", "arrivals", ["state", "broadcast_timestamp"])
     op.create_table(
         "alerts",
         sa.Column("alert_id", sa.Text, primary_key=True),

@@ -1,0 +1,328 @@
+"""SmartClientPOs over HTTP: staging, looking, and what people ask of them."""
+
+import json
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Query, Request, Response
+from pydantic import BaseModel, ValidationError
+from temporalio.client import WorkflowUpdateFailedError, WorkflowUpdateRPCTimeoutOrCancelledError
+from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError, RPCStatusCode
+
+from api.house import House, TheHouse
+from api.problems import Problem, away, invalid, not_found
+from infra.client_po import Row
+from infra.documents import NotReadable, read_document
+from infra.ledger import LedgerConflict
+from infra.temporal import RPC_TIMEOUT
+from schemas import client_po as schema
+from schemas import names
+from schemas.canonical import NotCanonical, document_hash
+from schemas.client_po import TERMINAL, ClientPOStatus, SmartClientPO, outlook
+from schemas.faults import Fault, faults
+from schemas.ledger import LedgerEntry
+from schemas.record import ClientPOStaged, Record
+
+router = APIRouter(prefix="/api/v1", tags=["SmartClientPOs"])
+
+MAX_DOCUMENT = 256 * 1024
+"""Bytes: well below what a workflow's input may be."""
+
+
+class StagedResource(BaseModel):
+    """A staged PO as everybody sees it."""
+
+    smart_contract_id: str
+    workflow_id: str
+    staging_id: str
+    status: ClientPOStatus
+    clientpo_id: str
+    client: str
+    part_id: str | None
+    part_number: str | None
+    quantity: int
+    arrived: int
+    accepted_quantity: int | None
+    priority: int
+    due_date: datetime | None
+    expected_arrival: datetime | None
+    arrival_location: str | None
+    sequence_number: int
+    target_node: str
+    hold_reason: str | None
+    release_error: str | None
+    receipt_hash: str | None
+    document_hash: str
+    staged_timestamp: datetime
+    arrival_timestamp: datetime | None
+    release_timestamp: datetime | None
+    waits_for: str
+    moved_on_by: str
+    links: dict[str, str]
+
+
+class TimelineEvent(BaseModel):
+    """One ledger entry about the PO."""
+
+    seq: int
+    at: datetime
+    action: str
+    details: str
+    user_id: str
+
+
+class ClientPOResource(StagedResource):
+    """A staged PO with its document and all that happened to it."""
+
+    document: dict[str, Any]
+    timeline: list[TimelineEvent]
+
+
+class StagingQueue(BaseModel):
+    """The specification's counts, and one page of the queue in the order of the line."""
+
+    total_staged: int
+    awaiting_arrival: int
+    arrival_confirmed: int
+    ready_for_release: int
+    released: int
+    on_hold: int
+    cancelled: int
+    matching: int
+    limit: int
+    offset: int
+    queue: list[StagedResource]
+
+
+@router.post(
+    "/client-pos",
+    status_code=201,
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {"schema": SmartClientPO.model_json_schema()},
+                "application/yaml": {"schema": {"type": "object"}},
+            },
+        }
+    },
+)
+async def stage(request: Request, response: Response, house: TheHouse) -> StagedResource:
+    """Stage a SmartClientPO (JSON or YAML): 201 when it is new, 200 for the same document again."""
+    document = await _document(request)
+    try:
+        po = SmartClientPO.model_validate(document, context={"nodes": house.registry})
+        hash_ = document_hash(document)
+    except ValidationError as error:
+        raise invalid(faults(error)) from error
+    except NotCanonical as error:
+        raise invalid([Fault(field="document", message=str(error))]) from error
+    name = po.smart_contract_id
+    try:
+        receipt = await house.ledger.record(_staging(po, document, hash_))
+    except LedgerConflict as conflict:
+        raise Problem(
+            409,
+            "conflict",
+            "Another document is staged under this ID",
+            f"{name} is staged with another document; to change terms use PATCH, for another contract another ID",
+        ) from conflict
+    row = await _row(house, name)
+    if row["status"] not in TERMINAL:
+        try:
+            await house.starter.start(document, hash_, row["staged_timestamp"])
+        except RPCError as error:
+            raise Problem(
+                503,
+                "not-started",
+                "Staged, but Temporal is away",
+                f"{name} is recorded; its workflow starts when this request is sent again, or with the next reconcile",
+                retry_after=2,
+            ) from error
+    response.status_code = 200 if receipt.repeated else 201
+    response.headers["Location"] = f"/api/v1/client-pos/{name}"
+    return _resource(house, row)
+
+
+@router.get("/client-pos/{smart_contract_id}")
+async def show(smart_contract_id: str, house: TheHouse) -> ClientPOResource:
+    """Its state, what it waits for and who can move it on, and its timeline."""
+    row = await _row(house, smart_contract_id)
+    timeline = [
+        TimelineEvent(
+            seq=entry.seq,
+            at=entry.occurred_at,
+            action=entry.action,
+            details=entry.details,
+            user_id=entry.user_id,
+        )
+        for entry in await house.ledger.timeline(smart_contract_id)
+    ]
+    return ClientPOResource(
+        **_resource(house, row).model_dump(), document=json.loads(row["document"]), timeline=timeline
+    )
+
+
+@router.get("/staging-queue")
+async def staging_queue(
+    house: TheHouse,
+    status: ClientPOStatus | None = None,
+    node: str | None = None,
+    clientpo_id: str | None = None,
+    part: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 100,
+    offset: Annotated[int, Query(ge=0)] = 0,
+) -> StagingQueue:
+    """The counts of the whole queue, and a page of what the filters leave."""
+    counts = await house.client_pos.counts()
+    matching, rows = await house.client_pos.queue(
+        status=status, node=node, clientpo_id=clientpo_id, part=part, limit=limit, offset=offset
+    )
+    on_hold = counts.pop(ClientPOStatus.HOLD)
+    return StagingQueue(
+        total_staged=sum(counts.values()) + on_hold,
+        on_hold=on_hold,
+        **counts,
+        matching=matching,
+        limit=limit,
+        offset=offset,
+        queue=[_resource(house, row) for row in rows],
+    )
+
+
+@router.patch("/client-pos/{smart_contract_id}")
+async def amend(smart_contract_id: str, amendment: schema.AmendRequest, house: TheHouse) -> StagedResource:
+    """Change priority, due date or expected arrival before release, with a reason."""
+    return await _ask(house, smart_contract_id, names.AMEND, amendment)
+
+
+@router.post("/client-pos/{smart_contract_id}/hold")
+async def hold(smart_contract_id: str, request: schema.HoldRequest, house: TheHouse) -> StagedResource:
+    """Keep it from being released; while its node is taking it the answer comes after the outcome."""
+    return await _ask(house, smart_contract_id, names.HOLD, request)
+
+
+@router.post("/client-pos/{smart_contract_id}/resume")
+async def resume(smart_contract_id: str, request: schema.ResumeRequest, house: TheHouse) -> StagedResource:
+    """End a hold."""
+    return await _ask(house, smart_contract_id, names.RESUME, request)
+
+
+@router.post("/client-pos/{smart_contract_id}/cancel")
+async def cancel(smart_contract_id: str, request: schema.CancelRequest, house: TheHouse) -> StagedResource:
+    """End it before release; its parts go to the next in line."""
+    return await _ask(house, smart_contract_id, names.CANCEL, request)
+
+
+@router.post("/client-pos/{smart_contract_id}/retry")
+async def retry(
+    smart_contract_id: str,
+    house: TheHouse,
+    request: Annotated[schema.RetryRequest, Body(default_factory=schema.RetryRequest)],
+) -> StagedResource:
+    """Try the release again at once."""
+    return await _ask(house, smart_contract_id, names.RETRY, request)
+
+
+@router.post("/client-pos/{smart_contract_id}/accept-quantity")
+async def accept_quantity(
+    smart_contract_id: str, request: schema.AcceptQuantityRequest, house: TheHouse
+) -> StagedResource:
+    """Accept fewer parts than ordered."""
+    return await _ask(house, smart_contract_id, names.ACCEPT_QUANTITY, request)
+
+
+async def _document(request: Request) -> dict[str, Any]:
+    body = await request.body()
+    if len(body) > MAX_DOCUMENT:
+        raise Problem(
+            413, "too-large", "The document is too large", f"a SmartClientPO has at most {MAX_DOCUMENT} bytes"
+        )
+    try:
+        return read_document(body, is_yaml="yaml" in request.headers.get("content-type", ""))
+    except NotReadable as error:
+        raise invalid([Fault(field="document", message=str(error))]) from error
+
+
+def _staging(po: SmartClientPO, document: dict[str, Any], hash_: str) -> Record:
+    name = po.smart_contract_id
+    entry = LedgerEntry(
+        idempotency_key=f"{name}:stage",
+        action_type="handoff",
+        action="stage_client_po",
+        target=name,
+        details=f"SmartClientPO staged, awaiting part {po.part}",
+        metadata={
+            "staging_id": names.staging_id(name),
+            "part_id": po.part,
+            "target_node": po.target_node,
+            "document_hash": hash_,
+        },
+    )
+    terms = {name: getattr(po, name) for name in ClientPOStaged.model_fields if name in SmartClientPO.model_fields}
+    row = ClientPOStaged(
+        **terms,
+        document=json.dumps(document, ensure_ascii=False),
+        document_hash=hash_,
+        staging_id=names.staging_id(name),
+        workflow_id=names.client_po_id(name),
+        target_node=po.target_node,
+        status=ClientPOStatus.AWAITING_ARRIVAL,
+    )
+    return Record(entry=entry, changes=(row,))
+
+
+async def _row(house: House, smart_contract_id: str) -> Row:
+    row = await house.client_pos.get(smart_contract_id)
+    if row is None:
+        raise not_found(f"SmartClientPO {smart_contract_id}")
+    return row
+
+
+async def _ask(house: House, smart_contract_id: str, update: str, request: schema.Request) -> StagedResource:
+    """Asks the PO's workflow and answers with the row that its answer is committed in."""
+    row = await _row(house, smart_contract_id)
+    handle = house.temporal.get_workflow_handle(row["workflow_id"])
+    try:
+        await handle.execute_update(update, request, rpc_timeout=2 * RPC_TIMEOUT)
+    except WorkflowUpdateFailedError as error:
+        detail = error.cause.message if isinstance(error.cause, ApplicationError) else str(error.cause)
+        raise _refused(detail) from error
+    except WorkflowUpdateRPCTimeoutOrCancelledError as error:
+        raise Problem(
+            503,
+            "no-answer",
+            "No answer yet",
+            "the workflow has not answered in time; it may still do what was asked: look at the PO before asking again",
+            retry_after=5,
+        ) from error
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            raise away("Temporal") from error
+        row = await _row(house, smart_contract_id)
+        raise _refused(f"the PO is {row['status']}: nothing can be changed any more") from error
+    return _resource(house, await _row(house, smart_contract_id))
+
+
+def _refused(detail: str) -> Problem:
+    return Problem(409, "refused", "The state forbids it", detail)
+
+
+def _resource(house: House, row: Row) -> StagedResource:
+    status = ClientPOStatus(row["status"])
+    chained = row["sequence_number"] > 1
+    view = outlook(
+        status,
+        part=row["part_id"] or row["part_number"],
+        arrived=row["arrived"],
+        quantity=row["accepted_quantity"] or row["quantity"],
+        place=row["arrival_location"] or (row["target_node"] if chained else None),
+        node=row["target_node"],
+        hold_reason=row["hold_reason"],
+        release_error=row["release_error"],
+    )
+    name = row["smart_contract_id"]
+    links = {"self": f"/api/v1/client-pos/{name}", "temporal_ui": house.workflow_url(row["workflow_id"])}
+    fields = {field: row[field] for field in StagedResource.model_fields if field in row}
+    return StagedResource(**fields, **view.model_dump(), links=links)

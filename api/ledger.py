@@ -1,0 +1,92 @@
+"""The ledger over HTTP, for reading."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel
+
+from api.house import TheHouse
+from api.problems import not_found
+from infra.checkpoint import NotCovered, newest_checkpoint, prove
+from schemas.ledger import RecordedEntry
+
+router = APIRouter(prefix="/api/v1/ledger", tags=["Ledger"])
+
+
+class InclusionProof(BaseModel):
+    """What is needed to check that an entry is in the ledger that the checkpoint signed (RFC 9162); hashes in hex."""
+
+    seq: int
+    entry: str
+    leaf: str
+    size: int
+    root: str
+    path: list[str]
+    checkpoint: str
+
+
+class Checkpoint(BaseModel):
+    """The newest signed note (C2SP), to be kept elsewhere."""
+
+    size: int
+    note: str
+
+
+@router.get("/entries")
+async def entries(
+    house: TheHouse,
+    target: str | None = None,
+    action: str | None = None,
+    user: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    after: Annotated[int | None, Query(ge=-1)] = None,
+    before: Annotated[int | None, Query(ge=0)] = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> list[RecordedEntry]:
+    """The newest entries first, or those after a number in order."""
+    return await house.ledger.entries(
+        after=after,
+        before=before,
+        limit=limit,
+        target=target,
+        action=action,
+        user=user,
+        since=since,
+        until=until,
+    )
+
+
+@router.get("/entries/{seq}")
+async def entry(seq: int, house: TheHouse) -> RecordedEntry:
+    """One entry."""
+    found = await house.ledger.entry(seq)
+    if found is None:
+        raise not_found(f"ledger entry {seq}")
+    return found
+
+
+@router.get("/entries/{seq}/proof")
+async def proof(seq: int, house: TheHouse) -> InclusionProof:
+    """That the newest checkpoint covers the entry."""
+    try:
+        found = await prove(house.engine, house.settings, seq)
+    except NotCovered as error:
+        raise not_found(f"a checkpoint that covers entry {seq} (they are signed once a minute)") from error
+    fields: dict[str, Any] = vars(found) | {
+        "leaf": found.leaf.hex(),
+        "root": found.root.hex(),
+        "path": [node.hex() for node in found.path],
+    }
+    return InclusionProof(**fields)
+
+
+@router.get("/checkpoint")
+async def checkpoint(house: TheHouse) -> Checkpoint:
+    """The newest checkpoint."""
+    async with house.engine.connect() as connection:
+        newest = await newest_checkpoint(connection)
+    if newest is None:
+        raise not_found("a checkpoint (the first is signed a minute after the start)")
+    return Checkpoint(size=newest.size, note=newest.note)

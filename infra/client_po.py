@@ -1,0 +1,74 @@
+"""Reading the rows of SmartClientPOs."""
+
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from infra.tables import client_pos
+from schemas.client_po import TERMINAL, ClientPOStatus
+
+Row = dict[str, Any]
+"""A row of `client_pos` by column name."""
+
+_LISTED = [column for column in client_pos.columns if column.name != "document"]
+
+
+class ClientPOs:
+    """What people list, page and count; written only through the ledger's `record`."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def get(self, smart_contract_id: str) -> Row | None:
+        """The row with its document."""
+        query = select(client_pos).where(client_pos.c.smart_contract_id == smart_contract_id)
+        async with self._engine.connect() as connection:
+            row = (await connection.execute(query)).mappings().first()
+        return dict(row) if row else None
+
+    async def counts(self) -> dict[str, int]:
+        """How many POs are in each state."""
+        query = select(client_pos.c.status, func.count()).group_by(client_pos.c.status)
+        async with self._engine.connect() as connection:
+            found: dict[str, int] = dict((await connection.execute(query)).tuples().all())
+        return {status.value: found.get(status.value, 0) for status in ClientPOStatus}
+
+    async def queue(
+        self,
+        *,
+        status: str | None = None,
+        node: str | None = None,
+        clientpo_id: str | None = None,
+        part: str | None = None,
+        limit: int,
+        offset: int,
+    ) -> tuple[int, list[Row]]:
+        """One page in the order of the line (priority, staging time, ID), and how many rows match in all."""
+        conditions = []
+        if status:
+            conditions.append(client_pos.c.status == status)
+        if node:
+            conditions.append(client_pos.c.target_node == node)
+        if clientpo_id:
+            conditions.append(client_pos.c.clientpo_id == clientpo_id)
+        if part:
+            conditions.append((client_pos.c.part_id == part) | (client_pos.c.part_number == part))
+        order = (client_pos.c.priority, client_pos.c.staged_timestamp, client_pos.c.smart_contract_id)
+        page = select(*_LISTED).where(*conditions).order_by(*order).limit(limit).offset(offset)
+        async with self._engine.connect() as connection:
+            total = await connection.scalar(select(func.count()).select_from(client_pos).where(*conditions))
+            rows = (await connection.execute(page)).mappings().all()
+        return total or 0, [dict(row) for row in rows]
+
+    async def not_terminal(self, *, after: str = "", limit: int = 500) -> list[Row]:
+        """Rows whose workflow should be open, by ID from `after` on; with their documents."""
+        query = (
+            select(client_pos)
+            .where(client_pos.c.status.not_in([status.value for status in TERMINAL]))
+            .where(client_pos.c.smart_contract_id > after)
+            .order_by(client_pos.c.smart_contract_id)
+            .limit(limit)
+        )
+        async with self._engine.connect() as connection:
+            return [dict(row) for row in (await connection.execute(query)).mappings()]

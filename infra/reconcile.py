@@ -1,0 +1,91 @@
+"""Rows and workflows compared: a row that is not terminal has an open workflow, or something went wrong.
+
+A PO whose workflow never started (the API stopped between the two) is started. A PO whose workflow was terminated
+from outside cannot go on: it is cancelled, its parts go back into the line, and a person is told.
+"""
+
+import json
+from collections.abc import AsyncIterator
+
+from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.service import RPCError, RPCStatusCode
+
+from infra.client_po import ClientPOs, Row
+from infra.ledger import Ledger
+from infra.temporal import ClientPOStarter
+from schemas import names
+from schemas.alert import Alert, Severity
+from schemas.client_po import ClientPOStatus
+from schemas.ledger import LedgerEntry
+from schemas.part_arrival import PORef
+from schemas.record import AlertRaised, ClientPOChanged, Record
+
+
+class Reconciler:
+    """Repairs each row at most once; what it does is idempotent."""
+
+    def __init__(self, client: Client, client_pos: ClientPOs, ledger: Ledger, starter: ClientPOStarter) -> None:
+        self._client = client
+        self._client_pos = client_pos
+        self._ledger = ledger
+        self._starter = starter
+
+    async def repair(self) -> AsyncIterator[tuple[str, bool | None]]:
+        """Each row that is not terminal: its ID, and True when started, False when closed, None when it was well."""
+        after = ""
+        while rows := await self._client_pos.not_terminal(after=after):
+            for row in rows:
+                after = row["smart_contract_id"]
+                yield after, await self._repair(row)
+
+    async def _repair(self, row: Row) -> bool | None:
+        handle = self._client.get_workflow_handle(row["workflow_id"])
+        try:
+            status = (await handle.describe()).status
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+            await self._starter.start(json.loads(row["document"]), row["document_hash"], row["staged_timestamp"])
+            return True
+        if status is WorkflowExecutionStatus.RUNNING:
+            return None
+        current = await self._client_pos.get(row["smart_contract_id"])
+        if current is None or current["status"] != row["status"]:
+            return None  # it ended well while we looked
+        await self._give_up(row, status.name.lower() if status else "closed")
+        return False
+
+    async def _give_up(self, row: Row, how: str) -> None:
+        name = row["smart_contract_id"]
+        text = f"The workflow of PO {name} was {how} from outside, its parts were given back: stage it under a new ID."
+        line = self._client.get_workflow_handle(names.part_arrival_id(row["part_id"], row["part_number"]))
+        try:
+            await line.signal(names.LEAVE, PORef(smart_contract_id=name, ticket=0))
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+        await self._ledger.record(
+            Record(
+                entry=LedgerEntry(
+                    idempotency_key=f"{name}:workflow_closed",
+                    action_type="handoff",
+                    action="cancel_client_po",
+                    target=name,
+                    details=text,
+                    metadata={"staging_id": row["staging_id"], "workflow": how},
+                ),
+                changes=(
+                    ClientPOChanged(smart_contract_id=name, status=ClientPOStatus.CANCELLED),
+                    AlertRaised(
+                        alert=Alert(
+                            alert_id=f"{name}:workflow_closed",
+                            alert_type="workflow_closed",
+                            severity=Severity.HIGH,
+                            source="reconcile",
+                            subject=name,
+                            text=text,
+                        )
+                    ),
+                ),
+            )
+        )

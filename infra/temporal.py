@@ -1,0 +1,162 @@
+"""The Temporal client: connecting, search attributes, and the two doors that start workflows.
+
+Workflows are started by name, so that gateways and the API need no workflow code.
+"""
+
+import asyncio
+from datetime import datetime, timedelta
+from typing import Any
+
+from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
+from temporalio.client import Client, WorkflowHandle
+from temporalio.common import (
+    SearchAttributeKey,
+    SearchAttributePair,
+    TypedSearchAttributes,
+    WorkflowIDConflictPolicy,
+    WorkflowIDReusePolicy,
+)
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.runtime import Runtime
+from temporalio.service import RPCError, RPCStatusCode
+
+from infra.settings import Settings
+from schemas import names
+from schemas.base import Model
+from schemas.client_po import ClientPOStart, ClientPOStatus, SmartClientPO
+from schemas.part_arrival import JoinLine, PartArrivalStart, ReportedArrival
+
+RPC_TIMEOUT = timedelta(seconds=5)
+
+STATUS = SearchAttributeKey.for_keyword(names.SMART_STATUS)
+PART = SearchAttributeKey.for_keyword(names.SMART_PART)
+NODE = SearchAttributeKey.for_keyword(names.SMART_NODE)
+ORDER = SearchAttributeKey.for_keyword(names.SMART_ORDER)
+DUE = SearchAttributeKey.for_datetime(names.SMART_DUE)
+
+
+async def connect(settings: Settings, runtime: Runtime | None = None) -> Client:
+    """A client that has registered the search attributes on the server it met; raises `RuntimeError` without one."""
+    client = await Client.connect(
+        settings.temporal_address,
+        namespace=settings.temporal_namespace,
+        data_converter=pydantic_data_converter,
+        runtime=runtime,
+    )
+    await register_search_attributes(client)
+    return client
+
+
+async def register_search_attributes(client: Client) -> None:
+    """Adds those that are missing; a server that does not let us (Temporal Cloud) must have them already."""
+    wanted = {key.name: IndexedValueType.ValueType(key.indexed_value_type) for key in (STATUS, PART, NODE, ORDER, DUE)}
+    listed = await client.operator_service.list_search_attributes(
+        ListSearchAttributesRequest(namespace=client.namespace)
+    )
+    missing = {name: kind for name, kind in wanted.items() if name not in listed.custom_attributes}
+    if not missing:
+        return
+    try:
+        await client.operator_service.add_search_attributes(
+            AddSearchAttributesRequest(namespace=client.namespace, search_attributes=missing)
+        )
+    except RPCError as error:
+        if error.status is not RPCStatusCode.ALREADY_EXISTS:
+            raise
+    await _until_known(client, set(wanted))
+
+
+async def _until_known(client: Client, wanted: set[str]) -> None:
+    """A workflow that uses an attribute before the server knows it is stuck, so nobody starts before."""
+    async with asyncio.timeout(10):
+        while True:
+            listed = await client.operator_service.list_search_attributes(
+                ListSearchAttributesRequest(namespace=client.namespace)
+            )
+            if wanted <= set(listed.custom_attributes):
+                return
+            await asyncio.sleep(0.1)
+
+
+class PartArrivals:
+    """Reaches the `PartArrivalWorkflow` of an identifier, started if need be: nothing can come too early."""
+
+    def __init__(self, client: Client, unclaimed_after: timedelta) -> None:
+        self._client = client
+        self._unclaimed_after = unclaimed_after
+
+    async def report(self, reported: ReportedArrival) -> str:
+        """Hands an arrival over; returns the workflow ID once Temporal has accepted it."""
+        arrival = reported.arrival
+        start = PartArrivalStart(
+            part_id=arrival.part_id,
+            part_number=None if arrival.part_id else arrival.part_number,
+            unclaimed_after=int(self._unclaimed_after.total_seconds()),
+        )
+        return await self._signal(start, names.ARRIVE, reported)
+
+    async def join(self, join: JoinLine) -> str:
+        """Puts a PO into the line."""
+        return await self._signal(join.part, names.JOIN, join.po)
+
+    async def _signal(self, start: PartArrivalStart, signal: str, message: Model) -> str:
+        handle: WorkflowHandle[None, None] = await self._client.start_workflow(
+            "PartArrivalWorkflow",
+            start,
+            id=names.part_arrival_id(start.part_id, start.part_number),
+            task_queue=names.MAIN_QUEUE,
+            start_signal=signal,
+            start_signal_args=[message],
+            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            search_attributes=TypedSearchAttributes(
+                [SearchAttributePair(PART, start.part_id or start.part_number or "")]
+            ),
+            static_summary=f"Arrivals of {start.part_id or start.part_number}",
+            rpc_timeout=RPC_TIMEOUT,
+        )
+        return handle.id
+
+
+class ClientPOStarter:
+    """Starts the workflow of a PO whose row is committed."""
+
+    def __init__(self, client: Client, settings: Settings) -> None:
+        self._client = client
+        self._release_alert_after = int(settings.release_alert_after.total_seconds())
+        self._unclaimed_after = int(settings.unclaimed_after.total_seconds())
+
+    async def start(self, document: dict[str, Any], hash_: str, staged_at: datetime) -> bool:
+        """False when it was started before, even if it has ended since."""
+        po = SmartClientPO.model_validate(document)
+        start = ClientPOStart(
+            document=document,
+            document_hash=hash_,
+            staged_at=staged_at,
+            release_alert_after=self._release_alert_after,
+            unclaimed_after=self._unclaimed_after,
+        )
+        attributes: list[SearchAttributePair[Any]] = [
+            SearchAttributePair(STATUS, ClientPOStatus.AWAITING_ARRIVAL.value),
+            SearchAttributePair(PART, po.part),
+            SearchAttributePair(NODE, po.target_node),
+            SearchAttributePair(ORDER, po.clientpo_id),
+        ]
+        if po.due_date is not None:
+            attributes.append(SearchAttributePair(DUE, po.due_date))
+        try:
+            await self._client.start_workflow(
+                "ClientPOWorkflow",
+                start,
+                id=names.client_po_id(po.smart_contract_id),
+                task_queue=names.MAIN_QUEUE,
+                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                search_attributes=TypedSearchAttributes(attributes),
+                static_summary=f"{po.smart_contract_id} · {po.client} · part {po.part} → {po.target_node}",
+                rpc_timeout=RPC_TIMEOUT,
+            )
+        except WorkflowAlreadyStartedError:
+            return False
+        return True

@@ -1,0 +1,10 @@
+"""What the comparison of rows with workflows found."""
+
+from schemas.base import Model
+
+
+class Reconciled(Model):
+    """POs whose workflow had never started and was started; POs whose workflow was closed from outside."""
+
+    started: tuple[str, ...]
+    closed: tuple[str, ...]

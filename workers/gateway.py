@@ -1,0 +1,199 @@
+"""The gateway: turns broadcasts into signals, and the outbox of alerts into broadcasts.
+
+A broadcast is acknowledged only after Temporal has accepted it, so a gateway that dies in between gets it again.
+Broadcasts of one part are handed over in the order in which they came, those of different parts side by side.
+"""
+
+import asyncio
+import hashlib
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import aiomqtt
+from pydantic import ValidationError
+from sqlalchemy.exc import SQLAlchemyError
+from temporalio.service import RPCError
+from tenacity import AsyncRetrying, before_sleep_log, retry_if_exception_type, wait_exponential
+
+from infra.alerts import AlertOutbox
+from infra.documents import NotReadable, read_document
+from infra.ledger import Ledger
+from infra.mqtt import acknowledge, persistent_client
+from infra.recorder import open_ledger
+from infra.registry import Registry, load_registry
+from infra.settings import Settings
+from infra.temporal import PartArrivals, connect
+from schemas import names
+from schemas.alert import Alert, Severity
+from schemas.faults import faults
+from schemas.ledger import LedgerEntry
+from schemas.part_arrival import PartArrival, ReportedArrival
+from schemas.record import AlertRaised, Record
+from workers.process import say_ready, stop_requested
+
+log = logging.getLogger(__name__)
+
+IDENTIFIER = "smartfloor-gateway"
+LANES = 16
+OUTBOX_INTERVAL = 1.0
+AWAY = (RPCError, SQLAlchemyError, OSError, TimeoutError)
+"""What a server that is away looks like; it is tried again until it is back."""
+
+
+class Malformed(ValueError):
+    """A broadcast that nobody can match; the text says which field and why."""
+
+
+async def run_gateway(settings: Settings) -> None:
+    """Runs until SIGTERM or Ctrl-C; a broker that is away is waited for."""
+    stop = stop_requested()
+    client = await connect(settings)
+    async with open_ledger(settings, "gateway") as (engine, ledger):
+        gateway = Gateway(
+            PartArrivals(client, settings.unclaimed_after),
+            load_registry(settings.nodes_file),
+            ledger,
+            AlertOutbox(engine),
+        )
+        running = asyncio.create_task(gateway.run(settings))
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        if not running.cancelled():
+            running.result()
+
+
+def read_arrival(payload: bytes) -> PartArrival:
+    """Raises `Malformed`."""
+    try:
+        return PartArrival.model_validate(read_document(payload, is_yaml=False))
+    except NotReadable as error:
+        raise Malformed(str(error)) from error
+    except ValidationError as error:
+        raise Malformed("; ".join(str(fault) for fault in faults(error))) from error
+
+
+class Gateway:
+    """Reads one topic with a persistent session."""
+
+    def __init__(self, part_arrivals: PartArrivals, registry: Registry, ledger: Ledger, outbox: AlertOutbox) -> None:
+        self._part_arrivals = part_arrivals
+        self._registry = registry
+        self._ledger = ledger
+        self._outbox = outbox
+
+    async def run(self, settings: Settings) -> None:
+        """Connects, and connects again."""
+        async for attempt in _until_back(aiomqtt.MqttError):
+            with attempt:
+                await self._connected(persistent_client(settings, IDENTIFIER))
+
+    async def _connected(self, client: aiomqtt.Client) -> None:
+        """Until the connection breaks: raises `MqttError` then. What was not acknowledged comes again."""
+        async with client:
+            await client.subscribe(names.PART_ARRIVAL_TOPIC, qos=1)
+            say_ready()
+            lanes: list[asyncio.Queue[tuple[aiomqtt.Message, PartArrival | Malformed]]] = [
+                asyncio.Queue() for _ in range(LANES)
+            ]
+            in_hand: set[int] = set()
+            tasks = [asyncio.create_task(self._work(client, lane, in_hand)) for lane in lanes]
+            tasks.append(asyncio.create_task(self._publish_alerts(client)))
+            try:
+                async for message in client.messages:
+                    if message.mid in in_hand:
+                        continue  # sent again because its acknowledgement is late
+                    in_hand.add(message.mid)
+                    arrival = _read(message)
+                    key = arrival.workflow_id if isinstance(arrival, PartArrival) else "malformed"
+                    lanes[hash(key) % LANES].put_nowait((message, arrival))
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _work(
+        self,
+        client: aiomqtt.Client,
+        lane: "asyncio.Queue[tuple[aiomqtt.Message, PartArrival | Malformed]]",
+        in_hand: set[int],
+    ) -> None:
+        while True:
+            message, arrival = await lane.get()
+            if isinstance(arrival, PartArrival):
+                reported = ReportedArrival(arrival=arrival, at_node=arrival.location in self._registry)
+                await _persist(lambda: self._part_arrivals.report(reported))  # noqa: B023
+            else:
+                await self._dead_letter(client, message, str(arrival))
+            acknowledge(client, message)
+            in_hand.discard(message.mid)
+
+    async def _dead_letter(self, client: aiomqtt.Client, message: aiomqtt.Message, reason: str) -> None:
+        """Kept where people look for it: on its topic, in the ledger, as an alert; once for the same bytes."""
+        payload = bytes(message.payload)
+        digest = hashlib.sha256(payload).hexdigest()
+        letter = {"topic": str(message.topic), "reason": reason, "payload": payload.decode(errors="replace")}
+        topic = f"{names.DEADLETTER_TOPIC}/{message.topic}"
+        text = f"A broadcast on {message.topic} cannot be read: {reason}. It is on {topic}; send it again, corrected."
+        alert_id = f"deadletter:{message.topic}:{digest}"
+        await client.publish(topic, json.dumps(letter), qos=1)
+        record = Record(
+            entry=LedgerEntry(
+                idempotency_key=alert_id,
+                action_type="arrival",
+                action="dead_letter",
+                target=str(message.topic),
+                details=f"Malformed broadcast: {reason}",
+                metadata={"reason": reason, "sha256": digest},
+            ),
+            changes=(
+                AlertRaised(
+                    alert=Alert(
+                        alert_id=alert_id,
+                        alert_type="malformed_broadcast",
+                        severity=Severity.MEDIUM,
+                        source="gateway",
+                        subject=str(message.topic),
+                        text=text[:1000],
+                    )
+                ),
+            ),
+        )
+        await _persist(lambda: self._ledger.record(record))
+
+    async def _publish_alerts(self, client: aiomqtt.Client) -> None:
+        while True:
+            try:
+                for alert, raised_at in await self._outbox.waiting():
+                    body = alert.model_dump(mode="json") | {"raised_at": raised_at.isoformat()}
+                    await client.publish(f"{names.ALERT_TOPIC}/{alert.severity}", json.dumps(body), qos=1)
+                    await self._outbox.published(alert.alert_id)
+            except AWAY as error:
+                log.warning("alerts wait, the database is away: %s", error)
+            await asyncio.sleep(OUTBOX_INTERVAL)
+
+
+def _read(message: aiomqtt.Message) -> PartArrival | Malformed:
+    try:
+        return read_arrival(bytes(message.payload))
+    except Malformed as malformed:
+        return malformed
+
+
+async def _persist(action: Callable[[], Awaitable[Any]]) -> None:
+    """Repeats until its server is back."""
+    async for attempt in _until_back(*AWAY):
+        with attempt:
+            await action()
+
+
+def _until_back(*away: type[Exception]) -> AsyncRetrying:
+    return AsyncRetrying(
+        retry=retry_if_exception_type(away),
+        wait=wait_exponential(multiplier=0.1, max=2),
+        before_sleep=before_sleep_log(log, logging.WARNING),
+    )

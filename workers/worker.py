@@ -1,0 +1,143 @@
+"""The workers: which task queue runs which workflows and activities, with which adapters."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio.client import (
+    Client,
+    Schedule,
+    ScheduleActionStartWorkflow,
+    ScheduleAlreadyRunningError,
+    ScheduleIntervalSpec,
+    ScheduleOverlapPolicy,
+    SchedulePolicy,
+    ScheduleSpec,
+)
+from temporalio.worker import Interceptor, Worker
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+
+from activities.ledger import LedgerActivities
+from activities.node import NodeActivities
+from activities.part_arrival import PartArrivalActivities
+from activities.reconcile import ReconcileActivities
+from infra.checkpoint import checkpoint
+from infra.client_po import ClientPOs
+from infra.ledger import Ledger
+from infra.node_store import NodeStore
+from infra.reconcile import Reconciler
+from infra.recorder import open_ledger
+from infra.settings import Settings
+from infra.telemetry import sdk_metrics
+from infra.temporal import ClientPOStarter, PartArrivals, connect
+from schemas import names
+from workers.process import say_ready, stop_requested
+from workflows.client_po import ClientPOWorkflow
+from workflows.part_arrival import PartArrivalWorkflow
+from workflows.reconcile import ReconcileWorkflow
+from workflows.test_execution import TestExecutionWorkflow
+
+log = logging.getLogger(__name__)
+
+WORKFLOWS: Sequence[type] = (ClientPOWorkflow, PartArrivalWorkflow, TestExecutionWorkflow, ReconcileWorkflow)
+
+SANDBOX = SandboxedWorkflowRunner(
+    # Loaded once for all workflows: they are pure, and a model that is loaded twice is two models.
+    restrictions=SandboxRestrictions.default.with_passthrough_modules(
+        "schemas", "activities", "pydantic", "pydantic_core", "annotated_types", "rfc8785"
+    )
+)
+
+GRACE = timedelta(seconds=5)
+"""How long a stopping worker lets its activities finish."""
+
+
+def main_worker(
+    client: Client, engine: AsyncEngine, ledger: Ledger, settings: Settings, interceptors: Sequence[Interceptor] = ()
+) -> Worker:
+    """All workflows and the short activities."""
+    starter = ClientPOStarter(client, settings)
+    return Worker(
+        client,
+        task_queue=names.MAIN_QUEUE,
+        workflows=WORKFLOWS,
+        activities=[
+            LedgerActivities(ledger).record,
+            PartArrivalActivities(PartArrivals(client, settings.unclaimed_after)).join_line,
+            ReconcileActivities(Reconciler(client, ClientPOs(engine), ledger, starter)).reconcile,
+        ],
+        workflow_runner=SANDBOX,
+        interceptors=interceptors,
+        graceful_shutdown_timeout=GRACE,
+    )
+
+
+def node_worker(
+    client: Client,
+    node_id: str,
+    settings: Settings,
+    executor: ThreadPoolExecutor,
+    interceptors: Sequence[Interceptor] = (),
+) -> Worker:
+    """What one node does, one thing at a time: its disk has one writer."""
+    return Worker(
+        client,
+        task_queue=names.node_queue(node_id),
+        activities=[NodeActivities(NodeStore(node_id, settings.node_store(node_id))).take_client_po],
+        activity_executor=executor,
+        max_concurrent_activities=1,
+        interceptors=interceptors,
+        graceful_shutdown_timeout=GRACE,
+    )
+
+
+async def run_main_worker(settings: Settings, interceptors: Sequence[Interceptor] = ()) -> None:
+    """Runs until SIGTERM or Ctrl-C."""
+    stop = stop_requested()
+    client = await connect(settings, sdk_metrics(settings).runtime)
+    async with open_ledger(settings, "worker") as (engine, ledger):
+        await schedule_reconcile(client, settings)
+        async with main_worker(client, engine, ledger, settings, interceptors):
+            checkpoints = asyncio.create_task(_keep_checkpoints(engine, settings))
+            say_ready()
+            await stop.wait()
+            checkpoints.cancel()
+
+
+async def run_node_worker(settings: Settings, node_id: str, interceptors: Sequence[Interceptor] = ()) -> None:
+    """Runs one node until SIGTERM or Ctrl-C."""
+    stop = stop_requested()
+    client = await connect(settings, sdk_metrics(settings).runtime)
+    with ThreadPoolExecutor(1, thread_name_prefix=node_id) as executor:
+        async with node_worker(client, node_id, settings, executor, interceptors):
+            say_ready()
+            await stop.wait()
+
+
+async def schedule_reconcile(client: Client, settings: Settings) -> None:
+    """The reconcile runs at its interval, and once now: whatever was down may have left something."""
+    schedule = Schedule(
+        action=ScheduleActionStartWorkflow(ReconcileWorkflow.run, id=names.RECONCILE_ID, task_queue=names.MAIN_QUEUE),
+        spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=settings.reconcile_every)]),
+        policy=SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP),
+    )
+    try:
+        await client.create_schedule(names.RECONCILE_ID, schedule, trigger_immediately=True)
+    except ScheduleAlreadyRunningError:
+        await client.get_schedule_handle(names.RECONCILE_ID).trigger(overlap=ScheduleOverlapPolicy.SKIP)
+
+
+async def _keep_checkpoints(engine: AsyncEngine, settings: Settings) -> None:
+    """Signs the ledger's state again and again; a ledger that is not what was signed before is shouted about."""
+    while True:
+        await asyncio.sleep(settings.checkpoint_every.total_seconds())
+        try:
+            await checkpoint(engine, settings)
+        except (SQLAlchemyError, OSError) as error:
+            log.warning("no checkpoint now, the database is away: %s", error)
+        except Exception:
+            log.critical("the ledger cannot be signed: run `smartfloor ledger verify`", exc_info=True)

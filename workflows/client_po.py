@@ -1,0 +1,509 @@
+"""The life of a SmartClientPO: held until its part is there, then released to its node (specification 1).
+
+One main loop handles what comes in, one message at a time, and releases when nothing more is missing. A release is
+interrupted by whatever comes in while the node has not begun to take the PO; from then on the node's answer comes
+first: if the node took it, it is released and a hold or cancel that came too late is refused.
+
+The dispatch is one activity attempt at a time (`retry.ONCE`), because a cancelled attempt says for certain whether
+it ever began only where no earlier attempt can hide behind it. After an attempt that timed out the node may have
+the PO, so nothing interrupts the next attempts until the node has answered.
+"""
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+from temporalio import workflow
+from temporalio.common import SearchAttributeKey, WorkflowIDReusePolicy
+from temporalio.exceptions import (
+    ActivityError,
+    ApplicationError,
+    FailureError,
+    WorkflowAlreadyStartedError,
+    is_cancelled_exception,
+)
+from temporalio.exceptions import (
+    TimeoutError as ActivityTimeout,
+)
+
+from activities.node import NodeActivities
+from activities.part_arrival import PartArrivalActivities
+from schemas import names
+from schemas.alert import Alert, Severity
+from schemas.client_po import (
+    REQUESTS,
+    AcceptQuantityRequest,
+    AmendRequest,
+    CancelRequest,
+    ClientPOEnd,
+    ClientPOLife,
+    ClientPOStart,
+    ClientPOStatus,
+    HoldRequest,
+    Request,
+    ResumeRequest,
+    RetryRequest,
+    SmartClientPO,
+    outlook,
+)
+from schemas.ledger import LedgerEntry
+from schemas.node import NodeDelivery, NodeReceipt
+from schemas.part_arrival import (
+    AcceptedQuantity,
+    Allotment,
+    Count,
+    Damage,
+    JoinLine,
+    PartArrivalStart,
+    PORef,
+    Reorder,
+    Revocation,
+    WaitingPO,
+)
+from schemas.record import AlertRaised, Change, ClientPOChanged
+from workflows import retry
+from workflows.inbox import Inbox, Item, Refused
+from workflows.steps import record, step
+from workflows.test_execution import TestExecutionStart, TestExecutionWorkflow
+
+STATUS = SearchAttributeKey.for_keyword(names.SMART_STATUS)
+
+FROM_THE_LINE: dict[str, type[PORef]] = {
+    names.PARTS_CONFIRMED: Allotment,
+    names.PARTS_REVOKED: Revocation,
+    names.PARTS_COUNTED: Count,
+    names.PARTS_DAMAGED: Damage,
+}
+
+
+@workflow.defn
+class ClientPOWorkflow:
+    """Workflow ID `client-po/{smart_contract_id}`; started by the API after the row and its entry are committed."""
+
+    @workflow.init
+    def __init__(self, start: ClientPOStart) -> None:
+        self._start = start
+        self._po = SmartClientPO.model_validate(start.document)
+        self._life = ClientPOLife.of(self._po)
+        self._shown: ClientPOStatus = ClientPOStatus.AWAITING_ARRIVAL
+        self._refused: str | None = None
+        self._inbox = Inbox(signals={**REQUESTS, **FROM_THE_LINE}, updates=REQUESTS, refusal=self._life.refusal)
+
+    @workflow.run
+    async def run(self, start: ClientPOStart) -> ClientPOEnd:
+        life = asyncio.create_task(self._live())
+        try:
+            return await asyncio.shield(life)
+        except asyncio.CancelledError:
+            self._inbox.put(names.CANCEL, CancelRequest(reason="cancelled in Temporal", user_id="temporal"))
+            return await life
+
+    async def _live(self) -> ClientPOEnd:
+        await self._join_line()
+        while not self._life.ended:
+            self._show()
+            if self._inbox:
+                await self._handle(self._inbox.next())
+            elif self._life.may_release:
+                await self._release()
+            else:
+                await workflow.wait_condition(lambda: bool(self._inbox))
+        self._show()
+        while self._inbox or not workflow.all_handlers_finished():
+            if self._inbox:
+                await self._handle(self._inbox.next())
+            else:
+                await workflow.wait_condition(lambda: bool(self._inbox) or workflow.all_handlers_finished())
+        status = ClientPOStatus.CANCELLED if self._life.cancelled else ClientPOStatus.RELEASED
+        return ClientPOEnd(
+            smart_contract_id=self._po.smart_contract_id, status=status, receipt_hash=self._life.receipt_hash
+        )
+
+    # --- the line of its part -------------------------------------------------------------------------------
+
+    async def _join_line(self) -> None:
+        part = PartArrivalStart(
+            part_id=self._po.part_id,
+            part_number=None if self._po.part_id else self._po.part_number,
+            unclaimed_after=self._start.unclaimed_after,
+        )
+        waiting = WaitingPO(
+            smart_contract_id=self._po.smart_contract_id,
+            ticket=self._life.ticket,
+            quantity=self._life.needed,
+            priority=self._life.priority,
+            staged_at=self._start.staged_at,
+            place=self._po.arrival_place,
+        )
+        await step(
+            PartArrivalActivities.join_line,
+            JoinLine(part=part, po=waiting),
+            summary=f"wait for {self._po.part}",
+        )
+
+    async def _tell_line(self, signal: str, message: PORef) -> None:
+        """The line is open as long as this PO is in it; one that is gone has nothing to be told."""
+        line = workflow.get_external_workflow_handle(names.part_arrival_id(self._po.part_id, self._po.part_number))
+        try:
+            await line.signal(signal, message)
+        except FailureError as error:
+            workflow.logger.warning("the line of %s could not be told %s: %s", self._po.part, signal, error)
+
+    def _ref(self) -> PORef:
+        return PORef(smart_contract_id=self._po.smart_contract_id, ticket=self._life.ticket)
+
+    # --- what comes in --------------------------------------------------------------------------------------
+
+    async def _handle(self, item: Item) -> None:
+        message = item.payload
+        if isinstance(message, Request):
+            await self._handle_request(item, message)
+        elif isinstance(message, Refused):
+            await self._record_refusal(item, message.reason)
+        elif isinstance(message, PORef) and message.ticket == self._life.ticket:
+            await self._handle_parts(item, message)
+
+    async def _handle_request(self, item: Item, request: Request) -> None:
+        reason = self._life.refusal(request)
+        if reason is not None:
+            item.refuse(reason)
+            if not item.asked:
+                await self._record_refusal(item, reason)
+            return
+        self._refused = None
+        match request:
+            case HoldRequest():
+                await self._hold(item, request.reason, request.user_id)
+            case ResumeRequest():
+                self._life.hold_reason = None
+                await self._record(item, "resume_client_po", f"Resumed: {request.reason}", request.user_id)
+            case CancelRequest():
+                self._life.cancelled = True
+                await self._record(item, "cancel_client_po", f"Cancelled: {request.reason}", request.user_id)
+                await self._tell_line(names.LEAVE, self._ref())
+            case RetryRequest():
+                self._life.release_error = None
+                await self._record(item, "retry_release", f"Retried: {request.reason}", request.user_id)
+            case AmendRequest():
+                await self._amend(item, request)
+            case AcceptQuantityRequest():
+                await self._accept(item, request)
+        item.answer(self._life)
+
+    async def _hold(self, item: Item, reason: str, user_id: str) -> None:
+        self._life.hold_reason = reason
+        await self._record(item, "hold_client_po", f"On hold: {reason}", user_id)
+
+    async def _amend(self, item: Item, request: AmendRequest) -> None:
+        before = self._life.model_copy()
+        for term, value in request.terms().items():
+            setattr(self._life, term, value)
+        self._life.delivery_number += 1
+        changed = {term: {"before": getattr(before, term), "after": value} for term, value in request.terms().items()}
+        await self._record(
+            item,
+            "amend_client_po",
+            f"Amended {', '.join(changed)}: {request.reason}",
+            request.user_id,
+            metadata={"changes": changed, "reason": request.reason},
+            row=request.terms(),
+        )
+        if self._life.priority != before.priority:
+            await self._tell_line(names.REORDER, Reorder(**self._ref().model_dump(), priority=self._life.priority))
+
+    async def _accept(self, item: Item, request: AcceptQuantityRequest) -> None:
+        quantity = request.quantity or self._life.arrived
+        self._life.accepted_quantity = quantity
+        await self._record(
+            item,
+            "accept_quantity",
+            f"{quantity} of {self._life.quantity} parts accepted: {request.reason}",
+            request.user_id,
+            metadata={"accepted": quantity, "ordered": self._life.quantity, "reason": request.reason},
+            row={"accepted_quantity": quantity},
+        )
+        await self._tell_line(names.ACCEPT, AcceptedQuantity(**self._ref().model_dump(), quantity=quantity))
+
+    async def _handle_parts(self, item: Item, message: PORef) -> None:
+        match message:
+            case Allotment() if not self._life.ended:
+                await self._confirm(item, message)
+            case Revocation() if self._life.receipt_hash is not None:
+                await self._alert_too_late(item, message.reason)
+            case Revocation() if not self._life.ended:
+                await self._unconfirm(item, message.reason)
+            case Count():
+                self._life.arrived = message.arrived
+            case Damage() if self._life.receipt_hash is not None:
+                await self._alert_too_late(item, f"the part is {message.condition}")
+            case Damage() if not self._life.ended:
+                await self._hold(item, f"part {message.condition}", "system")
+
+    async def _confirm(self, item: Item, allotment: Allotment) -> None:
+        self._life.allotment = allotment
+        self._life.arrived = allotment.quantity
+        if allotment.damage:
+            self._life.hold_reason = f"part {allotment.damage}"
+        self._show()
+        confirmed = self._life.model_copy(update={"confirmation_recorded": True})
+        await self._record(
+            item,
+            "confirm_arrival",
+            f"Physical part {self._po.part} arrival confirmed",
+            metadata={
+                "broadcast_id": allotment.broadcast_ids[-1],
+                "broadcast_ids": list(allotment.broadcast_ids),
+                "quantity": allotment.quantity,
+                "part_number": self._po.part_number,
+            },
+            row={"status": confirmed.status, "arrived": allotment.quantity, "arrived_now": True},
+        )
+        self._life.confirmation_recorded = True
+        if self._life.hold_reason is not None and allotment.damage:
+            await self._record(item, "hold_client_po", f"On hold: {self._life.hold_reason}")
+
+    async def _unconfirm(self, item: Item, reason: str) -> None:
+        self._life.allotment = None
+        self._life.confirmation_recorded = False
+        self._life.arrived = 0
+        self._life.ticket += 1
+        self._life.delivery_number += 1
+        await self._record(
+            item,
+            "withdraw_arrival",
+            f"Waiting for {self._po.part} again: {reason}",
+            metadata={"reason": reason},
+            row={"arrived": 0, "unconfirmed": True},
+        )
+        await self._join_line()
+
+    # --- release --------------------------------------------------------------------------------------------
+
+    async def _release(self) -> None:
+        receipt = await self._dispatch()
+        if receipt is None:
+            return
+        self._life.receipt_hash = receipt.receipt_hash
+        allotment = self._life.allotment
+        await self._record_release(
+            "release_client_po",
+            "release",
+            f"SmartClientPO released to {receipt.node_id}",
+            {
+                "receipt_hash": receipt.receipt_hash,
+                "document_hash": self._start.document_hash,
+                "broadcast_ids": list(allotment.broadcast_ids) if allotment else [],
+            },
+            self._row(receipt_hash=receipt.receipt_hash, released_now=True),
+        )
+        await self._start_test(receipt)
+        await self._tell_line(names.SETTLE, self._ref())
+
+    async def _dispatch(self) -> NodeReceipt | None:
+        """Offers the PO to its node until the node has taken it; None where something that came in goes first."""
+        alert_at = workflow.now() + timedelta(seconds=self._start.release_alert_after)
+        alerted = False
+        may_have_it = False
+        pause = timedelta(seconds=1)
+
+        def interrupted() -> bool:
+            return bool(self._inbox) and not may_have_it
+
+        while True:
+            taking = self._offer()
+            while not (taking.done() or interrupted()):
+                if alerted:
+                    await workflow.wait_condition(lambda: taking.done() or interrupted())  # noqa: B023
+                    continue
+                try:
+                    await workflow.wait_condition(
+                        lambda: taking.done() or interrupted(),  # noqa: B023
+                        timeout=max(alert_at - workflow.now(), timedelta(milliseconds=1)),
+                        timeout_summary=f"alert when {self._po.target_node} does not answer",
+                    )
+                except TimeoutError:
+                    alerted = True
+                    await self._release_late()
+            if not taking.done():
+                taking.cancel()
+            try:
+                return await taking
+            except ActivityError as error:
+                if is_cancelled_exception(error):
+                    return None
+                if isinstance(error.cause, ApplicationError) and error.cause.non_retryable:
+                    await self._release_refused(error.cause.message)
+                    return None
+                may_have_it = may_have_it or isinstance(error.cause, ActivityTimeout)
+            try:
+                await workflow.wait_condition(interrupted, timeout=pause, timeout_summary="before the next try")
+            except TimeoutError:
+                pause = min(pause * 2, timedelta(minutes=10))
+            else:
+                return None
+
+    def _offer(self) -> "workflow.ActivityHandle[NodeReceipt]":
+        allotment = self._life.allotment
+        delivery = NodeDelivery(
+            smart_contract_id=self._po.smart_contract_id,
+            number=self._life.delivery_number,
+            document=self._start.document,
+            document_hash=self._start.document_hash,
+            priority=self._life.priority,
+            due_date=self._life.due_date,
+            quantity=allotment.quantity if allotment else 0,
+            broadcast_ids=allotment.broadcast_ids if allotment else (),
+        )
+        return workflow.start_activity_method(
+            NodeActivities.take_client_po,
+            delivery,
+            task_queue=names.node_queue(self._po.target_node),
+            start_to_close_timeout=retry.NODE_TIME,
+            retry_policy=retry.ONCE,
+            cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+            summary=f"release to {self._po.target_node}",
+        )
+
+    async def _release_late(self) -> None:
+        waited = f"{self._start.release_alert_after} s"
+        text = f"node {self._po.target_node} has not taken the PO for {waited}"
+        await self._record_failure(text, f"{text}. It goes out by itself when the node's worker is back: start it.")
+
+    async def _release_refused(self, error: str) -> None:
+        self._life.release_error = error
+        await self._record_failure(error, f"{error}. Mend the cause, then retry the release.")
+
+    async def _record_failure(self, error: str, text: str) -> None:
+        self._inbox.number += 1
+        event = f"release_failed:{self._inbox.number}"
+        await self._record_release(
+            "release_failed",
+            event,
+            f"Failed to release SmartClientPO: {error}",
+            {"error": error},
+            self._row(release_error=self._life.release_error),
+            self._alert(event, "release_failed", text),
+        )
+
+    async def _start_test(self, receipt: NodeReceipt) -> None:
+        name = self._po.smart_contract_id
+        try:
+            await workflow.start_child_workflow(
+                TestExecutionWorkflow.run,
+                TestExecutionStart(smart_contract_id=name, node_id=receipt.node_id, receipt_hash=receipt.receipt_hash),
+                id=names.test_execution_id(name),
+                parent_close_policy=workflow.ParentClosePolicy.ABANDON,
+                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                static_summary=f"{name} at {receipt.node_id}",
+            )
+        except WorkflowAlreadyStartedError:
+            workflow.logger.info("the test of %s runs already", name)
+
+    # --- recording ------------------------------------------------------------------------------------------
+
+    def _row(self, **changes: Any) -> ClientPOChanged:
+        """The row's change; the status is what it follows from, unless the caller knows better."""
+        values = {"status": self._life.status, "hold_reason": self._life.hold_reason, **changes}
+        return ClientPOChanged(smart_contract_id=self._po.smart_contract_id, **values)
+
+    async def _record(
+        self,
+        item: Item,
+        action: str,
+        details: str,
+        user_id: str = "system",
+        *,
+        metadata: dict[str, Any] | None = None,
+        row: dict[str, Any] | None = None,
+    ) -> None:
+        """Records what a message did. The message's number makes the event's key."""
+        await self._enter(action, f"{action}:{item.number}", details, user_id, metadata or {}, self._row(**(row or {})))
+
+    async def _record_release(
+        self, action: str, event: str, details: str, metadata: dict[str, Any], *changes: Change
+    ) -> None:
+        await self._enter(action, event, details, "system", {"target_node": self._po.target_node, **metadata}, *changes)
+
+    async def _record_refusal(self, item: Item, reason: str) -> None:
+        self._refused = f"`{item.name}` was refused: {reason}"
+        event = f"refuse_request:{item.number}"
+        await self._enter(
+            "refuse_request",
+            event,
+            f"Signal {item.name} refused: {reason}",
+            "system",
+            {"signal": item.name, "reason": reason},
+            self._alert(
+                event, "request_refused", f"Signal {item.name} was refused: {reason}. Send it again, corrected."
+            ),
+        )
+
+    async def _alert_too_late(self, item: Item, reason: str) -> None:
+        event = f"too_late:{item.number}"
+        text = f"{reason}, but the PO is already released to {self._po.target_node}: stop its test there."
+        await self._enter(
+            "withdraw_arrival",
+            event,
+            text,
+            "system",
+            {"reason": reason},
+            self._alert(event, "withdrawn_after_release", text),
+        )
+
+    async def _enter(
+        self, action: str, event: str, details: str, user_id: str, metadata: dict[str, Any], *changes: Change
+    ) -> None:
+        name = self._po.smart_contract_id
+        await record(
+            LedgerEntry(
+                idempotency_key=f"{name}:{event}",
+                action_type="handoff",
+                action=action,
+                target=name,
+                details=details,
+                user_id=user_id,
+                metadata={"staging_id": names.staging_id(name), "part_id": self._po.part, **metadata},
+            ),
+            *changes,
+        )
+
+    def _alert(self, event: str, alert_type: str, text: str) -> AlertRaised:
+        name = self._po.smart_contract_id
+        return AlertRaised(
+            alert=Alert(
+                alert_id=f"{name}:{event}",
+                alert_type=alert_type,
+                severity=Severity.HIGH,
+                source=names.client_po_id(name),
+                subject=name,
+                text=text,
+            )
+        )
+
+    # --- the operator's eye ---------------------------------------------------------------------------------
+
+    def _show(self) -> None:
+        life, po = self._life, self._po
+        status = life.status
+        view = outlook(
+            status,
+            part=po.part,
+            arrived=life.arrived,
+            quantity=life.needed,
+            place=po.arrival_place,
+            node=po.target_node,
+            hold_reason=life.hold_reason,
+            release_error=life.release_error,
+        )
+        lines = [f"**{status}** · waits for {view.waits_for}", f"Moved on by: {view.moved_on_by}"]
+        if not life.ended:
+            lines.append(
+                "To act, send a signal: `hold`, `resume`, `cancel`, `amend`, `accept_quantity`, `retry` with "
+                '`{"reason": "why", "user_id": "you"}`'
+            )
+        if self._refused:
+            lines.append(f"⚠ {self._refused}")
+        workflow.set_current_details("\n\n".join(lines))
+        if status is not self._shown and status is not ClientPOStatus.ARRIVAL_CONFIRMED:
+            self._shown = status
+            workflow.upsert_search_attributes([STATUS.value_set(status.value)])

@@ -1,0 +1,127 @@
+"""What comes to a workflow from outside, queued for its main loop.
+
+Every name is open as a signal (for the world, and for people in the Temporal Web UI and CLI) and, where somebody
+must know the answer, as an update. A signal handler never raises: what it cannot read becomes a `Refused` item,
+which the main loop records. An update is refused before it enters the history where that is known already, else
+with an `ApplicationError` once the main loop has decided.
+"""
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from temporalio import workflow
+from temporalio.common import RawValue
+from temporalio.exceptions import ApplicationError
+
+from schemas.faults import faults
+
+REFUSED = "Refused"
+"""Error type of an update that the state forbids or that says nothing understandable."""
+
+
+class Refused(BaseModel):
+    """A signal that could not be read, in place of its payload."""
+
+    name: str
+    reason: str
+
+
+class Item:
+    """One message, and the answer once the main loop has given it. `number` counts the messages of this run's life."""
+
+    def __init__(self, number: int, name: str, payload: BaseModel, *, asked: bool) -> None:
+        self.number = number
+        self.name = name
+        self.payload = payload
+        self.asked = asked
+        self._answer: BaseModel | None = None
+        self._refusal: str | None = None
+
+    def answer(self, answer: BaseModel) -> None:
+        """Tells whoever asked that it is done."""
+        self._answer = answer
+
+    def refuse(self, reason: str) -> None:
+        """Tells whoever asked why it is not done."""
+        self._refusal = reason
+
+    async def outcome(self) -> BaseModel:
+        """Waits for the main loop; raises `ApplicationError` when it refused."""
+        await workflow.wait_condition(lambda: self._answer is not None or self._refusal is not None)
+        if self._answer is None:
+            raise ApplicationError(self._refusal or "", type=REFUSED, non_retryable=True)
+        return self._answer
+
+
+class Inbox:
+    """Opens the handlers of a workflow and keeps what they receive in order.
+
+    `signals` and `updates` map names to the model of their payload; `refusal` says whether an update is impossible
+    in the present state. `number` is where the numbering goes on after continue-as-new.
+    """
+
+    def __init__(
+        self,
+        *,
+        signals: Mapping[str, type[BaseModel]],
+        updates: Mapping[str, type[BaseModel]],
+        refusal: Callable[[Any], str | None] = lambda _: None,
+        number: int = 0,
+    ) -> None:
+        self._items: deque[Item] = deque()
+        self.number = number
+        for name, model in signals.items():
+            self._open_signal(name, model)
+        for name, model in updates.items():
+            self._open_update(name, model, refusal)
+        workflow.set_dynamic_signal_handler(self._unknown_signal)
+
+    def __bool__(self) -> bool:
+        return bool(self._items)
+
+    def next(self) -> Item:
+        """The oldest message."""
+        return self._items.popleft()
+
+    def put(self, name: str, payload: BaseModel, *, asked: bool = False) -> Item:
+        """Queues a message."""
+        self.number += 1
+        item = Item(self.number, name, payload, asked=asked)
+        self._items.append(item)
+        return item
+
+    def _open_signal(self, name: str, model: type[BaseModel]) -> None:
+        def receive(payload: Any = None) -> None:
+            try:
+                self.put(name, _read(model, payload))
+            except ValidationError as error:
+                self.put(name, Refused(name=name, reason=_reasons(error)))
+
+        workflow.set_signal_handler(name, receive)
+
+    def _open_update(self, name: str, model: type[BaseModel], refusal: Callable[[Any], str | None]) -> None:
+        def refuse(payload: Any = None) -> None:
+            try:
+                reason = refusal(_read(model, payload))
+            except ValidationError as error:
+                reason = _reasons(error)
+            if reason is not None:
+                raise ApplicationError(reason, type=REFUSED, non_retryable=True)
+
+        async def ask(payload: Any = None) -> Any:
+            return await self.put(name, _read(model, payload), asked=True).outcome()
+
+        workflow.set_update_handler(name, ask, validator=refuse)
+
+    def _unknown_signal(self, name: str, _arguments: Sequence[RawValue]) -> None:
+        self.put(name, Refused(name=name, reason=f"there is no signal {name!r} here"))
+
+
+def _read(model: type[BaseModel], payload: Any) -> BaseModel:
+    return model.model_validate(payload if payload is not None else {})
+
+
+def _reasons(error: ValidationError) -> str:
+    return "; ".join(str(fault) for fault in faults(error))

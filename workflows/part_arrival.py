@@ -1,0 +1,300 @@
+"""Matches the arrivals of one part, or part number, with the POs that wait for it: an entity that lives on.
+
+Gateway and API reach it with their arrivals, POs with their place in the line, all by signal-with-start, so
+neither can come too early. The rules are `schemas.part_arrival.PartLine`; this workflow tells the outcome: first
+the PO that is concerned, then the ledger.
+"""
+
+import asyncio
+from datetime import datetime, timedelta
+from typing import Any
+
+from pydantic import BaseModel
+from temporalio import workflow
+from temporalio.common import SearchAttributeKey
+from temporalio.exceptions import FailureError
+
+from schemas import names
+from schemas.alert import Alert, Severity
+from schemas.ledger import LedgerEntry
+from schemas.part_arrival import (
+    MEMORY,
+    AcceptedQuantity,
+    ArrivalOutcome,
+    Damage,
+    PartArrivalStart,
+    PartLine,
+    PORef,
+    Reorder,
+    ReportedArrival,
+    WaitingPO,
+    WithdrawArrival,
+)
+from schemas.record import AlertRaised, Change, ClientPOChanged
+from workflows.inbox import Inbox, Item, Refused
+from workflows.steps import record
+
+STATUS = SearchAttributeKey.for_keyword(names.SMART_STATUS)
+
+SIGNALS: dict[str, type[BaseModel]] = {
+    names.ARRIVE: ReportedArrival,
+    names.JOIN: WaitingPO,
+    names.LEAVE: PORef,
+    names.SETTLE: PORef,
+    names.REORDER: Reorder,
+    names.ACCEPT: AcceptedQuantity,
+    names.WITHDRAW: WithdrawArrival,
+}
+
+
+@workflow.defn
+class PartArrivalWorkflow:
+    """Workflow ID `part/{part_id}` or `part-number/{part_number}`; ends after seven days with nothing to do."""
+
+    @workflow.init
+    def __init__(self, start: PartArrivalStart) -> None:
+        self._start = start
+        self._id = names.part_arrival_id(start.part_id, start.part_number)
+        self._part = start.part_id or start.part_number or ""
+        self._line = start.line or PartLine(single=start.part_id is not None)
+        self._inbox = Inbox(signals=SIGNALS, updates={names.WITHDRAW: WithdrawArrival}, number=start.messages)
+        self._shown: str | None = None
+        self._last_message = workflow.now()
+        self._clock_rang = False
+
+    @workflow.run
+    async def run(self, start: PartArrivalStart) -> None:
+        clock = asyncio.create_task(self._clock())
+        while not self._done():
+            self._show()
+            await workflow.wait_condition(lambda: bool(self._inbox) or self._clock_rang)
+            if self._inbox:
+                self._last_message = workflow.now()
+                await self._handle(self._inbox.next())
+            else:
+                await self._report_unclaimed()
+                self._clock_rang = False
+                clock = asyncio.create_task(self._clock())
+            if workflow.info().is_continue_as_new_suggested() and not self._inbox:
+                await workflow.wait_condition(workflow.all_handlers_finished)
+                self._line.forget(workflow.now())
+                workflow.continue_as_new(start.model_copy(update={"line": self._line, "messages": self._inbox.number}))
+        clock.cancel()
+        await workflow.wait_condition(workflow.all_handlers_finished)
+
+    def _done(self) -> bool:
+        quiet = workflow.now() - self._last_message >= MEMORY
+        return quiet and self._line.idle and not self._inbox
+
+    async def _clock(self) -> None:
+        """Rings when an arrival may have to be reported, or when the entity may have nothing left to do."""
+        now = workflow.now()
+        after = timedelta(seconds=self._start.unclaimed_after)
+        rings = min(now + MEMORY, now + after, self._line.next_report(after) or now + MEMORY)
+        await workflow.sleep(max(rings - now, timedelta(seconds=1)), summary="look for unclaimed arrivals")
+        self._clock_rang = True
+
+    # --- what comes in --------------------------------------------------------------------------------------
+
+    async def _handle(self, item: Item) -> None:
+        match item.payload:
+            case ReportedArrival() as reported:
+                await self._arrive(item, reported)
+            case WithdrawArrival() as withdrawal:
+                await self._withdraw(item, withdrawal)
+            case Refused() as refused:
+                await self._refuse(item, refused.reason)
+            case WaitingPO() as po:
+                self._line.join(po)
+                await self._match()
+            case Reorder() as change:
+                self._line.reorder(change)
+                await self._match()
+            case AcceptedQuantity() as change:
+                self._line.accept(change)
+                await self._match()
+            case PORef() as ref if item.name == names.SETTLE:
+                self._line.settle(ref, workflow.now())
+            case PORef() as ref:
+                self._line.leave(ref.smart_contract_id)
+                await self._match()
+
+    async def _arrive(self, item: Item, reported: ReportedArrival) -> None:
+        arrival = reported.arrival
+        outcome = self._line.arrive(reported, workflow.now())
+        changes: list[Change] = []
+        match outcome:
+            case ArrivalOutcome.COUNTED:
+                for revocation in self._line.moved_away():
+                    await self._tell(names.PARTS_REVOKED, revocation)
+                changes += await self._match()
+            case ArrivalOutcome.TRACKING:
+                for damage in self._line.damaged(arrival):
+                    changes += await self._tell_damage(item, damage)
+            case ArrivalOutcome.OUT_OF_WINDOW:
+                text = (
+                    f"broadcast {arrival.id} is dated {arrival.timestamp.isoformat()}: too old, or ahead of the clock, "
+                    "to be matched. Look whether the part is there and scan it again with a new ID."
+                )
+                changes.append(self._alert(f"refuse_arrival:{arrival.id}", "arrival_refused", text))
+        repeat = f":{item.number}" if outcome is ArrivalOutcome.DUPLICATE else ""
+        await self._record(
+            outcome.value,
+            f"{outcome.value}:{arrival.id}{repeat}",
+            f"{arrival.quantity} of {self._part} at {arrival.location}, condition {arrival.condition}",
+            {
+                "broadcast_id": arrival.id,
+                "part_id": arrival.part_id,
+                "part_number": arrival.part_number,
+                "quantity": arrival.quantity,
+                "location": arrival.location,
+                "condition": arrival.condition,
+            },
+            *changes,
+            user_id=reported.user_id,
+            occurred_at=arrival.timestamp,
+        )
+
+    async def _withdraw(self, item: Item, withdrawal: WithdrawArrival) -> None:
+        withdrawn = self._line.withdraw(withdrawal.broadcast_id, withdrawal.reason)
+        if withdrawn is None:
+            reason = f"no arrival {withdrawal.broadcast_id} of {self._part} is known here"
+            item.refuse(reason)
+            if not item.asked:
+                await self._refuse(item, reason)
+            return
+        for revocation in withdrawn.revocations:
+            await self._tell(names.PARTS_REVOKED, revocation)
+        changes = [
+            self._released_alert(item, name, f"arrival {withdrawal.broadcast_id} was withdrawn")
+            for name in withdrawn.released
+        ]
+        counts = await self._match()
+        await self._record(
+            "withdraw_arrival",
+            f"withdraw_arrival:{item.number}",
+            f"Arrival {withdrawal.broadcast_id} withdrawn: {withdrawal.reason}",
+            {
+                "broadcast_id": withdrawal.broadcast_id,
+                "reason": withdrawal.reason,
+                "waiting_again": [r.smart_contract_id for r in withdrawn.revocations],
+                "already_released": list(withdrawn.released),
+            },
+            *changes,
+            *counts,
+            user_id=withdrawal.user_id,
+        )
+        item.answer(withdrawn)
+
+    # --- telling the POs ------------------------------------------------------------------------------------
+
+    async def _match(self) -> list[Change]:
+        """Tells POs what they were given, until nobody else can have anything; the counts go into their rows."""
+        while allotments := self._line.allot():
+            for allotment in allotments:
+                if not await self._tell(names.PARTS_CONFIRMED, allotment):
+                    self._line.undeliverable(allotment)
+        counts = self._line.changed_counts()
+        for count in counts:
+            await self._tell(names.PARTS_COUNTED, count)
+        return [ClientPOChanged(smart_contract_id=c.smart_contract_id, arrived=c.arrived) for c in counts]
+
+    async def _tell(self, signal: str, message: PORef) -> bool:
+        """Whether an open workflow took it."""
+        po = workflow.get_external_workflow_handle(names.client_po_id(message.smart_contract_id))
+        try:
+            await po.signal(signal, message)
+        except FailureError:
+            return False
+        return True
+
+    async def _tell_damage(self, item: Item, damage: Damage) -> list[Change]:
+        if await self._tell(names.PARTS_DAMAGED, damage):
+            return []
+        return [self._released_alert(item, damage.smart_contract_id, f"part {damage.condition}")]
+
+    # --- recording ------------------------------------------------------------------------------------------
+
+    async def _report_unclaimed(self) -> None:
+        after = timedelta(seconds=self._start.unclaimed_after)
+        for lot in self._line.unclaimed(workflow.now(), after):
+            event = f"arrival_unclaimed:{lot.broadcast_id}"
+            text = (
+                f"{lot.quantity} of {self._part} at {lot.location} (broadcast {lot.broadcast_id}) has been there for "
+                f"{after.days} days and no PO claims it: stage its PO, or withdraw the arrival."
+            )
+            await self._record(
+                "arrival_unclaimed",
+                event,
+                text,
+                {"broadcast_id": lot.broadcast_id, "quantity": lot.quantity, "location": lot.location},
+                self._alert(event, "arrival_unclaimed", text, Severity.MEDIUM),
+            )
+
+    async def _refuse(self, item: Item, reason: str) -> None:
+        event = f"refuse_request:{item.number}"
+        text = f"Signal {item.name} was refused: {reason}"
+        await self._record(
+            "refuse_request",
+            event,
+            text,
+            {"signal": item.name, "reason": reason},
+            self._alert(event, "request_refused", f"{text}. Send it again, corrected."),
+        )
+
+    async def _record(
+        self,
+        action: str,
+        event: str,
+        details: str,
+        metadata: dict[str, Any],
+        *changes: Change,
+        user_id: str = "system",
+        occurred_at: datetime | None = None,
+    ) -> None:
+        await record(
+            LedgerEntry(
+                idempotency_key=f"{self._id}:{event}",
+                action_type="arrival",
+                action=action,
+                target=self._part,
+                details=details,
+                user_id=user_id,
+                metadata=metadata,
+                occurred_at=occurred_at,
+            ),
+            *changes,
+        )
+
+    def _released_alert(self, item: Item, smart_contract_id: str, what: str) -> AlertRaised:
+        text = f"{what}, but PO {smart_contract_id} is already released: stop its test."
+        return self._alert(f"after_release:{smart_contract_id}:{item.number}", "withdrawn_after_release", text)
+
+    def _alert(self, event: str, alert_type: str, text: str, severity: Severity = Severity.HIGH) -> AlertRaised:
+        return AlertRaised(
+            alert=Alert(
+                alert_id=f"{self._id}:{event}",
+                alert_type=alert_type,
+                severity=severity,
+                source=self._id,
+                subject=self._part,
+                text=text,
+            )
+        )
+
+    # --- the operator's eye ---------------------------------------------------------------------------------
+
+    def _show(self) -> None:
+        line = self._line
+        units = sum(lot.quantity for lot in line.stock)
+        lines = [f"**{self._part}**: {len(line.line)} POs wait, {units} units unclaimed"]
+        lines += [
+            f"- {po.smart_contract_id}: priority {po.priority}, needs {po.quantity} at {po.place or 'any place'}"
+            for po in line.line[:20]
+        ]
+        lines += [f"- {lot.quantity} at {lot.location} since {lot.timestamp.isoformat()}" for lot in line.stock[:20]]
+        workflow.set_current_details("\n".join(lines))
+        status = "unclaimed" if line.stock else "awaiting_arrival" if line.line else "served"
+        if status != self._shown:
+            self._shown = status
+            workflow.upsert_search_attributes([STATUS.value_set(status)])

@@ -1,0 +1,23 @@
+"""The named retry policies, and how long each kind of activity may take."""
+
+from datetime import timedelta
+
+from temporalio.common import RetryPolicy
+
+LOCAL_PATIENCE = timedelta(seconds=3)
+"""How long a step is tried inside the workflow task before it becomes a regular activity."""
+
+ACTIVITY_TIME = timedelta(seconds=30)
+"""One attempt of a short activity."""
+
+NODE_TIME = timedelta(seconds=10)
+"""One attempt at a node; a node that vanished is asked again after this."""
+
+QUICK = RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=1))
+"""For local activities, within `LOCAL_PATIENCE`."""
+
+UNTIL_DONE = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=5))
+"""For what must happen once its server is back: 5 s is how long after that it may take."""
+
+ONCE = RetryPolicy(maximum_attempts=1)
+"""For what the workflow itself repeats, because it must know whether an attempt may have happened."""
