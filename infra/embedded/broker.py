@@ -28,7 +28,8 @@ class Broker(Process):
                     "server_name": "smartfloor",  # sessions are kept under it
                     "host": LOOPBACK,
                     "port": port(),
-                    "jetstream": {"store_dir": str(self.store)},
+                    # On disk before it is acknowledged, so that a message outlives a power cut as well.
+                    "jetstream": {"store_dir": str(self.store), "sync_interval": "always"},
                     # What a client took and did not acknowledge before it broke off comes again this much later.
                     "mqtt": {"host": LOOPBACK, "port": self.port, "ack_wait": "3s"},
                 },

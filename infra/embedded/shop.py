@@ -12,7 +12,6 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 import httpx
-import yaml
 
 from infra.database import migrate
 from infra.embedded import addresses
@@ -21,6 +20,7 @@ from infra.embedded.ports import LOOPBACK, port
 from infra.embedded.postgres import WRITER, Postgres
 from infra.embedded.process import Process, Report
 from infra.embedded.temporal import NAMESPACE, Temporal
+from infra.registry import load_registry
 from infra.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -175,9 +175,11 @@ class Shop:
             await migrate(self.settings.database_url, self.settings.database_writer_url)
 
             self._report("Starting the workers, the gateway and the API")
-            nodes = yaml.safe_load(self.settings.nodes_file.read_text())["nodes"]
             workers = [self._product("worker", "worker")]
-            workers += [self._product(f"node-{node['node_id']}", "worker", "--node", node["node_id"]) for node in nodes]
+            workers += [
+                self._product(f"node-{node.node_id}", "worker", "--node", node.node_id)
+                for node in load_registry(self.settings.nodes_file).nodes
+            ]
             gateway = self._product("gateway", "gateway")
             api = ApiProcess("api", "api", settings=self.settings, report=self._report)
             for group in (workers, [gateway], [api]):

@@ -1,0 +1,94 @@
+"""Real servers for the tests: each is started once in a test process, by the first test that asks for it."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from uuid import uuid4
+
+import asyncpg
+import pytest
+import pytest_asyncio
+from temporalio.client import Client
+
+from infra.database import migrate
+from infra.embedded.broker import Broker
+from infra.embedded.postgres import WRITER, Postgres
+from infra.embedded.shop import EmbeddedServers
+from infra.embedded.temporal import Temporal
+from infra.settings import Settings
+from infra.temporal import connect
+
+TEMPLATE = "smartfloor_template"
+
+
+@pytest.fixture(scope="session")
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> EmbeddedServers:
+    """None of them runs yet."""
+    return EmbeddedServers(tmp_path_factory.mktemp("servers"), durable=False, headless=True)
+
+
+@pytest_asyncio.fixture(scope="session")
+async def postgres(embedded: EmbeddedServers) -> AsyncIterator[Postgres]:
+    """PostgreSQL, with a migrated template database."""
+    postgres = embedded.postgres
+    await postgres.start()
+    await _administer(postgres, f"CREATE DATABASE {TEMPLATE}")
+    await migrate(postgres.url(database=TEMPLATE), postgres.url(database=TEMPLATE, user=WRITER))
+    yield postgres
+    await postgres.stop()
+
+
+@pytest_asyncio.fixture(scope="session")
+async def broker(embedded: EmbeddedServers) -> AsyncIterator[Broker]:
+    await embedded.broker.start()
+    yield embedded.broker
+    await embedded.broker.stop()
+
+
+@pytest_asyncio.fixture(scope="session")
+async def temporal(embedded: EmbeddedServers) -> AsyncIterator[Temporal]:
+    await embedded.temporal.start()
+    yield embedded.temporal
+    await embedded.temporal.stop()
+
+
+@pytest.fixture(scope="session")
+def servers(embedded: EmbeddedServers, postgres: Postgres, broker: Broker, temporal: Temporal) -> EmbeddedServers:
+    """All three. A test that kills one starts it again; Temporal then has forgotten everything."""
+    return embedded
+
+
+@pytest_asyncio.fixture
+async def database(embedded: EmbeddedServers, postgres: Postgres, tmp_path: Path) -> AsyncIterator[Settings]:
+    """A database of the test's own, dropped afterwards: settings that name it and a fresh state folder.
+
+    Of the servers' addresses only the database's is right; `settings` has all of them.
+    """
+    name = f"test_{uuid4().hex}"
+    await _administer(postgres, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+    yield Settings(
+        state_dir=tmp_path,
+        database_url=postgres.url(database=name),
+        database_writer_url=postgres.url(database=name, user=WRITER),
+    )
+    await _administer(postgres, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def settings(servers: EmbeddedServers, database: Settings) -> Settings:
+    """Of a shop whose database is the test's own; Temporal and the broker are shared within the test process."""
+    own = database.model_dump(include={"state_dir", "database_url", "database_writer_url"})
+    return servers.settings.model_copy(update=own)
+
+
+@pytest_asyncio.fixture
+async def client(embedded: EmbeddedServers, temporal: Temporal) -> Client:
+    """With the search attributes registered."""
+    return await connect(embedded.settings)
+
+
+async def _administer(postgres: Postgres, statement: str) -> None:
+    connection = await asyncpg.connect(postgres.url(database="postgres"))
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
