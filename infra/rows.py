@@ -32,9 +32,7 @@ _STAMPS = {"arrived_now", "unconfirmed", "released_now"}
 
 
 def _client_po_changed(change: ClientPOChanged, recorded_at: "datetime") -> Executable:
-    values: dict[str, Any] = change.model_dump(
-        exclude={"kind", "smart_contract_id", *_STAMPS}, exclude_unset=True
-    )
+    values: dict[str, Any] = change.model_dump(exclude={"kind", "smart_contract_id", *_STAMPS})
     if change.arrived_now:
         values["arrival_timestamp"] = recorded_at
     if change.unconfirmed:

@@ -28,4 +28,4 @@ Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max
 
 def timestamp(moment: datetime) -> str:
     """UTC with microseconds and a fixed width, so that text order is time order."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"

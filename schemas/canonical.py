@@ -48,7 +48,8 @@ def _refuse_ambiguous(value: Any, path: str) -> None:
             for key, item in value.items():
                 if not isinstance(key, str) or not key.isascii():
                     raise NotCanonical(f"{path}: key {key!r} must be ASCII text")
-                _refuse_ambiguous(item, f"{path}.{key}")
+                if type(item) is not str:  # most are
+                    _refuse_ambiguous(item, f"{path}.{key}")
         case list() | tuple():
             for index, item in enumerate(value):
                 _refuse_ambiguous(item, f"{path}[{index}]")

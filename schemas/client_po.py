@@ -122,7 +122,7 @@ class SmartClientPO(_Document):
     expected_arrival: ExpectedArrival | None = None
     arrival_location: Text | None = None
     sequence_number: Annotated[StrictInt, Field(ge=1)] = 1
-    tests: Annotated[tuple[RequiredTest, ...], Field(min_length=1)]
+    tests: tuple[RequiredTest, ...]
     routing_trigger: RoutingTrigger
 
     @field_validator("part_number")
@@ -138,6 +138,8 @@ class SmartClientPO(_Document):
     @field_validator("tests")
     @classmethod
     def _one_contract(cls, tests: tuple[RequiredTest, ...]) -> tuple[RequiredTest, ...]:
+        if not tests:
+            raise ValueError("a contract has at least one test")
         if len({test.assigned_node for test in tests}) > 1:
             raise ValueError("all tests of a contract name one assigned_node")
         if len({test.test_id for test in tests}) < len(tests):

@@ -18,6 +18,9 @@ class Fault(Model):
 def faults(error: ValidationError) -> list[Fault]:
     """Every fault, without repeating the values."""
     return [
-        Fault(field=".".join(str(part) for part in fault["loc"]) or "document", message=fault["msg"])
+        Fault(
+            field=".".join(str(part) for part in fault["loc"]) or "document",
+            message=fault["msg"].removeprefix("Value error, "),
+        )
         for fault in error.errors(include_url=False, include_context=False, include_input=False)
     ]

@@ -1,8 +1,8 @@
 """What is recorded in one transaction: the ledger entry and the rows that it changes."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from schemas.alert import Alert
 from schemas.base import Model, UtcDateTime
@@ -60,6 +60,12 @@ class ClientPOChanged(Model):
     arrived_now: bool = False
     unconfirmed: bool = False
     released_now: bool = False
+
+    @model_serializer(mode="wrap")
+    def _only_what_is_set(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Not set and None are two things, on the wire as well."""
+        fields: dict[str, Any] = serialize(self)
+        return {name: value for name, value in fields.items() if name in self.model_fields_set or name == "kind"}
 
 
 Change = Annotated[
