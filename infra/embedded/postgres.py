@@ -91,7 +91,12 @@ class Postgres(Process):
         initdb = await asyncio.create_subprocess_exec(
             *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, start_new_session=True
         )
-        output, _ = await initdb.communicate()
+        try:
+            output, _ = await initdb.communicate()
+        except asyncio.CancelledError:
+            initdb.kill()
+            await initdb.communicate()
+            raise
         if initdb.returncode:
             raise StartError(f"initdb could not make {unfinished}:\n{output.decode(errors='replace')}")
         unfinished.rename(self.data)

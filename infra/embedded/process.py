@@ -193,7 +193,7 @@ class Process(ABC):
 
 async def until_gone(processes: Sequence[psutil.Process]) -> None:
     """Wait for processes that are not children of this one. A dead one whose new parent never asks is gone too."""
-    while any(_lives(process) for process in processes):  # noqa: ASYNC110 - the kernel has no event for it
+    while any(_lives(process) for process in processes):
         await asyncio.sleep(POLL.total_seconds())
 
 

@@ -1,0 +1,79 @@
+"""`smartfloor up`: the whole shop in the foreground, until Ctrl-C."""
+
+import asyncio
+import signal
+
+from rich.console import Console
+from rich.table import Table
+
+from infra.embedded.addresses import api_url
+from infra.embedded.process import StartError
+from infra.embedded.shop import Shop, ShopRunsError
+from infra.settings import Settings
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+async def up(settings: Settings, console: Console) -> int:
+    """Run the shop until Ctrl-C or SIGTERM, a second of which kills what is still stopping.
+
+    Returns the exit status: 0 after a shop that was ready; 128 + the signal's number when that came while the
+    shop still started; 1, with the reason on the console, when it could not start.
+    """
+
+    def tell(what: str) -> None:
+        console.print(what, highlight=False, markup=False)
+
+    shop = Shop(settings, report=tell)
+    ready = asyncio.Event()
+    running = asyncio.create_task(_run(shop, console, ready))
+    received: list[signal.Signals] = []
+
+    def interrupt(signum: signal.Signals) -> None:
+        received.append(signum)
+        if len(received) == 1:
+            tell("Stopping; once more kills")
+            running.cancel()
+        else:
+            for process in shop.processes:
+                process.send(signal.SIGKILL)
+
+    loop = asyncio.get_running_loop()
+    for signum in STOP_SIGNALS:
+        loop.add_signal_handler(signum, interrupt, signum)
+    try:
+        await running
+    except asyncio.CancelledError:
+        if not received:
+            raise
+    except (StartError, ShopRunsError, OSError) as error:
+        tell(str(error))
+        return 1
+    finally:
+        for signum in STOP_SIGNALS:
+            loop.remove_signal_handler(signum)
+    return 0 if ready.is_set() else 128 + received[0]
+
+
+async def _run(shop: Shop, console: Console, ready: asyncio.Event) -> None:
+    starting = console.status("Starting the shop")
+    starting.start()
+    try:
+        async with shop:
+            starting.stop()
+            console.print(_addresses(shop.settings))
+            ready.set()
+            await asyncio.Event().wait()
+    finally:
+        starting.stop()
+
+
+def _addresses(settings: Settings) -> Table:
+    table = Table("The shop runs", "Ctrl-C stops it", box=None, pad_edge=False)
+    table.add_row("API", f"{api_url(settings)}/docs")
+    table.add_row("Temporal Web UI", settings.temporal_ui)
+    table.add_row("Temporal", settings.temporal_address)
+    table.add_row("MQTT", f"{settings.mqtt_host}:{settings.mqtt_port}")
+    table.add_row("PostgreSQL", settings.database_url)
+    table.add_row("State and logs", str(settings.state_dir))
+    return table
