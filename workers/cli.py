@@ -1,20 +1,47 @@
 """The command line: `smartfloor ...`."""
 
 import asyncio
+import os
 from typing import Annotated
 
 import typer
 import uvicorn
+from rich.console import Console
 
+from infra.embedded.addresses import environment, running_settings
+from infra.embedded.process import StartError
+from infra.embedded.shop import ShopRunsError
 from infra.registry import load_registry
 from infra.settings import Settings
 from workers import ledger
+from workers.demo import demo as play_demo
 from workers.gateway import run_gateway
 from workers.process import start_logging
 from workers.worker import run_main_worker, run_node_worker
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="Smartfloor: the shop floor on Temporal.")
 app.add_typer(ledger.app, name="ledger", help="Show, verify, sign and export the ledger.")
+
+
+@app.callback()
+def find_shop(context: typer.Context) -> None:
+    """Commands that look into a shop find the embedded one that runs here; what the environment says goes first."""
+    if context.invoked_subcommand == "ledger" and (running := running_settings(Settings().state_dir)):
+        os.environ.update(environment(running) | os.environ)
+
+
+@app.command()
+def demo() -> None:
+    """Show the main job on the embedded shop, and check it; exit status 0 only if all came out as it should."""
+    console = Console()
+    try:
+        well = asyncio.run(play_demo(Settings(), console))
+    except (ShopRunsError, StartError) as error:
+        console.print(f"[red]{error}")
+        raise typer.Exit(1) from error
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    raise typer.Exit(0 if well else 1)
 
 
 @app.command()

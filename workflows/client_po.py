@@ -232,12 +232,22 @@ class ClientPOWorkflow:
                 await self._alert_too_late(item, message.reason)
             case Revocation() if not self._life.ended:
                 await self._unconfirm(item, message.reason)
-            case Count():
-                self._life.arrived = message.arrived
+            case Count() if not self._life.ended:
+                await self._count(item, message.arrived)
             case Damage() if self._life.receipt_hash is not None:
                 await self._alert_too_late(item, f"the part is {message.condition}")
             case Damage() if not self._life.ended:
                 await self._hold(item, f"part {message.condition}", "system")
+
+    async def _count(self, item: Item, arrived: int) -> None:
+        self._life.arrived = arrived
+        await self._record(
+            item,
+            "count_arrivals",
+            f"{arrived} of {self._life.needed} parts are there",
+            metadata={"arrived": arrived, "needed": self._life.needed},
+            row={"arrived": arrived},
+        )
 
     async def _confirm(self, item: Item, allotment: Allotment) -> None:
         self._life.allotment = allotment

@@ -30,7 +30,7 @@ from schemas.part_arrival import (
     WaitingPO,
     WithdrawArrival,
 )
-from schemas.record import AlertRaised, Change, ClientPOChanged
+from schemas.record import AlertRaised, Change
 from workflows.inbox import Inbox, Item, Refused
 from workflows.steps import record
 
@@ -127,7 +127,7 @@ class PartArrivalWorkflow:
             case ArrivalOutcome.COUNTED:
                 for revocation in self._line.moved_away():
                     await self._tell(names.PARTS_REVOKED, revocation)
-                changes += await self._match()
+                await self._match()
             case ArrivalOutcome.TRACKING:
                 for damage in self._line.damaged(arrival):
                     changes += await self._tell_damage(item, damage)
@@ -169,7 +169,7 @@ class PartArrivalWorkflow:
             self._released_alert(item, name, f"arrival {withdrawal.broadcast_id} was withdrawn")
             for name in withdrawn.released
         ]
-        counts = await self._match()
+        await self._match()
         await self._record(
             "withdraw_arrival",
             f"withdraw_arrival:{item.number}",
@@ -181,23 +181,20 @@ class PartArrivalWorkflow:
                 "already_released": list(withdrawn.released),
             },
             *changes,
-            *counts,
             user_id=withdrawal.user_id,
         )
         item.answer(withdrawn)
 
     # --- telling the POs ------------------------------------------------------------------------------------
 
-    async def _match(self) -> list[Change]:
-        """Tells POs what they were given, until nobody else can have anything; the counts go into their rows."""
+    async def _match(self) -> None:
+        """Tells POs what they were given, until nobody else can have anything; and those that wait what is there."""
         while allotments := self._line.allot():
             for allotment in allotments:
                 if not await self._tell(names.PARTS_CONFIRMED, allotment):
                     self._line.undeliverable(allotment)
-        counts = self._line.changed_counts()
-        for count in counts:
+        for count in self._line.changed_counts():
             await self._tell(names.PARTS_COUNTED, count)
-        return [ClientPOChanged(smart_contract_id=c.smart_contract_id, arrived=c.arrived) for c in counts]
 
     async def _tell(self, signal: str, message: PORef) -> bool:
         """Whether an open workflow took it."""
