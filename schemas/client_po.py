@@ -345,9 +345,9 @@ def outlook(
     """The same sentence for the API and the Temporal Web UI."""
     match status:
         case ClientPOStatus.AWAITING_ARRIVAL:
-            where = place or "any place that is not a node"
+            where = f" at {place}" if place else ""
             return Outlook(
-                waits_for=f"part {part}: {arrived} of {quantity} there; it counts at {where}",
+                waits_for=f"part {part}{where}: {arrived} of {quantity} there",
                 moved_on_by=f"an arrival broadcast for {part}"
                 + ("" if quantity == 1 else ", or a person who accepts fewer"),
             )

@@ -17,6 +17,7 @@ from workers import ledger
 from workers.demo import demo as play_demo
 from workers.gateway import run_gateway
 from workers.process import start_logging
+from workers.up import up as run_shop
 from workers.worker import run_main_worker, run_node_worker
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="Smartfloor: the shop floor on Temporal.")
@@ -28,6 +29,12 @@ def find_shop(context: typer.Context) -> None:
     """Commands that look into a shop find the embedded one that runs here; what the environment says goes first."""
     if context.invoked_subcommand == "ledger" and (running := running_settings(Settings().state_dir)):
         os.environ.update(environment(running) | os.environ)
+
+
+@app.command()
+def up() -> None:
+    """Run the embedded shop until Ctrl-C; its state is kept."""
+    raise typer.Exit(asyncio.run(run_shop(Settings(), Console())))
 
 
 @app.command()

@@ -238,8 +238,8 @@ class Demo:
 
     def view(self) -> Group:
         table = Table(title="The staging queue", expand=True)
-        for column, width in (("SmartClientPO", 22), ("Status", 17), ("Arrived", 8), ("Waits for", 1)):
-            table.add_column(column, no_wrap=True, min_width=width)
+        for column in ("SmartClientPO", "Status", "Arrived", "Waits for"):
+            table.add_column(column, no_wrap=column != "Waits for")
         for po in self.queue:
             status = ClientPOStatus(po["status"])
             table.add_row(
