@@ -24,10 +24,14 @@ async def up(settings: Settings, console: Console) -> int:
     def tell(what: str) -> None:
         console.print(what, highlight=False, markup=False)
 
-    shop = Shop(settings, report=tell)
+    def report(what: str) -> None:
+        if not received:  # what dies after that is meant to
+            tell(what)
+
+    received: list[signal.Signals] = []
+    shop = Shop(settings, report=report)
     ready = asyncio.Event()
     running = asyncio.create_task(_run(shop, console, ready))
-    received: list[signal.Signals] = []
 
     def interrupt(signum: signal.Signals) -> None:
         received.append(signum)

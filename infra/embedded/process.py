@@ -26,7 +26,8 @@ FIRST_DELAY = timedelta(seconds=0.5)
 LONGEST_DELAY = timedelta(seconds=30)
 CALM = timedelta(minutes=1)  # a process that ran this long before it died is restarted quickly again
 POLL = timedelta(milliseconds=50)
-LOG_TAIL = 15  # lines
+LOG_TAIL = 10  # lines
+LOG_WIDTH = 300  # characters
 
 Report = Callable[[str], None]
 
@@ -52,6 +53,7 @@ class Process(ABC):
         self.name = name
         self.log_file = log_file
         self._report = report
+        self._log_begin = 0
         self._process: asyncio.subprocess.Process | None = None
         self._supervision: asyncio.Task[None] | None = None
 
@@ -104,13 +106,14 @@ class Process(ABC):
     async def _launch(self) -> None:
         await self.prepare()
         self.log_file.parent.mkdir(parents=True, exist_ok=True)
-        with self.log_file.open("ab") as log:
+        with self.log_file.open("ab") as written:
+            self._log_begin = written.tell()
             self._process = await asyncio.create_subprocess_exec(
                 *self._leash(),
                 *self.command(),
                 stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+                stdout=written,
+                stderr=written,
                 env=self.environment(),
                 start_new_session=True,
             )
@@ -184,8 +187,10 @@ class Process(ABC):
         return [] if setpriv is None else [setpriv, "--pdeathsig", pdeathsig, *self.privileges, "--"]
 
     def _failure(self, what: str) -> str:
-        lines = self.log_file.read_text(errors="replace").splitlines()[-LOG_TAIL:]
-        tail = "\n".join(f"  {line}" for line in lines) or "  (nothing)"
+        with self.log_file.open(errors="replace") as written:
+            written.seek(self._log_begin)
+            lines = written.read().splitlines()[-LOG_TAIL:]
+        tail = "\n".join(f"  {line[:LOG_WIDTH]}" for line in lines) or "  (nothing)"
         return (
             f"{self.name} {what}. It said last:\n{tail}\nMend what it names and start again; all of it: {self.log_file}"
         )

