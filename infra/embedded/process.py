@@ -74,8 +74,7 @@ class Process(ABC):
     @property
     def pid(self) -> int | None:
         """None while it does not run."""
-        running = self._process is not None and self._process.returncode is None
-        return self._process.pid if self._process is not None and running else None
+        return self._process.pid if self._process is not None and self._process.returncode is None else None
 
     async def start(self) -> None:
         """Run it and return when it is ready; from then on it is restarted whenever it dies by itself.
@@ -120,11 +119,13 @@ class Process(ABC):
         try:
             async with asyncio.timeout(self.start_within.total_seconds()):
                 while not await self.ready():
-                    if self._process.returncode is not None:
-                        raise StartError(self._failure(f"ended with {_outcome(self._process.returncode)}"))
+                    if self.pid is None:
+                        break
                     await asyncio.sleep(POLL.total_seconds())
         except TimeoutError:
             raise StartError(self._failure(f"was not ready within {self.start_within.seconds} s")) from None
+        if self._process.returncode is not None:  # also when another program answers in its place
+            raise StartError(self._failure(f"ended with {_outcome(self._process.returncode)}"))
 
     async def _supervise(self) -> None:
         delay = FIRST_DELAY
