@@ -6,7 +6,6 @@ only writer of the whole ledger: a role that may only insert and select is refus
 """
 
 import asyncio
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,23 +19,22 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from infra.rows import statement
 from infra.tables import ledger_entries
 from schemas.base import timestamp
-from schemas.canonical import NotCanonical, canonical
-from schemas.ledger import GENESIS, LedgerEntry, Receipt, RecordedEntry, leaf_hash, seal
+from schemas.ledger import GENESIS, Draft, LedgerEntry, Receipt, RecordedEntry, leaf_hash
 from schemas.record import Change, Record
 
 MAX_BATCH = 1024
 
 _LOCK = text("SELECT pg_advisory_xact_lock(:lock)").bindparams(lock=0x1ED6E4)
-# Read by a statement after the lock, so that its snapshot holds what the writer before us committed.
+# Read by a statement after the lock, so that its snapshot holds what the writer before us committed. One row, or one
+# for each key that is already recorded.
 _HEAD = text("""
     SELECT clock_timestamp() AS now, head.seq, head.leaf, head.recorded_at,
-        (SELECT leaf FROM ledger_entries WHERE seq = :doubtful) AS doubtful
+        (SELECT leaf FROM ledger_entries WHERE seq = :doubtful) AS doubtful,
+        known.idempotency_key AS known_key, known.seq AS known_seq, known.entry AS known_entry,
+        known.leaf AS known_leaf, known.recorded_at AS known_recorded_at
     FROM (VALUES (1)) AS always
     LEFT JOIN (SELECT * FROM ledger_entries ORDER BY seq DESC LIMIT 1) AS head ON true
-""")
-_KNOWN = text("""
-    SELECT idempotency_key, seq, entry, leaf, recorded_at
-    FROM ledger_entries WHERE idempotency_key = ANY(CAST(:keys AS text[]))
+    LEFT JOIN ledger_entries AS known ON known.idempotency_key = ANY(CAST(:keys AS text[]))
 """)
 _COLUMNS = tuple(ledger_entries.columns.keys())
 
@@ -54,6 +52,7 @@ class _Waiting:
     """A caller and what it wants recorded; it may be cancelled at any moment."""
 
     record: Record
+    draft: Draft
     outcome: asyncio.Future[Receipt]
 
     def settle(self, result: Receipt | Exception) -> None:
@@ -77,50 +76,48 @@ class _Doubt:
 class _Page:
     """The entries of one batch, while they are sealed one after the other and before they are committed."""
 
-    def __init__(self, recorder: str, recorder_seq: int, smart_id: str, seq: int, prev: str, now: datetime) -> None:
+    def __init__(self, recorder: str, recorder_seq: int, seq: int, prev: str, now: datetime) -> None:
         self._recorder = recorder
         self._recorder_seq = recorder_seq
-        self._smart_id = smart_id
         self._seq = seq
         self._prev = prev
+        self._recorded_at = timestamp(now)
         self.now = now
         self.rows: list[tuple[Any, ...]] = []
         self.changes: list[Change] = []
         self.known: dict[str, tuple[str, Receipt]] = {}  # the entry's text and its receipt, by idempotency key
 
-    def write(self, record: Record) -> Receipt:
-        """Seals the entry, or finds it already recorded; raises `LedgerConflict` or `NotCanonical`."""
+    def write(self, record: Record, draft: Draft) -> Receipt:
+        """Seals the entry, or finds it already recorded; raises `LedgerConflict`."""
         entry = record.entry
-        if entry.idempotency_key in self.known:
-            return self._repeated(entry)
-        sealed = seal(
-            entry,
+        if known := self.known.get(entry.idempotency_key):
+            return _repeated(entry, draft, *known)
+        sealed = draft.seal(
             seq=self._seq,
             prev=self._prev,
-            recorded_at=self.now,
+            recorded_at=self._recorded_at,
             recorded_by=self._recorder,
             recorder_seq=self._recorder_seq,
-            smart_id=self._smart_id,
         )
-        leaf, content = leaf_hash(sealed), sealed.decode()
+        leaf = leaf_hash(sealed.encode())
         receipt = Receipt(seq=self._seq, leaf=leaf.hex(), recorded_at=self.now)
         self.rows.append(
             (
                 self._seq,
-                content,
+                sealed,
                 leaf,
                 entry.idempotency_key,
                 entry.action_type,
                 entry.action,
                 entry.target,
                 entry.user_id,
-                entry.smart_id or self._smart_id,
+                draft.smart_id,
                 entry.occurred_at or self.now,
                 self.now,
             )
         )
         self.changes += record.changes
-        self.known[entry.idempotency_key] = content, receipt
+        self.known[entry.idempotency_key] = sealed, receipt
         self._seq += 1
         self._recorder_seq += 1
         self._prev = receipt.leaf
@@ -131,16 +128,14 @@ class _Page:
         seq, _, leaf, *_ = self.rows[-1]
         return _Doubt(seq, leaf, len(self.rows))
 
-    def _repeated(self, entry: LedgerEntry) -> Receipt:
-        recorded, receipt = self.known[entry.idempotency_key]
-        content, first = entry.content(self._smart_id), json.loads(recorded)
-        # Compared as bytes: to Python, True is 1 and a tuple is not a list.
-        if canonical(content) != canonical({name: first[name] for name in content}):
-            raise LedgerConflict(
-                f"{entry.idempotency_key} was recorded with other content as entry {receipt.seq} "
-                f"at {timestamp(receipt.recorded_at)}"
-            )
-        return receipt.model_copy(update={"repeated": True})
+
+def _repeated(entry: LedgerEntry, draft: Draft, recorded: str, receipt: Receipt) -> Receipt:
+    if not draft.is_content_of(recorded):
+        raise LedgerConflict(
+            f"{entry.idempotency_key} was recorded with other content as entry {receipt.seq} "
+            f"at {timestamp(receipt.recorded_at)}"
+        )
+    return receipt.model_copy(update={"repeated": True})
 
 
 class Ledger:
@@ -187,7 +182,8 @@ class Ledger:
         """
         if self._closing or self._sequencer is None:
             raise LedgerClosed("this ledger is not open")
-        waiting = _Waiting(record, asyncio.get_running_loop().create_future())
+        draft = Draft(record.entry, self._smart_id)  # here, while the database is busy with the batch before
+        waiting = _Waiting(record, draft, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
         self._awake.set()
         return await waiting.outcome
@@ -224,8 +220,8 @@ class Ledger:
             results: list[Receipt | Exception] = []
             for waiting in batch:
                 try:
-                    results.append(page.write(waiting.record))
-                except (LedgerConflict, NotCanonical) as refusal:
+                    results.append(page.write(waiting.record, waiting.draft))
+                except LedgerConflict as refusal:
                     results.append(refusal)
             if page.rows:
                 driver: Any = (await connection.get_raw_connection()).driver_connection
@@ -240,20 +236,21 @@ class Ledger:
     async def _page(self, connection: AsyncConnection, keys: list[str]) -> _Page:
         """An empty page after the head of the ledger, which the lock keeps where it is."""
         doubt = self._doubt
-        head = (await connection.execute(_HEAD, {"doubtful": doubt.seq if doubt else None})).one()
+        result = await connection.execute(_HEAD, {"doubtful": doubt.seq if doubt else None, "keys": keys})
+        head, *others = result.all()
         if doubt:
             self._settle_doubt(committed=head.doubtful == doubt.leaf)
         page = _Page(
             self._recorder,
             self._recorder_seq,
-            self._smart_id,
             seq=0 if head.seq is None else head.seq + 1,
             prev=GENESIS if head.leaf is None else head.leaf.hex(),
             now=head.now if head.recorded_at is None else max(head.now, head.recorded_at),
         )
-        for row in await connection.execute(_KNOWN, {"keys": keys}):
-            receipt = Receipt(seq=row.seq, leaf=row.leaf.hex(), recorded_at=row.recorded_at)
-            page.known[row.idempotency_key] = row.entry, receipt
+        if head.known_key is not None:
+            for row in (head, *others):
+                receipt = Receipt(seq=row.known_seq, leaf=row.known_leaf.hex(), recorded_at=row.known_recorded_at)
+                page.known[row.known_key] = row.known_entry, receipt
         return page
 
     def _settle_doubt(self, *, committed: bool) -> None:

@@ -8,6 +8,7 @@ fit is refused at the door. Foreign documents (a client's PO) may hold floats an
 
 import hashlib
 import json
+from json.encoder import encode_basestring
 from typing import Any
 
 import rfc8785
@@ -27,6 +28,13 @@ def canonical(value: Any) -> bytes:
         return _encode(value).encode()
     except UnicodeEncodeError as error:  # half of a surrogate pair
         raise NotCanonical(str(error)) from error
+
+
+def canonical_text(text: str) -> str:
+    """The canonical form of one text; raises `NotCanonical` for half of a surrogate pair."""
+    if not text.isascii():
+        canonical(text)
+    return encode_basestring(text)
 
 
 def document_hash(document: Any) -> str:

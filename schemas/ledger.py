@@ -12,7 +12,7 @@ from typing import Any, Self
 from pydantic import Field
 
 from schemas.base import Model, UtcDateTime, timestamp
-from schemas.canonical import canonical
+from schemas.canonical import canonical, canonical_text
 
 FORMAT = 1
 GENESIS = "0" * 64
@@ -35,19 +35,6 @@ class LedgerEntry(Model):
     smart_id: str | None = None
     metadata: dict[str, Any] = Field(default_factory=dict)
     occurred_at: UtcDateTime | None = None
-
-    def content(self, smart_id: str) -> dict[str, Any]:
-        """What the idempotency key stands for: everything but times, numbers and recorder."""
-        return {
-            "action": self.action,
-            "action_type": self.action_type,
-            "details": self.details,
-            "idempotency_key": self.idempotency_key,
-            "metadata": self.metadata,
-            "smart_id": self.smart_id or smart_id,
-            "target": self.target,
-            "user_id": self.user_id,
-        }
 
 
 class Receipt(Model):
@@ -85,29 +72,38 @@ class RecordedEntry(Model):
         return cls(**json.loads(entry), leaf=leaf.hex())
 
 
-def seal(
-    entry: LedgerEntry,
-    *,
-    seq: int,
-    prev: str,
-    recorded_at: UtcDateTime,
-    recorded_by: str,
-    recorder_seq: int,
-    smart_id: str,
-) -> bytes:
-    """The exact bytes that are stored and hashed for this entry at this place in the ledger."""
-    return canonical(
-        {
-            "v": FORMAT,
-            "seq": seq,
-            "prev": prev,
-            "recorded_at": timestamp(recorded_at),
-            "occurred_at": timestamp(entry.occurred_at or recorded_at),
-            "recorded_by": recorded_by,
-            "recorder_seq": recorder_seq,
-            **entry.content(smart_id),
-        }
-    )
+class Draft:
+    """An entry in canonical form that has no place yet: all of the work that does not depend on other entries.
+
+    In the order of RFC 8785 the fields that the ledger adds lie side by side, between `metadata` and `smart_id`. What
+    is before and after them is what the idempotency key stands for: everything but times, numbers and recorder. As
+    the order is known, it is written out: that is three times as fast as sorting.
+    """
+
+    def __init__(self, entry: LedgerEntry, smart_id: str) -> None:
+        """`smart_id` is the recorder's own. Raises `NotCanonical`."""
+        self.smart_id = entry.smart_id or smart_id
+        self._occurred_at = entry.occurred_at and timestamp(entry.occurred_at)
+        self._before = (
+            f'{{"action":{canonical_text(entry.action)},"action_type":{canonical_text(entry.action_type)}'
+            f',"details":{canonical_text(entry.details)},"idempotency_key":{canonical_text(entry.idempotency_key)}'
+            f',"metadata":{canonical(entry.metadata).decode()},"occurred_at":"'
+        )
+        self._after = (
+            f',"smart_id":{canonical_text(self.smart_id)},"target":{canonical_text(entry.target)}'
+            f',"user_id":{canonical_text(entry.user_id)},"v":{FORMAT}}}'
+        )
+
+    def seal(self, *, seq: int, prev: str, recorded_at: str, recorded_by: str, recorder_seq: int) -> str:
+        """The exact text whose bytes are stored and hashed for this entry at this place in the ledger."""
+        return (
+            f'{self._before}{self._occurred_at or recorded_at}","prev":"{prev}","recorded_at":"{recorded_at}"'
+            f',"recorded_by":{canonical_text(recorded_by)},"recorder_seq":{recorder_seq},"seq":{seq}{self._after}'
+        )
+
+    def is_content_of(self, sealed: str) -> bool:
+        """Whether this text, which a draft became earlier, says the same."""
+        return sealed.startswith(self._before) and sealed.endswith(self._after)
 
 
 def leaf_hash(entry: bytes) -> bytes:

@@ -75,8 +75,9 @@ IMPOSSIBLE = staged(2**40)
 
 
 @pytest.fixture
-def settings(database: Settings, tmp_path: Path) -> Settings:
-    return database.model_copy(update={"state_dir": tmp_path})
+def settings(database: Settings) -> Settings:
+    """The database is all that a ledger needs."""
+    return database
 
 
 @pytest_asyncio.fixture

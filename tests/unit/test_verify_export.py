@@ -15,8 +15,9 @@ from infra.checkpoint import CheckpointKey
 from infra.merkle import root
 from infra.settings import Settings
 from infra.verify_export import Broken, verify_export
+from schemas.base import timestamp
 from schemas.canonical import canonical
-from schemas.ledger import GENESIS, LedgerEntry, leaf_hash, seal
+from schemas.ledger import GENESIS, Draft, LedgerEntry, leaf_hash
 
 SIZE = 21
 START = datetime(2026, 11, 21, tzinfo=UTC)
@@ -32,15 +33,9 @@ def sealed(seq: int, prev: str, details: str = "as it was", at: datetime | None 
         target=f"SC-{seq}",
         details=details,
     )
-    return seal(
-        entry,
-        seq=seq,
-        prev=prev,
-        recorded_at=at or START + timedelta(seconds=seq),
-        recorded_by="worker",
-        recorder_seq=seq,
-        smart_id="FLOOR-HUB-01",
-    )
+    draft = Draft(entry, "FLOOR-HUB-01")
+    recorded_at = timestamp(at or START + timedelta(seconds=seq))
+    return draft.seal(seq=seq, prev=prev, recorded_at=recorded_at, recorded_by="worker", recorder_seq=seq).encode()
 
 
 def line(seq: int, entry: bytes) -> Line:
