@@ -12,7 +12,7 @@ from api.house import TheHouse
 from api.problems import Problem, not_found
 from infra.temporal import RPC_TIMEOUT
 from schemas import names
-from schemas.base import Identifier, Text
+from schemas.base import BroadcastId, Identifier, Text
 from schemas.part_arrival import PartArrival, ReportedArrival, WithdrawArrival, needs_a_part
 
 router = APIRouter(prefix="/api/v1/arrivals", tags=["Arrivals"])
@@ -51,7 +51,7 @@ async def report(arrival: PartArrival, house: TheHouse) -> AcceptedArrival:
 
 
 @router.post("/{broadcast_id}/withdraw")
-async def withdraw(broadcast_id: str, withdrawal: Withdrawal, house: TheHouse) -> dict[str, Any]:
+async def withdraw(broadcast_id: BroadcastId, withdrawal: Withdrawal, house: TheHouse) -> dict[str, Any]:
     """Take an arrival back: POs that it confirmed wait again, released ones are alerted."""
     workflow_id = names.part_arrival_id(withdrawal.part_id, withdrawal.part_number)
     request = WithdrawArrival(broadcast_id=broadcast_id, reason=withdrawal.reason, user_id=withdrawal.user_id)

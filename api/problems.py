@@ -13,6 +13,7 @@ from temporalio.service import RPCError
 from schemas.faults import Fault
 
 TYPES = "urn:smartfloor:problem:"
+_DATA_EXCEPTION = "22"  # class of SQLSTATE
 
 
 class Problem(Exception):
@@ -95,4 +96,6 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(OSError)
     @app.exception_handler(TimeoutError)
     async def _database_away(_: Request, error: Exception) -> JSONResponse:
+        if (getattr(getattr(error, "orig", None), "sqlstate", None) or "").startswith(_DATA_EXCEPTION):
+            return invalid([Fault(field="request", message="it holds text that the database cannot keep")]).response()
         return away("The database").response()

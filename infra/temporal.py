@@ -26,7 +26,7 @@ from infra.settings import Settings
 from schemas import names
 from schemas.base import Model
 from schemas.client_po import ClientPOStart, ClientPOStatus, SmartClientPO
-from schemas.part_arrival import JoinLine, PartArrivalStart, ReportedArrival
+from schemas.part_arrival import JoinLine, LineStatus, PartArrivalStart, ReportedArrival
 
 RPC_TIMEOUT = timedelta(seconds=5)
 
@@ -95,13 +95,14 @@ class PartArrivals:
             part_number=None if arrival.part_id else arrival.part_number,
             unclaimed_after=int(self._unclaimed_after.total_seconds()),
         )
-        return await self._signal(start, names.ARRIVE, reported)
+        return await self._signal(start, LineStatus.UNCLAIMED, names.ARRIVE, reported)
 
     async def join(self, join: JoinLine) -> str:
         """Puts a PO into the line."""
-        return await self._signal(join.part, names.JOIN, join.po)
+        return await self._signal(join.part, LineStatus.AWAITING_ARRIVAL, names.JOIN, join.po)
 
-    async def _signal(self, start: PartArrivalStart, signal: str, message: Model) -> str:
+    async def _signal(self, start: PartArrivalStart, status: LineStatus, signal: str, message: Model) -> str:
+        """`status` is what a line that this message starts will be in."""
         handle: WorkflowHandle[None, None] = await self._client.start_workflow(
             "PartArrivalWorkflow",
             start,
@@ -112,7 +113,10 @@ class PartArrivals:
             id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
             search_attributes=TypedSearchAttributes(
-                [SearchAttributePair(PART, start.part_id or start.part_number or "")]
+                [
+                    SearchAttributePair(PART, start.part_id or start.part_number or ""),
+                    SearchAttributePair(STATUS, status.value),
+                ]
             ),
             static_summary=f"Arrivals of {start.part_id or start.part_number}",
             rpc_timeout=RPC_TIMEOUT,

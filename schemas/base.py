@@ -22,8 +22,21 @@ UtcDateTime = Annotated[AwareDatetime, AfterValidator(_utc)]
 Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 """A business key: safe in workflow IDs, URLs, topics and file names."""
 
-Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)]
+
+def _without_null(text: str) -> str:
+    """Refused at the door: Postgres keeps no text with U+0000, so what waits to record it would wait for ever."""
+    if "\0" in text:
+        raise ValueError("the null character cannot be kept")
+    return text
+
+
+Text = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000), AfterValidator(_without_null)
+]
 """A short text that a person wrote and that must not be empty."""
+
+BroadcastId = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_without_null)]
+"""What a scanner calls its broadcast."""
 
 
 def timestamp(moment: datetime) -> str:

@@ -22,7 +22,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationInfo, field_validator
 
 from schemas import names
-from schemas.base import Identifier, Model, Text, UtcDateTime
+from schemas.base import BroadcastId, Identifier, Model, Text, UtcDateTime
 
 MEMORY = timedelta(days=7)
 """How long broadcast IDs are remembered, and how long an entity with nothing to do stays."""
@@ -52,7 +52,7 @@ class PartArrival(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    id: Annotated[str, Field(min_length=1, max_length=200)]
+    id: BroadcastId
     event_type: Literal["part_arrival"]
     part_id: Identifier | None = None
     part_number: Annotated[Identifier | None, Field(validate_default=True)] = None
@@ -88,7 +88,7 @@ class ReportedArrival(Model):
 class WithdrawArrival(Model):
     """Takes an arrival back: it was scanned by mistake."""
 
-    broadcast_id: Annotated[str, Field(min_length=1, max_length=200)]
+    broadcast_id: BroadcastId
     reason: Text
     user_id: Identifier = "unidentified"
 
@@ -204,6 +204,14 @@ class ArrivalOutcome(StrEnum):
     TRACKING = "track_arrival"
     DUPLICATE = "duplicate_broadcast"
     OUT_OF_WINDOW = "refuse_arrival"
+
+
+class LineStatus(StrEnum):
+    """`SmartStatus` of a `PartArrivalWorkflow`: units in stock, else POs in the line, else neither."""
+
+    UNCLAIMED = "unclaimed"
+    AWAITING_ARRIVAL = "awaiting_arrival"
+    SERVED = "served"
 
 
 class _Given(BaseModel):
@@ -454,6 +462,13 @@ class PartLine(BaseModel):
         """Drops what no rule asks for any more: broadcast IDs and released POs older than the memory."""
         self.seen = {key: at for key, at in self.seen.items() if at + MEMORY > now}
         self.given = {key: g for key, g in self.given.items() if g.settled_at is None or g.settled_at + MEMORY > now}
+
+    @property
+    def status(self) -> LineStatus:
+        """For people who look for parts that lie around, or POs that wait."""
+        if self.stock:
+            return LineStatus.UNCLAIMED
+        return LineStatus.AWAITING_ARRIVAL if self.line else LineStatus.SERVED
 
     @property
     def idle(self) -> bool:

@@ -58,7 +58,7 @@ class PartArrivalWorkflow:
         self._part = start.part_id or start.part_number or ""
         self._line = start.line or PartLine(single=start.part_id is not None)
         self._inbox = Inbox(signals=SIGNALS, updates={names.WITHDRAW: WithdrawArrival}, number=start.messages)
-        self._shown: str | None = None
+        self._shown = workflow.info().typed_search_attributes.get(STATUS)
         self._last_message = workflow.now()
         self._clock_rang = False
 
@@ -66,11 +66,11 @@ class PartArrivalWorkflow:
     async def run(self, start: PartArrivalStart) -> None:
         clock = asyncio.create_task(self._clock())
         while not self._done():
-            self._show()
             await workflow.wait_condition(lambda: bool(self._inbox) or self._clock_rang)
             if self._inbox:
                 self._last_message = workflow.now()
                 await self._handle(self._inbox.next())
+                self._show()
             else:
                 await self._report_unclaimed()
                 self._clock_rang = False
@@ -291,7 +291,6 @@ class PartArrivalWorkflow:
         ]
         lines += [f"- {lot.quantity} at {lot.location} since {lot.timestamp.isoformat()}" for lot in line.stock[:20]]
         workflow.set_current_details("\n".join(lines))
-        status = "unclaimed" if line.stock else "awaiting_arrival" if line.line else "served"
-        if status != self._shown:
-            self._shown = status
-            workflow.upsert_search_attributes([STATUS.value_set(status)])
+        if line.status != self._shown:
+            self._shown = line.status.value
+            workflow.upsert_search_attributes([STATUS.value_set(line.status.value)])

@@ -1,0 +1,120 @@
+"""The floor: the barest workflows with the hops of the main job and nothing else.
+
+The same local activities and activities in the same order, with the same payloads and the real ledger and node behind
+them; but no rules, no state, no handlers that queue, no validation, no search attributes, no line.
+"""
+
+import asyncio
+from datetime import timedelta
+
+from pydantic import BaseModel
+from temporalio import workflow
+
+from activities.ledger import LedgerActivities
+from activities.node import NodeActivities
+from activities.part_arrival import PartArrivalActivities
+from schemas.ledger import LedgerEntry
+from schemas.node import NodeDelivery
+from schemas.part_arrival import JoinLine, PartArrivalStart, WaitingPO
+from schemas.record import ClientPOChanged, Record
+
+LOCAL = timedelta(seconds=3)
+
+
+class FloorPO(BaseModel):
+    """What the floor's PO knows: what its activities need."""
+
+    name: str
+    part: str
+    delivery: NodeDelivery
+    node_queue: str
+    waiting: WaitingPO
+
+
+def _entry(name: str, action: str) -> LedgerEntry:
+    return LedgerEntry(
+        idempotency_key=f"{name}:{action}",
+        action_type="handoff",
+        action=action,
+        target=name,
+        details=f"{action} of {name}",
+        metadata={"staging_id": f"STAGE-{name}", "part_id": name, "broadcast_ids": [name]},
+    )
+
+
+async def _record(name: str, action: str, status: str | None = None) -> None:
+    changes = (ClientPOChanged(smart_contract_id=name, status=status),) if status else ()
+    await workflow.execute_local_activity_method(
+        LedgerActivities.record,
+        Record(entry=_entry(name, action), changes=changes),
+        schedule_to_close_timeout=LOCAL,
+    )
+
+
+@workflow.defn
+class FloorPartWorkflow:
+    """Waits for one arrival and one PO, tells the PO, records the arrival, and hears that the PO is gone."""
+
+    def __init__(self) -> None:
+        self.arrived = self.settled = False
+        self.po: str | None = None
+
+    @workflow.run
+    async def run(self, start: PartArrivalStart) -> None:
+        await workflow.wait_condition(lambda: self.arrived and self.po is not None)
+        await workflow.get_external_workflow_handle(f"floor-po/{self.po}").signal("confirm")
+        await _record(f"{start.part_id}", "receive_arrival")
+        await workflow.wait_condition(lambda: self.settled)
+
+    @workflow.signal
+    def arrive(self) -> None:
+        self.arrived = True
+
+    @workflow.signal
+    def join(self, po: WaitingPO) -> None:
+        self.po = po.smart_contract_id
+
+    @workflow.signal
+    def settle(self) -> None:
+        self.settled = True
+
+
+@workflow.defn
+class FloorTestWorkflow:
+    """Ends at once, abandoned by its parent."""
+
+    @workflow.run
+    async def run(self) -> None:
+        await asyncio.sleep(0)
+
+
+@workflow.defn
+class FloorPOWorkflow:
+    """Join, wait, record, dispatch, record, start the next, tell the part."""
+
+    def __init__(self) -> None:
+        self.confirmed = False
+
+    @workflow.run
+    async def run(self, po: FloorPO) -> None:
+        part = PartArrivalStart(part_id=po.part, part_number=None, unclaimed_after=1)
+        await workflow.execute_local_activity_method(
+            PartArrivalActivities.join_line, JoinLine(part=part, po=po.waiting), schedule_to_close_timeout=LOCAL
+        )
+        await workflow.wait_condition(lambda: self.confirmed)
+        await _record(po.name, "confirm_arrival", "ready_for_release")
+        await workflow.execute_activity_method(
+            NodeActivities.take_client_po,
+            po.delivery,
+            task_queue=po.node_queue,
+            start_to_close_timeout=timedelta(seconds=10),
+        )
+        await _record(po.name, "release_client_po", "released")
+        await workflow.start_child_workflow(
+            FloorTestWorkflow.run, id=f"floor-test/{po.name}", parent_close_policy=workflow.ParentClosePolicy.ABANDON
+        )
+        await workflow.get_external_workflow_handle(f"floor-part/{po.part}").signal("settle")
+
+    @workflow.signal
+    def confirm(self) -> None:
+        self.confirmed = True
