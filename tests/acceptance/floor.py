@@ -7,6 +7,7 @@ kept. A server that is away is asked again, as its answers tell; a refusal comes
 import asyncio
 import hashlib
 import json
+import os
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -33,7 +34,7 @@ CP = "NOD-TestStation-CP-01"
 FI = "NOD-TestStation-FI-01"
 DOCK = "dock-1"
 
-PATIENCE = 40.0
+PATIENCE = float(os.environ.get("PATIENCE", "40"))
 """Seconds that the shop is given to do what it should: long enough for a workflow task of a killed worker."""
 
 Json = dict[str, Any]

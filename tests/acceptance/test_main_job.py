@@ -170,6 +170,10 @@ class TestStaging:
         answer = await floor.submit(contract(client="Aero\0turbine"))
         assert answer.status_code == 422
         assert [error["field"] for error in answer.json()["errors"]] == ["client"]
+        for path in ("/api/v1/client-pos/SC%00", "/api/v1/staging-queue?part=%00", "/api/v1/ledger/entries?user=%00"):
+            assert (await floor.ask("GET", path)).status_code == 422
+        withdrawal = {"part_id": "PART-1", "reason": "mistake"}
+        assert (await floor.ask("POST", "/api/v1/arrivals/%00/withdraw", json=withdrawal)).status_code == 422
 
 
 class TestArrivals:
