@@ -1,8 +1,14 @@
 """Alerts: what a person must see, with what to do about it."""
 
 from enum import StrEnum
+from typing import Annotated
 
-from schemas.base import Model, Text
+from pydantic import AfterValidator, Field
+
+from schemas.base import Model, excerpt
+
+AlertText = Annotated[str, Field(min_length=1), AfterValidator(lambda text: excerpt(text, 2000))]
+"""Cut rather than refused: an alert quotes what may be long, and it must go out."""
 
 
 class Severity(StrEnum):
@@ -25,4 +31,4 @@ class Alert(Model):
     severity: Severity
     source: str
     subject: str
-    text: Text
+    text: AlertText

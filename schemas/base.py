@@ -13,7 +13,10 @@ class Model(BaseModel):
 
 
 def _utc(moment: datetime) -> datetime:
-    return moment.astimezone(UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("the time is before the year 1 or after the year 9999 in UTC") from error
 
 
 UtcDateTime = Annotated[AwareDatetime, AfterValidator(_utc)]
@@ -37,6 +40,12 @@ Text = Annotated[
 
 BroadcastId = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_without_null)]
 """What a scanner calls its broadcast."""
+
+
+def excerpt(text: str, longest: int = 1000) -> str:
+    """What is quoted from a foreign message: it must outgrow no limit, and be storable, so that it can be recorded."""
+    text = text.replace("\0", "\ufffd")
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 def timestamp(moment: datetime) -> str:

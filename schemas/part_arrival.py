@@ -25,12 +25,17 @@ from schemas import names
 from schemas.base import BroadcastId, Identifier, Model, Text, UtcDateTime
 
 MEMORY = timedelta(days=7)
-"""How long broadcast IDs are remembered, and how long an entity with nothing to do stays."""
+"""How long broadcast IDs are remembered."""
 
 CLOCK_TOLERANCE = timedelta(minutes=10)
 """How far ahead a scanner's clock may be."""
 
+IDLE = MEMORY + CLOCK_TOLERANCE
+"""How long an entity with nothing to do stays: until no broadcast that it has seen would count again."""
+
 CONDITION_OK = "ok"
+
+Units = Annotated[StrictInt, Field(ge=1, le=1_000_000)]
 
 
 def needs_a_part(part_number: str | None, info: ValidationInfo) -> str | None:
@@ -56,7 +61,7 @@ class PartArrival(BaseModel):
     event_type: Literal["part_arrival"]
     part_id: Identifier | None = None
     part_number: Annotated[Identifier | None, Field(validate_default=True)] = None
-    quantity: Annotated[StrictInt, Field(ge=1, le=1_000_000)] = 1
+    quantity: Units = 1
     location: Text
     condition: Text = CONDITION_OK
     timestamp: UtcDateTime
@@ -98,7 +103,7 @@ class WaitingPO(Model):
 
     smart_contract_id: Identifier
     ticket: int
-    quantity: int
+    quantity: Units
     priority: int
     staged_at: UtcDateTime
     place: str | None
@@ -125,11 +130,11 @@ class Reorder(PORef):
 class AcceptedQuantity(PORef):
     """How many parts now confirm the PO."""
 
-    quantity: int
+    quantity: Units
 
 
 class Lot(BaseModel):
-    """Units of one broadcast that are not allotted."""
+    """Units of one broadcast: in stock, or held by a PO until it is released."""
 
     broadcast_id: str
     quantity: int
@@ -137,7 +142,6 @@ class Lot(BaseModel):
     at_node: bool
     condition: str
     timestamp: UtcDateTime
-    reported_unclaimed: bool = False
 
     def counts_at(self, place: str | None) -> bool:
         """Whether it serves a PO that waits at this place; None is any place that is not a node."""
@@ -147,8 +151,8 @@ class Lot(BaseModel):
 class Share(Model):
     """The units of one broadcast that a PO was given."""
 
-    broadcast_id: str
-    quantity: int
+    broadcast_id: BroadcastId
+    quantity: Units
     location: str
     at_node: bool
     condition: str
@@ -158,7 +162,7 @@ class Share(Model):
 class Allotment(PORef):
     """The whole quantity for one PO, told to it as `parts_confirmed`."""
 
-    shares: tuple[Share, ...]
+    shares: Annotated[tuple[Share, ...], Field(min_length=1)]
 
     @property
     def quantity(self) -> int:
@@ -215,10 +219,10 @@ class LineStatus(StrEnum):
 
 
 class _Given(BaseModel):
-    """An allotment and what has become of it since."""
+    """What a PO of the line was allotted, and what has become of that since."""
 
-    allotment: Allotment
     entry: WaitingPO
+    lots: list[Lot]
     revoked: bool = False
     settled_at: UtcDateTime | None = None
 
@@ -231,13 +235,18 @@ class Withdrawn(Model):
 
 
 class PartLine(BaseModel):
-    """The line and the stock under one identifier. `single` for a `part_id`: presence instead of a count."""
+    """The line and the stock under one identifier. `single` for a `part_id`: presence instead of a count.
+
+    `seen` and `reported` keep the time of the arrival with the broadcast's ID: it was taken in, it was reported as
+    unclaimed.
+    """
 
     single: bool
     stock: list[Lot] = Field(default_factory=list)
     line: list[WaitingPO] = Field(default_factory=list)
     given: dict[str, _Given] = Field(default_factory=dict)
     seen: dict[str, UtcDateTime] = Field(default_factory=dict)
+    reported: dict[str, UtcDateTime] = Field(default_factory=dict)
     counts: dict[str, int] = Field(default_factory=dict)
     location: str | None = None
     location_since: UtcDateTime | None = None
@@ -283,39 +292,47 @@ class PartLine(BaseModel):
         return [
             self._revoke(given, f"the part was scanned at {self.location}")
             for given in self._open_allotments()
-            if self.single and given.allotment.shares[0].location != self.location
+            if self.single and given.lots[0].location != self.location
         ]
 
     def damaged(self, arrival: PartArrival) -> list[Damage]:
         """For a `part_id`: the PO to tell that a rescan at the same place found the part in another condition."""
         if arrival.condition == CONDITION_OK or not self.single or arrival.location != self.location:
             return []
-        for lot in self.stock:
+        held = list(self._open_allotments())
+        for lot in [*self.stock, *(lot for given in held for lot in given.lots)]:
             lot.condition = arrival.condition
         condition = f"{arrival.condition} at {arrival.location} ({arrival.id})"
         return [
             Damage(smart_contract_id=g.entry.smart_contract_id, ticket=g.entry.ticket, condition=condition)
-            for g in self._open_allotments()
+            for g in held
         ]
 
     def withdraw(self, broadcast_id: str, reason: str) -> Withdrawn | None:
         """Takes a broadcast's units back; None where no such arrival is known (any more)."""
-        holders = [g for g in self.given.values() if broadcast_id in g.allotment.broadcast_ids]
-        lots = [lot for lot in self.stock if lot.broadcast_id == broadcast_id]
-        if not holders and not lots:
+        taken = [lot for lot in self._units() if lot.broadcast_id == broadcast_id]
+        if not taken:
             return None
-        self.stock = [lot for lot in self.stock if lot.broadcast_id != broadcast_id]
-        if self.single:
+        self.stock = [lot for lot in self.stock if lot not in taken]
+        if any((lot.location, lot.timestamp) == (self.location, self.location_since) for lot in taken):
             self.location = self.location_since = None
         text = f"arrival {broadcast_id} was withdrawn: {reason}"
-        revocations = []
-        for given in holders:
-            kept = tuple(share for share in given.allotment.shares if share.broadcast_id != broadcast_id)
-            given.allotment = given.allotment.model_copy(update={"shares": kept})
-            if given.settled_at is None:
+        revocations: list[Revocation] = []
+        released: list[str] = []
+        for given in self.given.values():
+            kept = [lot for lot in given.lots if lot not in taken]
+            if len(kept) == len(given.lots):
+                continue
+            given.lots = kept
+            if given.settled_at is not None:
+                released.append(given.entry.smart_contract_id)
+            elif not given.revoked:
                 revocations.append(self._revoke(given, text))
-        released = tuple(g.entry.smart_contract_id for g in holders if g.settled_at is not None)
-        return Withdrawn(revocations=tuple(revocations), released=released)
+        return Withdrawn(revocations=tuple(revocations), released=tuple(released))
+
+    def _units(self) -> list[Lot]:
+        """All that is known of: in stock and given."""
+        return [*self.stock, *(lot for given in self.given.values() for lot in given.lots)]
 
     def _revoke(self, given: _Given, reason: str) -> Revocation:
         given.revoked = True
@@ -349,9 +366,12 @@ class PartLine(BaseModel):
 
     def _put_back(self, given: _Given) -> None:
         """Units return to stock; a part that has moved away since does not return to where it was."""
-        for share in given.allotment.shares:
-            if not self.single or share.location == self.location:
-                self.stock.append(Lot(**share.model_dump()))
+        rests = {(lot.broadcast_id, lot.timestamp): lot for lot in self.stock}
+        for lot in given.lots:
+            if rest := rests.get((lot.broadcast_id, lot.timestamp)):
+                rest.quantity += lot.quantity
+            elif not self.single or lot.location == self.location:
+                self.stock.append(lot)
         self.stock.sort(key=lambda lot: (lot.timestamp, lot.broadcast_id))
 
     def settle(self, ref: PORef, now: datetime) -> None:
@@ -386,21 +406,24 @@ class PartLine(BaseModel):
     def allot(self) -> list[Allotment]:
         """Gives units to POs, as long as the head of the line at some place can have all that it needs."""
         allotments: list[Allotment] = []
-        waiting: list[WaitingPO] = []
         claimed: set[str | None] = set()
-        for entry in self.line:
+        for entry in self._queue():
             lots = self._lots_for(entry, claimed)
-            if sum(lot.quantity for lot in lots) < entry.quantity:
-                waiting.append(entry)
+            if entry.smart_contract_id in self.given or sum(lot.quantity for lot in lots) < entry.quantity:
                 claimed.add(entry.place)
                 continue
-            shares = tuple(self._take(lots, entry.quantity))
-            allotment = Allotment(smart_contract_id=entry.smart_contract_id, ticket=entry.ticket, shares=shares)
-            self.given[entry.smart_contract_id] = _Given(allotment=allotment, entry=entry)
+            taken = list(self._take(lots, entry.quantity))
+            self.given[entry.smart_contract_id] = _Given(entry=entry, lots=taken)
             self.counts.pop(entry.smart_contract_id, None)
-            allotments.append(allotment)
-        self.line = waiting
+            shares = tuple(Share(**lot.model_dump()) for lot in taken)
+            allotments.append(Allotment(smart_contract_id=entry.smart_contract_id, ticket=entry.ticket, shares=shares))
+        self.line = [entry for entry in self.line if entry.smart_contract_id not in self.given]
         return allotments
+
+    def _queue(self) -> list[WaitingPO]:
+        """The line, and those who were told to come back into it: until they do, nobody overtakes them either."""
+        returning = (g.entry for g in self.given.values() if g.revoked and g.settled_at is None)
+        return sorted([*self.line, *returning], key=lambda entry: entry.order)
 
     def _lots_for(self, entry: WaitingPO, claimed: set[str | None]) -> list[Lot]:
         """The lots at whose place this PO is the head of the line: those ahead of it claim other places."""
@@ -410,7 +433,7 @@ class PartLine(BaseModel):
             if lot.counts_at(entry.place) and not any(lot.counts_at(place) for place in claimed)
         ]
 
-    def _take(self, lots: list[Lot], quantity: int) -> Iterator[Share]:
+    def _take(self, lots: list[Lot], quantity: int) -> Iterator[Lot]:
         """Units in order of arrival; emptied lots leave the stock."""
         for lot in lots:
             units = min(lot.quantity, quantity)
@@ -418,23 +441,26 @@ class PartLine(BaseModel):
                 break
             lot.quantity -= units
             quantity -= units
-            yield Share(quantity=units, **lot.model_dump(exclude={"quantity", "reported_unclaimed"}))
+            yield lot.model_copy(update={"quantity": units})
         self.stock = [lot for lot in self.stock if lot.quantity]
 
-    def undeliverable(self, ref: PORef) -> None:
-        """No open workflow took the allotment: the units go to the next in line."""
+    def undeliverable(self, ref: PORef) -> bool:
+        """No open workflow took what it was told: its units go to the next in line. True if it was released before."""
         given = self.given.get(ref.smart_contract_id)
-        if given is not None and given.entry.ticket == ref.ticket:
+        if given is None or given.entry.ticket != ref.ticket:
+            return False
+        if given.settled_at is None:
             self.leave(ref.smart_contract_id)
+        return given.settled_at is not None
 
     def changed_counts(self) -> list[Count]:
         """For POs that need more than one part: those whose number of arrived parts is not what they were told."""
         claimed: set[str | None] = set()
         changed: list[Count] = []
-        for entry in self.line:
+        for entry in self._queue():
             arrived = sum(lot.quantity for lot in self._lots_for(entry, claimed))
             claimed.add(entry.place)
-            if arrived != self.counts.get(entry.smart_contract_id, 0):
+            if entry.smart_contract_id not in self.given and arrived != self.counts.get(entry.smart_contract_id, 0):
                 self.counts[entry.smart_contract_id] = arrived
                 changed.append(Count(smart_contract_id=entry.smart_contract_id, ticket=entry.ticket, arrived=arrived))
         return changed
@@ -447,8 +473,7 @@ class PartLine(BaseModel):
         Scans at nodes, and of a part that has served a PO, are tracking and not reported.
         """
         found = [lot for lot in self.stock if self._reportable(lot) and lot.timestamp + after <= now]
-        for lot in found:
-            lot.reported_unclaimed = True
+        self.reported |= {lot.broadcast_id: lot.timestamp for lot in found}
         return found
 
     def next_report(self, after: timedelta) -> datetime | None:
@@ -456,11 +481,14 @@ class PartLine(BaseModel):
         return min((lot.timestamp + after for lot in self.stock if self._reportable(lot)), default=None)
 
     def _reportable(self, lot: Lot) -> bool:
-        return not lot.reported_unclaimed and not lot.at_node and not (self.single and self.served)
+        reported = self.reported.get(lot.broadcast_id)
+        return (reported is None or reported < lot.timestamp) and not lot.at_node and not (self.single and self.served)
 
     def forget(self, now: datetime) -> None:
         """Drops what no rule asks for any more: broadcast IDs and released POs older than the memory."""
-        self.seen = {key: at for key, at in self.seen.items() if at + MEMORY > now}
+        self.seen = {key: at for key, at in self.seen.items() if at + MEMORY >= now}
+        known = {lot.broadcast_id for lot in self._units()}
+        self.reported = {key: at for key, at in self.reported.items() if key in known}
         self.given = {key: g for key, g in self.given.items() if g.settled_at is None or g.settled_at + MEMORY > now}
 
     @property
@@ -479,12 +507,14 @@ class PartLine(BaseModel):
 class PartArrivalStart(Model):
     """Input of a `PartArrivalWorkflow`; `unclaimed_after` is in seconds.
 
-    `line` and `messages`, how many were handled so far, travel through continue-as-new.
+    `since`, when this life of the entity began, `line`, and `messages`, how many were handled so far, travel through
+    continue-as-new.
     """
 
     part_id: Identifier | None
     part_number: Identifier | None
     unclaimed_after: int
+    since: UtcDateTime | None = None
     line: PartLine | None = None
     messages: int = 0
 

@@ -10,6 +10,7 @@ the PO, so nothing interrupts the next attempts until the node has answered.
 """
 
 import asyncio
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -67,6 +68,7 @@ from workflows.steps import record, step
 from workflows.test_execution import TestExecutionStart, TestExecutionWorkflow
 
 STATUS = SearchAttributeKey.for_keyword(names.SMART_STATUS)
+DUE = SearchAttributeKey.for_datetime(names.SMART_DUE)
 
 FROM_THE_LINE: dict[str, type[PORef]] = {
     names.PARTS_CONFIRMED: Allotment,
@@ -87,6 +89,7 @@ class ClientPOWorkflow:
         self._life = ClientPOLife.of(self._po)
         self._shown: ClientPOStatus = ClientPOStatus.AWAITING_ARRIVAL
         self._refused: str | None = None
+        self._late_told = False
         self._inbox = Inbox(signals={**REQUESTS, **FROM_THE_LINE}, updates=REQUESTS, refusal=self._life.refusal)
 
     @workflow.run
@@ -208,6 +211,9 @@ class ClientPOWorkflow:
             metadata={"changes": changed, "reason": request.reason},
             row=request.terms(),
         )
+        if self._life.due_date != before.due_date:
+            due = self._life.due_date
+            workflow.upsert_search_attributes([DUE.value_unset() if due is None else DUE.value_set(due)])
         if self._life.priority != before.priority:
             await self._tell_line(names.REORDER, Reorder(**self._ref().model_dump(), priority=self._life.priority))
 
@@ -311,8 +317,17 @@ class ClientPOWorkflow:
 
     async def _dispatch(self) -> NodeReceipt | None:
         """Offers the PO to its node until the node has taken it; None where something that came in goes first."""
-        alert_at = workflow.now() + timedelta(seconds=self._start.release_alert_after)
-        alerted = False
+        patience = timedelta(seconds=self._start.release_alert_after)
+        late = asyncio.create_task(
+            workflow.sleep(patience, summary=f"alert when {self._po.target_node} does not answer")
+        )
+        self._late_told = False
+        try:
+            return await self._offer_until_taken(late)
+        finally:
+            late.cancel()
+
+    async def _offer_until_taken(self, late: "asyncio.Task[None]") -> NodeReceipt | None:
         may_have_it = False
         pause = timedelta(seconds=1)
 
@@ -321,19 +336,7 @@ class ClientPOWorkflow:
 
         while True:
             taking = self._offer()
-            while not (taking.done() or interrupted()):
-                if alerted:
-                    await workflow.wait_condition(lambda: taking.done() or interrupted())  # noqa: B023
-                    continue
-                try:
-                    await workflow.wait_condition(
-                        lambda: taking.done() or interrupted(),  # noqa: B023
-                        timeout=max(alert_at - workflow.now(), timedelta(milliseconds=1)),
-                        timeout_summary=f"alert when {self._po.target_node} does not answer",
-                    )
-                except TimeoutError:
-                    alerted = True
-                    await self._release_late()
+            await self._wait(taking, late, interrupted)
             if not taking.done():
                 taking.cancel()
             try:
@@ -345,12 +348,24 @@ class ClientPOWorkflow:
                     await self._release_refused(error.cause.message)
                     return None
                 may_have_it = may_have_it or isinstance(error.cause, ActivityTimeout)
-            try:
-                await workflow.wait_condition(interrupted, timeout=pause, timeout_summary="before the next try")
-            except TimeoutError:
-                pause = min(pause * 2, timedelta(minutes=10))
-            else:
+            rest = asyncio.create_task(workflow.sleep(pause, summary="before the next try"))
+            await self._wait(rest, late, interrupted)
+            if not rest.done():
+                rest.cancel()
                 return None
+            pause = min(pause * 2, retry.LONGEST_PAUSE)
+
+    async def _wait(
+        self, something: "asyncio.Task[Any]", late: "asyncio.Task[None]", interrupted: Callable[[], bool]
+    ) -> None:
+        """Until it is done or interrupted; on the way the alert goes out, once, when it is time."""
+        while not (something.done() or interrupted()):
+            await workflow.wait_condition(
+                lambda: something.done() or interrupted() or (late.done() and not self._late_told)
+            )
+            if late.done() and not self._late_told:
+                self._late_told = True
+                await self._release_late()
 
     def _offer(self) -> "workflow.ActivityHandle[NodeReceipt]":
         allotment = self._life.allotment

@@ -15,6 +15,7 @@ from temporalio import workflow
 from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
+from schemas.base import excerpt
 from schemas.faults import faults
 
 REFUSED = "Refused"
@@ -24,7 +25,6 @@ REFUSED = "Refused"
 class Refused(BaseModel):
     """A signal that could not be read, in place of its payload."""
 
-    name: str
     reason: str
 
 
@@ -93,11 +93,14 @@ class Inbox:
         return item
 
     def _open_signal(self, name: str, model: type[BaseModel]) -> None:
-        def receive(payload: Any = None) -> None:
+        def receive(*payloads: Any) -> None:
+            if len(payloads) > 1:
+                self.put(name, Refused(reason=f"one payload is expected, not {len(payloads)}"))
+                return
             try:
-                self.put(name, _read(model, payload))
+                self.put(name, _read(model, *payloads))
             except ValidationError as error:
-                self.put(name, Refused(name=name, reason=_reasons(error)))
+                self.put(name, Refused(reason=excerpt("; ".join(map(str, faults(error))))))
 
         workflow.set_signal_handler(name, receive)
 
@@ -106,7 +109,7 @@ class Inbox:
             try:
                 reason = refusal(_read(model, payload))
             except ValidationError as error:
-                reason = _reasons(error)
+                reason = "; ".join(map(str, faults(error)))
             if reason is not None:
                 raise ApplicationError(reason, type=REFUSED, non_retryable=True)
 
@@ -116,12 +119,8 @@ class Inbox:
         workflow.set_update_handler(name, ask, validator=refuse)
 
     def _unknown_signal(self, name: str, _arguments: Sequence[RawValue]) -> None:
-        self.put(name, Refused(name=name, reason=f"there is no signal {name!r} here"))
+        self.put(excerpt(name, 200), Refused(reason="there is no such signal here"))
 
 
-def _read(model: type[BaseModel], payload: Any) -> BaseModel:
+def _read(model: type[BaseModel], payload: Any = None) -> BaseModel:
     return model.model_validate(payload if payload is not None else {})
-
-
-def _reasons(error: ValidationError) -> str:
-    return "; ".join(str(fault) for fault in faults(error))

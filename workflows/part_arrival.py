@@ -6,6 +6,7 @@ the PO that is concerned, then the ledger.
 """
 
 import asyncio
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,9 +17,10 @@ from temporalio.exceptions import FailureError
 
 from schemas import names
 from schemas.alert import Alert, Severity
+from schemas.base import timestamp
 from schemas.ledger import LedgerEntry
 from schemas.part_arrival import (
-    MEMORY,
+    IDLE,
     AcceptedQuantity,
     ArrivalOutcome,
     Damage,
@@ -27,6 +29,7 @@ from schemas.part_arrival import (
     PORef,
     Reorder,
     ReportedArrival,
+    Revocation,
     WaitingPO,
     WithdrawArrival,
 )
@@ -49,13 +52,17 @@ SIGNALS: dict[str, type[BaseModel]] = {
 
 @workflow.defn
 class PartArrivalWorkflow:
-    """Workflow ID `part/{part_id}` or `part-number/{part_number}`; ends after seven days with nothing to do."""
+    """Workflow ID `part/{part_id}` or `part-number/{part_number}`; ends after seven days with nothing to do.
+
+    Temporal's Cancel is refused: it would lose what is in stock and who waits.
+    """
 
     @workflow.init
     def __init__(self, start: PartArrivalStart) -> None:
         self._start = start
         self._id = names.part_arrival_id(start.part_id, start.part_number)
         self._part = start.part_id or start.part_number or ""
+        self._since = start.since or workflow.info().workflow_start_time
         self._line = start.line or PartLine(single=start.part_id is not None)
         self._inbox = Inbox(signals=SIGNALS, updates={names.WITHDRAW: WithdrawArrival}, number=start.messages)
         self._shown = workflow.info().typed_search_attributes.get(STATUS)
@@ -64,6 +71,15 @@ class PartArrivalWorkflow:
 
     @workflow.run
     async def run(self, start: PartArrivalStart) -> None:
+        life = asyncio.create_task(self._live())
+        try:
+            await asyncio.shield(life)
+        except asyncio.CancelledError:
+            reason = "arrivals and POs would be lost: withdraw an arrival, or cancel a PO, instead"
+            self._inbox.put("Temporal's Cancel", Refused(reason=reason))
+            await life
+
+    async def _live(self) -> None:
         clock = asyncio.create_task(self._clock())
         while not self._done():
             await workflow.wait_condition(lambda: bool(self._inbox) or self._clock_rang)
@@ -77,20 +93,24 @@ class PartArrivalWorkflow:
                 clock = asyncio.create_task(self._clock())
             if workflow.info().is_continue_as_new_suggested() and not self._inbox:
                 await workflow.wait_condition(workflow.all_handlers_finished)
-                self._line.forget(workflow.now())
-                workflow.continue_as_new(start.model_copy(update={"line": self._line, "messages": self._inbox.number}))
+                self._continue_as_new()
         clock.cancel()
         await workflow.wait_condition(workflow.all_handlers_finished)
 
+    def _continue_as_new(self) -> None:
+        self._line.forget(workflow.now())
+        kept = {"since": self._since, "line": self._line, "messages": self._inbox.number}
+        workflow.continue_as_new(self._start.model_copy(update=kept))
+
     def _done(self) -> bool:
-        quiet = workflow.now() - self._last_message >= MEMORY
+        quiet = workflow.now() - self._last_message >= IDLE
         return quiet and self._line.idle and not self._inbox
 
     async def _clock(self) -> None:
         """Rings when an arrival may have to be reported, or when the entity may have nothing left to do."""
         now = workflow.now()
         after = timedelta(seconds=self._start.unclaimed_after)
-        rings = min(now + MEMORY, now + after, self._line.next_report(after) or now + MEMORY)
+        rings = min(now + IDLE, now + after, self._line.next_report(after) or now + IDLE)
         await workflow.sleep(max(rings - now, timedelta(seconds=1)), summary="look for unclaimed arrivals")
         self._clock_rang = True
 
@@ -113,8 +133,11 @@ class PartArrivalWorkflow:
             case AcceptedQuantity() as change:
                 self._line.accept(change)
                 await self._match()
+            case Revocation() as unheard:
+                await self._after_the_end(item, unheard)
             case PORef() as ref if item.name == names.SETTLE:
                 self._line.settle(ref, workflow.now())
+                await self._match()
             case PORef() as ref:
                 self._line.leave(ref.smart_contract_id)
                 await self._match()
@@ -125,8 +148,7 @@ class PartArrivalWorkflow:
         changes: list[Change] = []
         match outcome:
             case ArrivalOutcome.COUNTED:
-                for revocation in self._line.moved_away():
-                    await self._tell(names.PARTS_REVOKED, revocation)
+                await self._revoke(item, self._line.moved_away())
                 await self._match()
             case ArrivalOutcome.TRACKING:
                 for damage in self._line.damaged(arrival):
@@ -136,11 +158,13 @@ class PartArrivalWorkflow:
                     f"broadcast {arrival.id} is dated {arrival.timestamp.isoformat()}: too old, or ahead of the clock, "
                     "to be matched. Look whether the part is there and scan it again with a new ID."
                 )
-                changes.append(self._alert(f"refuse_arrival:{arrival.id}", "arrival_refused", text))
-        repeat = f":{item.number}" if outcome is ArrivalOutcome.DUPLICATE else ""
+                changes.append(self._alert(self._numbered(outcome.value, item), "arrival_refused", text))
+        once = outcome in {ArrivalOutcome.COUNTED, ArrivalOutcome.TRACKING}
         await self._record(
             outcome.value,
-            f"{outcome.value}:{arrival.id}{repeat}",
+            f"{outcome.value}:{arrival.id}:{timestamp(arrival.timestamp)}"
+            if once
+            else self._numbered(outcome.value, item),
             f"{arrival.quantity} of {self._part} at {arrival.location}, condition {arrival.condition}",
             {
                 "broadcast_id": arrival.id,
@@ -163,8 +187,7 @@ class PartArrivalWorkflow:
             if not item.asked:
                 await self._refuse(item, reason)
             return
-        for revocation in withdrawn.revocations:
-            await self._tell(names.PARTS_REVOKED, revocation)
+        await self._revoke(item, withdrawn.revocations)
         changes = [
             self._released_alert(item, name, f"arrival {withdrawal.broadcast_id} was withdrawn")
             for name in withdrawn.released
@@ -172,7 +195,7 @@ class PartArrivalWorkflow:
         await self._match()
         await self._record(
             "withdraw_arrival",
-            f"withdraw_arrival:{item.number}",
+            self._numbered("withdraw_arrival", item),
             f"Arrival {withdrawal.broadcast_id} withdrawn: {withdrawal.reason}",
             {
                 "broadcast_id": withdrawal.broadcast_id,
@@ -185,6 +208,19 @@ class PartArrivalWorkflow:
         )
         item.answer(withdrawn)
 
+    async def _after_the_end(self, item: Item, unheard: Revocation) -> None:
+        """A PO had ended when its confirmation was revoked; what it said last has been handled by now."""
+        released = self._line.undeliverable(unheard)
+        await self._match()
+        if released and item.name == names.WITHDRAW:
+            await self._record(
+                "withdraw_arrival",
+                self._numbered("too_late", item),
+                f"{unheard.reason}, but PO {unheard.smart_contract_id} was released meanwhile",
+                {"reason": unheard.reason, "already_released": [unheard.smart_contract_id]},
+                self._released_alert(item, unheard.smart_contract_id, unheard.reason),
+            )
+
     # --- telling the POs ------------------------------------------------------------------------------------
 
     async def _match(self) -> None:
@@ -195,6 +231,11 @@ class PartArrivalWorkflow:
                     self._line.undeliverable(allotment)
         for count in self._line.changed_counts():
             await self._tell(names.PARTS_COUNTED, count)
+
+    async def _revoke(self, item: Item, revocations: Iterable[Revocation]) -> None:
+        for revocation in revocations:
+            if not await self._tell(names.PARTS_REVOKED, revocation):
+                self._inbox.put(item.name, revocation)
 
     async def _tell(self, signal: str, message: PORef) -> bool:
         """Whether an open workflow took it."""
@@ -215,7 +256,7 @@ class PartArrivalWorkflow:
     async def _report_unclaimed(self) -> None:
         after = timedelta(seconds=self._start.unclaimed_after)
         for lot in self._line.unclaimed(workflow.now(), after):
-            event = f"arrival_unclaimed:{lot.broadcast_id}"
+            event = f"arrival_unclaimed:{lot.broadcast_id}:{timestamp(lot.timestamp)}"
             text = (
                 f"{lot.quantity} of {self._part} at {lot.location} (broadcast {lot.broadcast_id}) has been there for "
                 f"{after.days} days and no PO claims it: stage its PO, or withdraw the arrival."
@@ -229,7 +270,7 @@ class PartArrivalWorkflow:
             )
 
     async def _refuse(self, item: Item, reason: str) -> None:
-        event = f"refuse_request:{item.number}"
+        event = self._numbered("refuse_request", item)
         text = f"Signal {item.name} was refused: {reason}"
         await self._record(
             "refuse_request",
@@ -238,6 +279,10 @@ class PartArrivalWorkflow:
             {"signal": item.name, "reason": reason},
             self._alert(event, "request_refused", f"{text}. Send it again, corrected."),
         )
+
+    def _numbered(self, event: str, item: Item) -> str:
+        """The key of an event that can happen again, also in a later life of the entity, whose numbers begin anew."""
+        return f"{event}:{timestamp(self._since)}:{item.number}"
 
     async def _record(
         self,
@@ -265,7 +310,7 @@ class PartArrivalWorkflow:
 
     def _released_alert(self, item: Item, smart_contract_id: str, what: str) -> AlertRaised:
         text = f"{what}, but PO {smart_contract_id} is already released: stop its test."
-        return self._alert(f"after_release:{smart_contract_id}:{item.number}", "withdrawn_after_release", text)
+        return self._alert(self._numbered(f"after_release:{smart_contract_id}", item), "withdrawn_after_release", text)
 
     def _alert(self, event: str, alert_type: str, text: str, severity: Severity = Severity.HIGH) -> AlertRaised:
         return AlertRaised(

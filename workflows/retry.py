@@ -21,3 +21,6 @@ UNTIL_DONE = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval
 
 ONCE = RetryPolicy(maximum_attempts=1)
 """For what the workflow itself repeats, because it must know whether an attempt may have happened."""
+
+LONGEST_PAUSE = timedelta(minutes=10)
+"""Between two attempts at a node that answers, but fails."""
