@@ -238,7 +238,8 @@ class PartLine(BaseModel):
     """The line and the stock under one identifier. `single` for a `part_id`: presence instead of a count.
 
     `seen` and `reported` keep the time of the arrival with the broadcast's ID: it was taken in, it was reported as
-    unclaimed.
+    unclaimed. For a `part_id`, `presence` is the broadcast that says where the part is, `location` since
+    `location_since`.
     """
 
     single: bool
@@ -248,6 +249,7 @@ class PartLine(BaseModel):
     seen: dict[str, UtcDateTime] = Field(default_factory=dict)
     reported: dict[str, UtcDateTime] = Field(default_factory=dict)
     counts: dict[str, int] = Field(default_factory=dict)
+    presence: str | None = None
     location: str | None = None
     location_since: UtcDateTime | None = None
     served: bool = False
@@ -283,7 +285,7 @@ class PartLine(BaseModel):
             arrival.location == self.location or arrival.timestamp < self.location_since
         ):
             return False
-        self.location, self.location_since = arrival.location, arrival.timestamp
+        self.presence, self.location, self.location_since = arrival.id, arrival.location, arrival.timestamp
         self.stock.clear()
         return True
 
@@ -314,8 +316,8 @@ class PartLine(BaseModel):
         if not taken:
             return None
         self.stock = [lot for lot in self.stock if lot not in taken]
-        if any((lot.location, lot.timestamp) == (self.location, self.location_since) for lot in taken):
-            self.location = self.location_since = None
+        if self.presence == broadcast_id:
+            self.presence = self.location = self.location_since = None
         text = f"arrival {broadcast_id} was withdrawn: {reason}"
         revocations: list[Revocation] = []
         released: list[str] = []
@@ -370,7 +372,7 @@ class PartLine(BaseModel):
         for lot in given.lots:
             if rest := rests.get((lot.broadcast_id, lot.timestamp)):
                 rest.quantity += lot.quantity
-            elif not self.single or lot.location == self.location:
+            elif not self.single or lot.broadcast_id == self.presence:
                 self.stock.append(lot)
         self.stock.sort(key=lambda lot: (lot.timestamp, lot.broadcast_id))
 
