@@ -462,23 +462,24 @@ class TestEvidence:
         assert len(set(notes)) == 1
 
     @pytest.mark.parametrize(
-        "sql",
+        ("sql", "bad"),
         [
-            "UPDATE ledger_entries SET leaf = sha256(leaf) WHERE seq = 7",
-            "DELETE FROM ledger_entries WHERE seq = 7",
-            "DELETE FROM ledger_entries WHERE seq >= 27",
-            "UPDATE ledger_entries SET entry = replace(entry, 'new', 'old') WHERE seq = 30",
-            "DELETE FROM ledger_entries WHERE seq = 30",
+            ("UPDATE ledger_entries SET leaf = sha256(leaf) WHERE seq = 7", None),
+            ("DELETE FROM ledger_entries WHERE seq = 7", None),
+            ("DELETE FROM ledger_entries WHERE seq >= 27", 27),
+            ("UPDATE ledger_entries SET entry = replace(entry, 'new', 'old') WHERE seq = 30", 30),
+            ("DELETE FROM ledger_entries WHERE seq = 30", 30),
         ],
     )
     async def test_of_a_broken_ledger_is_not_signed(
-        self, engine: AsyncEngine, owner: AsyncEngine, ledger: Ledger, settings: Settings, sql: str
+        self, engine: AsyncEngine, owner: AsyncEngine, ledger: Ledger, settings: Settings, sql: str, bad: int | None
     ) -> None:
         for number in range(3):
             await ledger.record(record(f"more {number}", details="new"))
         await tamper(owner, sql)
-        with pytest.raises(Broken):
+        with pytest.raises(Broken) as broken:
             await checkpoint(engine, settings)
+        assert broken.value.seq == bad
         assert await fetch(owner, "SELECT max(size) FROM ledger_checkpoints") == [(30,)]
 
     async def test_under_another_key_is_not_continued(

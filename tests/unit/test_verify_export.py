@@ -177,29 +177,31 @@ class TestAnHonestLedger:
 
 class TestAFalsifiedLedger:
     @pytest.mark.parametrize(
-        "falsify",
+        ("falsify", "says"),
         [
-            flip_the_text,
-            flip_the_leaf,
-            replace_with_its_leaf,
-            point_elsewhere,
-            delete,
-            delete_and_renumber_one,
-            swap,
-            duplicate,
-            renumber_outside,
-            loosen_the_form,
-            write_a_float,
-            write_a_big_number,
-            change_the_format,
-            go_back_in_time,
-            write_another_time,
-            spoil_the_line,
-            truncate,
+            (flip_the_text, "leaf hash"),
+            (flip_the_leaf, "leaf hash"),
+            (replace_with_its_leaf, "replaced together with its leaf"),
+            (point_elsewhere, "does not follow"),
+            (delete, "found number 8"),
+            (delete_and_renumber_one, "does not follow"),
+            (swap, "found number 8"),
+            (duplicate, "found number 6"),
+            (renumber_outside, "found number 70"),
+            (loosen_the_form, "not in canonical form"),
+            (write_a_float, "number 0.5"),
+            (write_a_big_number, "number 9007199254740992"),
+            (change_the_format, "format 2"),
+            (go_back_in_time, "before the entry in front of it"),
+            (write_another_time, "not a time"),
+            (spoil_the_line, "seq, entry and leaf"),
+            (truncate, "7 to 20 are missing"),
         ],
     )
-    def test_is_found_at_its_first_bad_entry(self, export: Export, falsify: Callable[[list[Line]], list[Line]]) -> None:
-        with pytest.raises(Broken) as broken:
+    def test_is_found_at_its_first_bad_entry(
+        self, export: Export, falsify: Callable[[list[Line]], list[Line]], says: str
+    ) -> None:
+        with pytest.raises(Broken, match=says) as broken:
             verify_export(export.write(falsify(export.lines)))
         assert broken.value.seq == 7
 
@@ -232,9 +234,9 @@ class TestAFalsifiedLedger:
         assert broken.value.seq == SIZE + 1
 
     def test_does_not_put_the_blame_on_what_a_checkpoint_covers(self, export: Export) -> None:
-        grown = grow(export.lines, SIZE + 4)
+        loose = [*export.lines, line(SIZE, sealed(SIZE, GENESIS))]
         with pytest.raises(Broken) as broken:
-            verify_export(export.write(replaced(grown, SIZE, sealed(SIZE, GENESIS))))
+            verify_export(export.write(grow(loose, SIZE + 4)))
         assert broken.value.seq == SIZE
 
     def test_signed_by_another_key_is_refused(self, export: Export, tmp_path: Path) -> None:
