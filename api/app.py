@@ -3,8 +3,10 @@
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 
 from fastapi import FastAPI, Request, Response
+from fastapi_offline import FastAPIOffline
 
 from api import analytics, client_po, health, ledger, part_arrival, problems
 from api.house import House
@@ -38,7 +40,8 @@ def create_app() -> FastAPI:
             )
             yield
 
-    app = FastAPI(title="Smartfloor", version="0.1.0", lifespan=open_house)
+    # The documentation's scripts come from here: a shop floor may have no way out.
+    app = FastAPIOffline(title="Smartfloor", version=version("smartfloor"), lifespan=open_house, redoc_url=None)
     problems.install(app)
     for routes in (client_po, part_arrival, analytics, ledger, health):
         app.include_router(routes.router)

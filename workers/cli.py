@@ -8,6 +8,7 @@ import typer
 import uvicorn
 from rich.console import Console
 
+from infra.database import migrate
 from infra.embedded.addresses import environment, running_settings
 from infra.embedded.process import StartError
 from infra.embedded.shop import ShopRunsError
@@ -49,6 +50,13 @@ def demo() -> None:
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     raise typer.Exit(0 if well else 1)
+
+
+@app.command(name="migrate")
+def migrate_database() -> None:
+    """Bring the database's schema up to date, and make the role that may write and never change the ledger."""
+    settings = Settings()
+    asyncio.run(migrate(settings.database_url, settings.database_writer_url))
 
 
 @app.command()

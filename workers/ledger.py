@@ -24,7 +24,6 @@ from infra.merkle import verify_inclusion
 from infra.settings import Settings
 from infra.verify import verify_ledger
 from infra.verify_export import Broken, verify
-from schemas.base import timestamp
 from schemas.ledger import leaf_hash
 
 UNDEFINED_TABLE = "42P01"
@@ -51,12 +50,11 @@ def show(
                 typer.echo(entry.model_dump_json())
             return
         table = Table(
-            *(Column(name, no_wrap=True) for name in ("seq", "recorded at", "action", "target")), "user", "details"
+            *(Column(name, no_wrap=True) for name in ("seq", "recorded (UTC)")), "action", "target", "user", "details"
         )
         for entry in reversed(entries):
-            table.add_row(
-                str(entry.seq), timestamp(entry.recorded_at), entry.action, entry.target, entry.user_id, entry.details
-            )
+            recorded = f"{entry.recorded_at:%Y-%m-%d %H:%M:%S}"
+            table.add_row(str(entry.seq), recorded, entry.action, entry.target, entry.user_id, entry.details)
         Console().print(table)
 
     _run(read)
