@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
 
+import asyncpg
 from sqlalchemy import Select, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -225,7 +226,14 @@ class Ledger:
                     results.append(refusal)
             if page.rows:
                 driver: Any = (await connection.get_raw_connection()).driver_connection
-                await driver.copy_records_to_table("ledger_entries", columns=_COLUMNS, records=page.rows)
+                try:
+                    await driver.copy_records_to_table("ledger_entries", columns=_COLUMNS, records=page.rows)
+                except (
+                    asyncpg.InterfaceError,
+                    asyncpg.PostgresConnectionError,
+                    asyncpg.OperatorInterventionError,
+                ) as gone:
+                    raise ConnectionResetError(f"the database went away: {gone}") from gone  # nobody else names these
                 for change in page.changes:
                     await connection.execute(statement(change, page.now))
                 self._doubt = page.doubt()

@@ -93,28 +93,34 @@ class Gateway:
                 await self._connected(persistent_client(settings, IDENTIFIER))
 
     async def _connected(self, client: aiomqtt.Client) -> None:
-        """Until the connection breaks: raises `MqttError` then. What was not acknowledged comes again."""
-        async with client:
-            await client.subscribe(names.PART_ARRIVAL_TOPIC, qos=1)
-            say_ready()
-            lanes: list[asyncio.Queue[tuple[aiomqtt.Message, PartArrival | Malformed]]] = [
-                asyncio.Queue() for _ in range(LANES)
-            ]
-            in_hand: set[int] = set()
-            tasks = [asyncio.create_task(self._work(client, lane, in_hand)) for lane in lanes]
-            tasks.append(asyncio.create_task(self._publish_alerts(client)))
-            try:
-                async for message in client.messages:
-                    if message.mid in in_hand:
-                        continue  # sent again because its acknowledgement is late
-                    in_hand.add(message.mid)
-                    arrival = _read(message)
-                    key = arrival.workflow_id if isinstance(arrival, PartArrival) else "malformed"
-                    lanes[hash(key) % LANES].put_nowait((message, arrival))
-            finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+        """Until the connection breaks: raises `MqttError` then. What was not acknowledged comes again.
+
+        Anything else that goes wrong in one task ends them all, and with them the process, which is started again.
+        """
+        try:
+            async with client:
+                await client.subscribe(names.PART_ARRIVAL_TOPIC, qos=1)
+                say_ready()
+                await self._serve(client)
+        except* aiomqtt.MqttError as group:
+            raise aiomqtt.MqttError(f"the broker went away: {group.exceptions[0]}") from group
+
+    async def _serve(self, client: aiomqtt.Client) -> None:
+        lanes: list[asyncio.Queue[tuple[aiomqtt.Message, PartArrival | Malformed]]] = [
+            asyncio.Queue() for _ in range(LANES)
+        ]
+        in_hand: set[int] = set()
+        async with asyncio.TaskGroup() as tasks:
+            for lane in lanes:
+                tasks.create_task(self._work(client, lane, in_hand))
+            tasks.create_task(self._publish_alerts(client))
+            async for message in client.messages:
+                if message.mid in in_hand:
+                    continue  # sent again because its acknowledgement is late
+                in_hand.add(message.mid)
+                arrival = _read(message)
+                key = arrival.workflow_id if isinstance(arrival, PartArrival) else "malformed"
+                lanes[hash(key) % LANES].put_nowait((message, arrival))
 
     async def _work(
         self,
