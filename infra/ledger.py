@@ -38,6 +38,8 @@ _HEAD = text("""
     LEFT JOIN ledger_entries AS known ON known.idempotency_key = ANY(CAST(:keys AS text[]))
 """)
 _COLUMNS = tuple(ledger_entries.columns.keys())
+# What the driver raises by its own names, since COPY goes past SQLAlchemy.
+_GONE = (asyncpg.InterfaceError, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError)
 
 
 class LedgerConflict(Exception):
