@@ -1,7 +1,8 @@
 """Rows and workflows compared: a row that is not terminal has an open workflow, or something went wrong.
 
 A PO whose workflow never started (the API stopped between the two) is started. A PO whose workflow was terminated
-from outside cannot go on: it is cancelled, its parts go back into the line, and a person is told.
+from outside cannot go on: it is cancelled, its parts go back into the line, and a person is told. One whose workflow
+ended by itself is what its workflow says.
 """
 
 import json
@@ -15,7 +16,7 @@ from infra.ledger import Ledger
 from infra.temporal import ClientPOStarter
 from schemas import names
 from schemas.alert import Alert, Severity
-from schemas.client_po import ClientPOStatus
+from schemas.client_po import ClientPOEnd, ClientPOStatus
 from schemas.ledger import LedgerEntry
 from schemas.part_arrival import PORef
 from schemas.record import AlertRaised, ClientPOChanged, Record
@@ -52,8 +53,25 @@ class Reconciler:
         current = await self._client_pos.get(row["smart_contract_id"])
         if current is None or current["status"] != row["status"]:
             return None  # it ended well while we looked
+        if status is WorkflowExecutionStatus.COMPLETED:
+            await self._correct(row)
+            return None
         await self._give_up(row, status.name.lower() if status else "closed")
         return False
+
+    async def _correct(self, row: Row) -> None:
+        """What the workflow says of its end is the truth: a PO that is at its node is never cancelled here."""
+        name = row["smart_contract_id"]
+        handle = self._client.get_workflow_handle(row["workflow_id"], result_type=ClientPOEnd)
+        end = await handle.result()
+        text = f"The row of PO {name} said {row['status']}, but the PO is {end.status}: the row was corrected."
+        await self._record(
+            row,
+            "correct_row",
+            text,
+            {"was": row["status"], "status": end.status},
+            ClientPOChanged(smart_contract_id=name, status=end.status, receipt_hash=end.receipt_hash),
+        )
 
     async def _give_up(self, row: Row, how: str) -> None:
         name = row["smart_contract_id"]
@@ -64,28 +82,33 @@ class Reconciler:
         except RPCError as error:
             if error.status is not RPCStatusCode.NOT_FOUND:
                 raise
-        await self._ledger.record(
-            Record(
-                entry=LedgerEntry(
-                    idempotency_key=f"{name}:workflow_closed",
-                    action_type="handoff",
-                    action="cancel_client_po",
-                    target=name,
-                    details=text,
-                    metadata={"staging_id": row["staging_id"], "workflow": how},
-                ),
-                changes=(
-                    ClientPOChanged(smart_contract_id=name, status=ClientPOStatus.CANCELLED),
-                    AlertRaised(
-                        alert=Alert(
-                            alert_id=f"{name}:workflow_closed",
-                            alert_type="workflow_closed",
-                            severity=Severity.HIGH,
-                            source="reconcile",
-                            subject=name,
-                            text=text,
-                        )
-                    ),
-                ),
-            )
+        await self._record(
+            row,
+            "cancel_client_po",
+            text,
+            {"workflow": how},
+            ClientPOChanged(smart_contract_id=name, status=ClientPOStatus.CANCELLED),
         )
+
+    async def _record(
+        self, row: Row, action: str, text: str, metadata: dict[str, str], change: ClientPOChanged
+    ) -> None:
+        name = row["smart_contract_id"]
+        event = f"{name}:workflow_closed"
+        alert = Alert(
+            alert_id=event,
+            alert_type="workflow_closed",
+            severity=Severity.HIGH,
+            source="reconcile",
+            subject=name,
+            text=text,
+        )
+        entry = LedgerEntry(
+            idempotency_key=event,
+            action_type="handoff",
+            action=action,
+            target=name,
+            details=text,
+            metadata={"staging_id": row["staging_id"], **metadata},
+        )
+        await self._ledger.record(Record(entry=entry, changes=(change, AlertRaised(alert=alert))))

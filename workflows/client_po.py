@@ -363,7 +363,8 @@ class ClientPOWorkflow:
             await workflow.wait_condition(
                 lambda: something.done() or interrupted() or (late.done() and not self._late_told)
             )
-            if late.done() and not self._late_told:
+            # Done and late at once is what a worker sees that takes over from a killed one: then it is not late.
+            if late.done() and not self._late_told and not something.done():
                 self._late_told = True
                 await self._release_late()
 
