@@ -7,7 +7,6 @@ kept. A server that is away is asked again, as its answers tell; a refusal comes
 import asyncio
 import hashlib
 import json
-import os
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -34,7 +33,7 @@ CP = "NOD-TestStation-CP-01"
 FI = "NOD-TestStation-FI-01"
 DOCK = "dock-1"
 
-PATIENCE = float(os.environ.get("PATIENCE", "40"))
+PATIENCE = 40.0
 """Seconds that the shop is given to do what it should: long enough for a workflow task of a killed worker."""
 
 Json = dict[str, Any]
@@ -211,6 +210,14 @@ class Floor:
         answer = await self.ask("GET", path, params=parameters)
         assert answer.status_code == 200, answer.text
         return answer.json()
+
+    async def until_recorded(self, target: str, action: str, times: int = 1) -> list[Json]:
+        """Waits until the ledger has this action about this thing so many times."""
+
+        async def entries() -> list[Json]:
+            return list(await self.get("/api/v1/ledger/entries", target=target, action=action))
+
+        return await until(entries, lambda found: len(found) >= times)
 
     async def submit(self, document: Json) -> httpx.Response:
         """Sends a document to be staged."""

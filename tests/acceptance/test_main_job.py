@@ -183,7 +183,7 @@ class TestArrivals:
         body = await floor.broadcast(part_number=number)
         await floor.send(body, body)
         await po.until("awaiting_arrival", arrived=1)
-        await until_recorded(floor, number, "duplicate_broadcast", 2)
+        await floor.until_recorded(number, "duplicate_broadcast", 2)
         assert (await po.look())["arrived"] == 1
         await floor.broadcast(part_number=number)
         await po.until("released", arrived=2)
@@ -191,7 +191,7 @@ class TestArrivals:
     async def test_an_arrival_at_the_wrong_place_does_not_count(self, floor: Floor) -> None:
         po = await floor.stage(arrival_location="dock-7")
         await floor.broadcast(part_id=po.part, location=DOCK)
-        await until_recorded(floor, po.part, "receive_arrival")
+        await floor.until_recorded(po.part, "receive_arrival")
         assert (await po.look())["status"] == "awaiting_arrival"
         await floor.broadcast(part_id=po.part, location="dock-7")
         await po.until("released")
@@ -199,7 +199,7 @@ class TestArrivals:
     async def test_a_scan_at_a_node_does_not_confirm_a_first_contract(self, floor: Floor) -> None:
         po = await floor.stage()
         await floor.broadcast(part_id=po.part, location=LP)
-        await until_recorded(floor, po.part, "receive_arrival")
+        await floor.until_recorded(po.part, "receive_arrival")
         assert (await po.look())["status"] == "awaiting_arrival"
         await floor.broadcast(part_id=po.part)
         await po.until("released")
@@ -210,7 +210,7 @@ class TestArrivals:
         await first.until("released")
         chained = await floor.stage(node=CP, part_id=first.part, sequence_number=2)
         await floor.broadcast(part_id=first.part, location="dock-2")
-        await until_recorded(floor, first.part, "receive_arrival", 2)
+        await floor.until_recorded(first.part, "receive_arrival", 2)
         assert (await chained.look())["status"] == "awaiting_arrival"
         await floor.broadcast(part_id=first.part, location=CP)
         await chained.until("released")
@@ -567,15 +567,6 @@ class TestWhatPeopleSee:
         text = (await floor.http.get("/metrics")).text
         assert "http_server_request_duration_seconds_bucket" in text
         assert "temporal_request" in text
-
-
-async def until_recorded(floor: Floor, target: str, action: str, times: int = 1) -> list[Json]:
-    """Waits until the ledger has this action about this thing so many times."""
-
-    async def entries() -> list[Json]:
-        return list(await floor.get("/api/v1/ledger/entries", target=target, action=action))
-
-    return await until(entries, lambda found: len(found) >= times)
 
 
 async def until_heard(heard: list[Json], **fields: str) -> Json:
