@@ -407,7 +407,7 @@ class ClientPOWorkflow:
             event,
             f"Failed to release SmartClientPO: {error}",
             {"error": error},
-            self._row(release_error=self._life.release_error),
+            self._row(),
             self._alert(event, "release_failed", text),
         )
 
@@ -429,7 +429,13 @@ class ClientPOWorkflow:
 
     def _row(self, **changes: Any) -> ClientPOChanged:
         """The row's change; the status is what it follows from, unless the caller knows better."""
-        values = {"status": self._life.status, "hold_reason": self._life.hold_reason, **changes}
+        life = self._life
+        values = {
+            "status": life.status,
+            "hold_reason": life.hold_reason,
+            "release_error": life.release_error,
+            **changes,
+        }
         return ClientPOChanged(smart_contract_id=self._po.smart_contract_id, **values)
 
     async def _record(

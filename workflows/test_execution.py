@@ -2,8 +2,13 @@
 
 from temporalio import workflow
 
+from schemas import names
+from schemas.alert import Alert, Severity
 from schemas.base import Model
-from workflows.inbox import Inbox
+from schemas.ledger import LedgerEntry
+from schemas.record import AlertRaised
+from workflows.inbox import Inbox, Item, Refused
+from workflows.steps import record
 
 
 class TestExecutionStart(Model):
@@ -31,4 +36,29 @@ class TestExecutionWorkflow:
 
     @workflow.run
     async def run(self, start: TestExecutionStart) -> None:
-        await workflow.wait_condition(lambda: False)
+        while True:
+            await workflow.wait_condition(lambda: bool(self._inbox))
+            item = self._inbox.next()
+            if isinstance(item.payload, Refused):
+                await self._record_refusal(start.smart_contract_id, item, item.payload.reason)
+
+    async def _record_refusal(self, name: str, item: Item, reason: str) -> None:
+        key = f"{names.test_execution_id(name)}:refuse_request:{item.number}"
+        text = f"Signal {item.name} was refused: {reason}"
+        alert = Alert(
+            alert_id=key,
+            alert_type="request_refused",
+            severity=Severity.HIGH,
+            source=names.test_execution_id(name),
+            subject=name,
+            text=f"{text}. Send it again, corrected.",
+        )
+        entry = LedgerEntry(
+            idempotency_key=key,
+            action_type="test",
+            action="refuse_request",
+            target=name,
+            details=text,
+            metadata={"signal": item.name, "reason": reason},
+        )
+        await record(entry, AlertRaised(alert=alert))
