@@ -3,8 +3,10 @@
 from typing import TYPE_CHECKING
 
 from temporalio import activity
+from temporalio.exceptions import ApplicationError
 
-from schemas.ledger import Receipt
+from schemas.canonical import NotCanonical
+from schemas.ledger import Receipt, RecordRefused
 from schemas.record import Record
 
 if TYPE_CHECKING:
@@ -19,5 +21,11 @@ class LedgerActivities:
 
     @activity.defn
     async def record(self, record: Record) -> Receipt:
-        """Answers after the commit; the same entry again answers with the first receipt."""
-        return await self._ledger.record(record)
+        """Answers after the commit; the same entry again answers with the first receipt.
+
+        Fails for good where repeating cannot help: other content under the key, or content that cannot be kept.
+        """
+        try:
+            return await self._ledger.record(record)
+        except (RecordRefused, NotCanonical) as refusal:
+            raise ApplicationError(str(refusal), type=RecordRefused.__name__, non_retryable=True) from refusal

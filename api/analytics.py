@@ -4,7 +4,7 @@ from datetime import UTC, date, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel
+from pydantic import AwareDatetime, BaseModel
 
 from api.house import TheHouse
 from infra.analytics import staging_analytics
@@ -58,7 +58,9 @@ class StagingAnalytics(BaseModel):
 @router.get("/staging")
 async def staging(
     house: TheHouse,
-    since: Annotated[datetime, Query(description="entries recorded from then on")] = datetime(2000, 1, 1, tzinfo=UTC),
+    since: Annotated[AwareDatetime, Query(description="entries recorded from then on")] = datetime(
+        2000, 1, 1, tzinfo=UTC
+    ),
 ) -> StagingAnalytics:
     """Queue length, waiting times, confirmation rate, broadcasts; per node and day."""
     return StagingAnalytics.model_validate(await staging_analytics(house.engine, since))

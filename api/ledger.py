@@ -1,10 +1,9 @@
 """The ledger over HTTP, for reading."""
 
-from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
-from pydantic import BaseModel
+from fastapi import APIRouter, Path, Query
+from pydantic import AwareDatetime, BaseModel
 
 from api.house import TheHouse
 from api.problems import not_found
@@ -12,6 +11,9 @@ from infra.checkpoint import NotCovered, newest_checkpoint, prove
 from schemas.ledger import RecordedEntry
 
 router = APIRouter(prefix="/api/v1/ledger", tags=["Ledger"])
+
+LARGEST = 2**63 - 1
+"""What the database can number."""
 
 
 class InclusionProof(BaseModel):
@@ -39,10 +41,10 @@ async def entries(
     target: str | None = None,
     action: str | None = None,
     user: str | None = None,
-    since: datetime | None = None,
-    until: datetime | None = None,
-    after: Annotated[int | None, Query(ge=-1)] = None,
-    before: Annotated[int | None, Query(ge=0)] = None,
+    since: AwareDatetime | None = None,
+    until: AwareDatetime | None = None,
+    after: Annotated[int | None, Query(ge=-1, le=LARGEST)] = None,
+    before: Annotated[int | None, Query(ge=0, le=LARGEST)] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> list[RecordedEntry]:
     """The newest entries first, or those after a number in order."""
@@ -59,7 +61,7 @@ async def entries(
 
 
 @router.get("/entries/{seq}")
-async def entry(seq: int, house: TheHouse) -> RecordedEntry:
+async def entry(seq: Annotated[int, Path(ge=0, le=LARGEST)], house: TheHouse) -> RecordedEntry:
     """One entry."""
     found = await house.ledger.entry(seq)
     if found is None:
@@ -68,7 +70,7 @@ async def entry(seq: int, house: TheHouse) -> RecordedEntry:
 
 
 @router.get("/entries/{seq}/proof")
-async def proof(seq: int, house: TheHouse) -> InclusionProof:
+async def proof(seq: Annotated[int, Path(ge=0, le=LARGEST)], house: TheHouse) -> InclusionProof:
     """That the newest checkpoint covers the entry."""
     try:
         found = await prove(house.engine, house.settings, seq)

@@ -8,6 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
+from temporalio.client import WorkflowUpdateRPCTimeoutOrCancelledError
 from temporalio.service import RPCError
 
 from schemas.faults import Fault
@@ -87,6 +88,11 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def _http(_: Request, error: HTTPException) -> JSONResponse:
         return Problem(error.status_code, "http", str(error.detail), str(error.detail)).response()
+
+    @app.exception_handler(WorkflowUpdateRPCTimeoutOrCancelledError)
+    async def _no_answer(_: Request, error: WorkflowUpdateRPCTimeoutOrCancelledError) -> JSONResponse:
+        detail = "the workflow has not answered in time; it may still do what was asked: look before asking again"
+        return Problem(503, "no-answer", "No answer yet", detail, retry_after=5).response()
 
     @app.exception_handler(RPCError)
     async def _temporal_away(_: Request, error: RPCError) -> JSONResponse:

@@ -53,7 +53,8 @@ _BROADCASTS = text(f"""
     )
     SELECT
         count(*) FILTER (WHERE action = 'receive_arrival') AS received,
-        count(*) FILTER (WHERE action = 'receive_arrival' AND metadata ->> 'broadcast_id' NOT IN
+        count(*) FILTER (WHERE action = 'receive_arrival' AND metadata ->> 'at_node' = 'false'
+            AND metadata ->> 'broadcast_id' NOT IN
             (SELECT broadcast_id FROM matched)) AS unmatched,
         count(*) FILTER (WHERE action = 'duplicate_broadcast') AS duplicates,
         count(*) FILTER (WHERE action = 'track_arrival') AS tracking,

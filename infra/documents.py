@@ -25,8 +25,10 @@ _JsonLoader.yaml_implicit_resolvers = {
 
 
 def read_document(text: bytes, *, is_yaml: bool) -> dict[str, Any]:
-    """One object; raises `NotReadable`."""
+    """One object; raises `NotReadable`. YAML aliases are refused: a small text with them can be a huge document."""
     try:
+        if is_yaml and any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text, _JsonLoader)):
+            raise NotReadable("write repeated parts out: YAML aliases (*name) are not taken")
         document = yaml.load(text, _JsonLoader) if is_yaml else json.loads(text, parse_constant=_refuse_constant)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise NotReadable(f"not readable as {'YAML' if is_yaml else 'JSON'}: {error}") from error

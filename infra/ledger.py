@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from infra.rows import statement
 from infra.tables import ledger_entries
 from schemas.base import timestamp
-from schemas.ledger import GENESIS, Draft, LedgerEntry, Receipt, RecordedEntry, leaf_hash
+from schemas.ledger import GENESIS, Draft, LedgerEntry, Receipt, RecordedEntry, RecordRefused, leaf_hash
 from schemas.record import Change, Record
 
 MAX_BATCH = 1024
@@ -42,7 +42,7 @@ _COLUMNS = tuple(ledger_entries.columns.keys())
 _GONE = (asyncpg.InterfaceError, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError)
 
 
-class LedgerConflict(Exception):
+class LedgerConflict(RecordRefused):
     """Other content is recorded under this idempotency key; nothing was changed, and a person must look."""
 
 

@@ -31,8 +31,8 @@ class SdkMetrics:
 
 
 def sdk_metrics(settings: Settings) -> SdkMetrics:
-    """On the settings' port where one is given, else a free one."""
-    chosen = settings.metrics_port or port()
+    """On the settings' port where it is given and free, else on a free one."""
+    chosen = port(settings.metrics_port or None)
     config = TelemetryConfig(metrics=PrometheusConfig(bind_address=f"127.0.0.1:{chosen}", durations_as_seconds=True))
     return SdkMetrics(Runtime(telemetry=config), chosen)
 

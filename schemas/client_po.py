@@ -24,7 +24,7 @@ from pydantic import (
 )
 
 from schemas import names
-from schemas.base import Identifier, Model, Text, UtcDateTime
+from schemas.base import Identifier, Model, Partial, Text, UtcDateTime, excerpt
 from schemas.part_arrival import Allotment, needs_a_part, one_part_is_one
 from schemas.routing import RoutingTrigger
 
@@ -121,7 +121,7 @@ class SmartClientPO(_Document):
     due_date: DueDate | None = None
     expected_arrival: ExpectedArrival | None = None
     arrival_location: Text | None = None
-    sequence_number: Annotated[StrictInt, Field(ge=1)] = 1
+    sequence_number: Annotated[StrictInt, Field(ge=1, le=10_000)] = 1
     tests: tuple[RequiredTest, ...]
     routing_trigger: RoutingTrigger
 
@@ -193,7 +193,7 @@ class RetryRequest(Request):
     reason: Text = "retry"
 
 
-class AmendRequest(Request):
+class AmendRequest(Request, Partial):
     """Changes terms before release: only the fields that are given; None takes a date away."""
 
     priority: Priority | None = None
@@ -254,6 +254,7 @@ class ClientPOLife(BaseModel):
     hold_reason: str | None = None
     release_error: str | None = None
     delivery_number: int = 1
+    failures: int = 0
     receipt_hash: str | None = None
     cancelled: bool = False
 
@@ -267,6 +268,10 @@ class ClientPOLife(BaseModel):
             due_date=po.due_date,
             expected_arrival=po.expected_arrival,
         )
+
+    def hold(self, reason: str) -> None:
+        """One more reason to wait; a resume answers for all of them, so it must see all of them."""
+        self.hold_reason = reason if self.hold_reason is None else excerpt(f"{self.hold_reason}; {reason}")
 
     @property
     def status(self) -> ClientPOStatus:

@@ -37,6 +37,10 @@ class LedgerEntry(Model):
     occurred_at: UtcDateTime | None = None
 
 
+class RecordRefused(Exception):
+    """The ledger will never take this record as it is."""
+
+
 class Receipt(Model):
     """What a recorder gets back after the commit. `repeated` says that the entry was there before."""
 

@@ -107,6 +107,7 @@ class WaitingPO(Model):
     priority: int
     staged_at: UtcDateTime
     place: str | None
+    node: str | None = None
 
     @property
     def order(self) -> tuple[int, datetime, str]:
@@ -290,11 +291,14 @@ class PartLine(BaseModel):
         return True
 
     def moved_away(self) -> list[Revocation]:
-        """For a `part_id`: POs that were given the part where it no longer is and have not been released."""
+        """For a `part_id`: POs that were given the part where it no longer is and have not been released.
+
+        A part that was carried ahead to the PO's own node is where it must be next.
+        """
         return [
             self._revoke(given, f"the part was scanned at {self.location}")
             for given in self._open_allotments()
-            if self.single and given.lots[0].location != self.location
+            if self.single and self.location not in {given.lots[0].location, given.entry.node}
         ]
 
     def damaged(self, arrival: PartArrival) -> list[Damage]:
@@ -509,7 +513,7 @@ class PartLine(BaseModel):
 class PartArrivalStart(Model):
     """Input of a `PartArrivalWorkflow`; `unclaimed_after` is in seconds.
 
-    `since`, when this life of the entity began, `line`, and `messages`, how many were handled so far, travel through
+    `since`, when this life of the entity began, `line`, and `signals`, how many were handled so far, travel through
     continue-as-new.
     """
 
@@ -518,7 +522,7 @@ class PartArrivalStart(Model):
     unclaimed_after: int
     since: UtcDateTime | None = None
     line: PartLine | None = None
-    messages: int = 0
+    signals: int = 0
 
 
 class JoinLine(Model):

@@ -1,11 +1,11 @@
 """What is recorded in one transaction: the ledger entry and the rows that it changes."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field
 
 from schemas.alert import Alert
-from schemas.base import Model, UtcDateTime
+from schemas.base import Model, Partial, UtcDateTime
 from schemas.ledger import LedgerEntry
 
 
@@ -39,7 +39,7 @@ class ClientPOStaged(Model):
     status: str
 
 
-class ClientPOChanged(Model):
+class ClientPOChanged(Partial):
     """Changes columns of one SmartClientPO's row: only the fields that are set.
 
     `arrived_now` and `released_now` stamp the row with the time of the ledger entry that says so; `unconfirmed`
@@ -60,12 +60,6 @@ class ClientPOChanged(Model):
     arrived_now: bool = False
     unconfirmed: bool = False
     released_now: bool = False
-
-    @model_serializer(mode="wrap")
-    def _only_what_is_set(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Not set and None are two things, on the wire as well."""
-        fields: dict[str, Any] = serialize(self)
-        return {name: value for name, value in fields.items() if name in self.model_fields_set or name == "kind"}
 
 
 Change = Annotated[

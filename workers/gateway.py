@@ -27,6 +27,7 @@ from infra.settings import Settings
 from infra.temporal import PartArrivals, connect
 from schemas import names
 from schemas.alert import Alert, Severity
+from schemas.base import excerpt
 from schemas.faults import faults
 from schemas.ledger import LedgerEntry
 from schemas.part_arrival import PartArrival, ReportedArrival
@@ -38,6 +39,8 @@ log = logging.getLogger(__name__)
 IDENTIFIER = "smartfloor-gateway"
 LANES = 16
 OUTBOX_INTERVAL = 1.0
+LETTER = 4000
+"""Characters of a malformed broadcast that its dead letter repeats: well below what a broker carries."""
 AWAY = (RPCError, SQLAlchemyError, OSError, TimeoutError)
 """What a server that is away looks like; it is tried again until it is back."""
 
@@ -107,7 +110,7 @@ class Gateway:
 
     async def _serve(self, client: aiomqtt.Client) -> None:
         lanes: list[asyncio.Queue[tuple[aiomqtt.Message, PartArrival | Malformed]]] = [
-            asyncio.Queue() for _ in range(LANES)
+            asyncio.Queue() for _ in range(LANES + 1)
         ]
         in_hand: set[int] = set()
         async with asyncio.TaskGroup() as tasks:
@@ -119,8 +122,9 @@ class Gateway:
                     continue  # sent again because its acknowledgement is late
                 in_hand.add(message.mid)
                 arrival = _read(message)
-                key = arrival.workflow_id if isinstance(arrival, PartArrival) else "malformed"
-                lanes[hash(key) % LANES].put_nowait((message, arrival))
+                # Malformed ones wait for the database in the last lane, where they hold up nobody's arrival.
+                place = hash(arrival.workflow_id) % LANES if isinstance(arrival, PartArrival) else LANES
+                lanes[place].put_nowait((message, arrival))
 
     async def _work(
         self,
@@ -139,22 +143,30 @@ class Gateway:
             in_hand.discard(message.mid)
 
     async def _dead_letter(self, client: aiomqtt.Client, message: aiomqtt.Message, reason: str) -> None:
-        """Kept where people look for it: on its topic, in the ledger, as an alert; once for the same bytes."""
+        """Kept where people look for it: in the ledger, as an alert, on its topic; once for the same bytes.
+
+        The reason is the reader's, and another release may word it otherwise, so the entry has only the hash.
+        """
         payload = bytes(message.payload)
         digest = hashlib.sha256(payload).hexdigest()
-        letter = {"topic": str(message.topic), "reason": reason, "payload": payload.decode(errors="replace")}
+        letter = {
+            "topic": str(message.topic),
+            "reason": reason,
+            "payload": excerpt(payload.decode(errors="replace"), LETTER),
+            "bytes": len(payload),
+            "sha256": digest,
+        }
         topic = f"{names.DEADLETTER_TOPIC}/{message.topic}"
         text = f"A broadcast on {message.topic} cannot be read: {reason}. It is on {topic}; send it again, corrected."
         alert_id = f"deadletter:{message.topic}:{digest}"
-        await client.publish(topic, json.dumps(letter), qos=1)
         record = Record(
             entry=LedgerEntry(
                 idempotency_key=alert_id,
                 action_type="arrival",
                 action="dead_letter",
                 target=str(message.topic),
-                details=f"Malformed broadcast: {reason}",
-                metadata={"reason": reason, "sha256": digest},
+                details=f"Malformed broadcast of {len(payload)} bytes",
+                metadata={"sha256": digest},
             ),
             changes=(
                 AlertRaised(
@@ -170,6 +182,7 @@ class Gateway:
             ),
         )
         await _persist(lambda: self._ledger.record(record))
+        await client.publish(topic, json.dumps(letter), qos=1)
 
     async def _publish_alerts(self, client: aiomqtt.Client) -> None:
         while True:

@@ -17,6 +17,7 @@ from temporalio.client import (
     ScheduleOverlapPolicy,
     SchedulePolicy,
     ScheduleSpec,
+    ScheduleUpdate,
 )
 from temporalio.worker import Interceptor, Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
@@ -128,7 +129,9 @@ async def schedule_reconcile(client: Client, settings: Settings) -> None:
     try:
         await client.create_schedule(names.RECONCILE_ID, schedule, trigger_immediately=True)
     except ScheduleAlreadyRunningError:
-        await client.get_schedule_handle(names.RECONCILE_ID).trigger(overlap=ScheduleOverlapPolicy.SKIP)
+        handle = client.get_schedule_handle(names.RECONCILE_ID)
+        await handle.update(lambda _: ScheduleUpdate(schedule))
+        await handle.trigger(overlap=ScheduleOverlapPolicy.SKIP)
 
 
 async def _keep_checkpoints(engine: AsyncEngine, settings: Settings) -> None:

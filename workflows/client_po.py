@@ -11,7 +11,7 @@ the PO, so nothing interrupts the next attempts until the node has answered.
 
 import asyncio
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from temporalio import workflow
@@ -89,6 +89,7 @@ class ClientPOWorkflow:
         self._life = ClientPOLife.of(self._po)
         self._shown: ClientPOStatus = ClientPOStatus.AWAITING_ARRIVAL
         self._refused: str | None = None
+        self._late_at: datetime | None = None
         self._late_told = False
         self._inbox = Inbox(signals={**REQUESTS, **FROM_THE_LINE}, updates=REQUESTS, refusal=self._life.refusal)
 
@@ -98,10 +99,11 @@ class ClientPOWorkflow:
         try:
             return await asyncio.shield(life)
         except asyncio.CancelledError:
-            self._inbox.put(names.CANCEL, CancelRequest(reason="cancelled in Temporal", user_id="temporal"))
+            self._inbox.put("temporal", names.CANCEL, CancelRequest(reason="cancelled in Temporal", user_id="temporal"))
             return await life
 
     async def _live(self) -> ClientPOEnd:
+        self._show()
         await self._join_line()
         while not self._life.ended:
             self._show()
@@ -137,6 +139,7 @@ class ClientPOWorkflow:
             priority=self._life.priority,
             staged_at=self._start.staged_at,
             place=self._po.arrival_place,
+            node=self._po.target_node,
         )
         await step(
             PartArrivalActivities.join_line,
@@ -194,7 +197,8 @@ class ClientPOWorkflow:
         item.answer(self._life)
 
     async def _hold(self, item: Item, reason: str, user_id: str) -> None:
-        self._life.hold_reason = reason
+        self._life.hold(reason)
+        self._late_at = None
         await self._record(item, "hold_client_po", f"On hold: {reason}", user_id)
 
     async def _amend(self, item: Item, request: AmendRequest) -> None:
@@ -259,7 +263,7 @@ class ClientPOWorkflow:
         self._life.allotment = allotment
         self._life.arrived = allotment.quantity
         if allotment.damage:
-            self._life.hold_reason = f"part {allotment.damage}"
+            self._life.hold(f"part {allotment.damage}")
         self._show()
         confirmed = self._life.model_copy(update={"confirmation_recorded": True})
         await self._record(
@@ -275,8 +279,8 @@ class ClientPOWorkflow:
             row={"status": confirmed.status, "arrived": allotment.quantity, "arrived_now": True},
         )
         self._life.confirmation_recorded = True
-        if self._life.hold_reason is not None and allotment.damage:
-            await self._record(item, "hold_client_po", f"On hold: {self._life.hold_reason}")
+        if allotment.damage:
+            await self._record(item, "hold_client_po", f"On hold: part {allotment.damage}")
 
     async def _unconfirm(self, item: Item, reason: str) -> None:
         self._life.allotment = None
@@ -284,6 +288,7 @@ class ClientPOWorkflow:
         self._life.arrived = 0
         self._life.ticket += 1
         self._life.delivery_number += 1
+        self._late_at = None
         await self._record(
             item,
             "withdraw_arrival",
@@ -317,15 +322,20 @@ class ClientPOWorkflow:
 
     async def _dispatch(self) -> NodeReceipt | None:
         """Offers the PO to its node until the node has taken it; None where something that came in goes first."""
-        patience = timedelta(seconds=self._start.release_alert_after)
-        late = asyncio.create_task(
-            workflow.sleep(patience, summary=f"alert when {self._po.target_node} does not answer")
-        )
-        self._late_told = False
+        if self._late_at is None:
+            self._late_at = workflow.now() + timedelta(seconds=self._start.release_alert_after)
+            self._late_told = False
+        late = asyncio.create_task(self._lateness(self._late_at))
         try:
             return await self._offer_until_taken(late)
         finally:
             late.cancel()
+
+    async def _lateness(self, late_at: datetime) -> None:
+        """Ends when the release is late; whatever interrupts it in between does not make it younger."""
+        left = late_at - workflow.now()
+        if left > timedelta():
+            await workflow.sleep(left, summary=f"alert when {self._po.target_node} does not answer")
 
     async def _offer_until_taken(self, late: "asyncio.Task[None]") -> NodeReceipt | None:
         may_have_it = False
@@ -334,7 +344,7 @@ class ClientPOWorkflow:
         def interrupted() -> bool:
             return bool(self._inbox) and not may_have_it
 
-        while True:
+        while not interrupted():
             taking = self._offer()
             await self._wait(taking, late, interrupted)
             if not taking.done():
@@ -354,6 +364,7 @@ class ClientPOWorkflow:
                 rest.cancel()
                 return None
             pause = min(pause * 2, retry.LONGEST_PAUSE)
+        return None
 
     async def _wait(
         self, something: "asyncio.Task[Any]", late: "asyncio.Task[None]", interrupted: Callable[[], bool]
@@ -400,8 +411,8 @@ class ClientPOWorkflow:
         await self._record_failure(error, f"{error}. Mend the cause, then retry the release.")
 
     async def _record_failure(self, error: str, text: str) -> None:
-        self._inbox.number += 1
-        event = f"release_failed:{self._inbox.number}"
+        self._life.failures += 1
+        event = f"release_failed:{self._life.failures}"
         await self._record_release(
             "release_failed",
             event,
@@ -448,8 +459,10 @@ class ClientPOWorkflow:
         metadata: dict[str, Any] | None = None,
         row: dict[str, Any] | None = None,
     ) -> None:
-        """Records what a message did. The message's number makes the event's key."""
-        await self._enter(action, f"{action}:{item.number}", details, user_id, metadata or {}, self._row(**(row or {})))
+        """Records what a message did; the message's key makes the event's."""
+        event = f"{action}:{item.key}"
+        row_change = self._row(**(row or {}))
+        await self._enter(action, event, details, user_id, metadata or {}, row_change, asked=item.asked)
 
     async def _record_release(
         self, action: str, event: str, details: str, metadata: dict[str, Any], *changes: Change
@@ -458,7 +471,7 @@ class ClientPOWorkflow:
 
     async def _record_refusal(self, item: Item, reason: str) -> None:
         self._refused = f"`{item.name}` was refused: {reason}"
-        event = f"refuse_request:{item.number}"
+        event = f"refuse_request:{item.key}"
         await self._enter(
             "refuse_request",
             event,
@@ -471,7 +484,7 @@ class ClientPOWorkflow:
         )
 
     async def _alert_too_late(self, item: Item, reason: str) -> None:
-        event = f"too_late:{item.number}"
+        event = f"too_late:{item.key}"
         text = f"{reason}, but the PO is already released to {self._po.target_node}: stop its test there."
         await self._enter(
             "withdraw_arrival",
@@ -483,7 +496,14 @@ class ClientPOWorkflow:
         )
 
     async def _enter(
-        self, action: str, event: str, details: str, user_id: str, metadata: dict[str, Any], *changes: Change
+        self,
+        action: str,
+        event: str,
+        details: str,
+        user_id: str,
+        metadata: dict[str, Any],
+        *changes: Change,
+        asked: bool = False,
     ) -> None:
         name = self._po.smart_contract_id
         await record(
@@ -497,6 +517,7 @@ class ClientPOWorkflow:
                 metadata={"staging_id": names.staging_id(name), "part_id": self._po.part, **metadata},
             ),
             *changes,
+            asked=asked,
         )
 
     def _alert(self, event: str, alert_type: str, text: str) -> AlertRaised:

@@ -2,8 +2,9 @@
 
 Every name is open as a signal (for the world, and for people in the Temporal Web UI and CLI) and, where somebody
 must know the answer, as an update. A signal handler never raises: what it cannot read becomes a `Refused` item,
-which the main loop records. An update is refused before it enters the history where that is known already, else
-with an `ApplicationError` once the main loop has decided.
+which the main loop records. (Only a payload that the data converter cannot decode is dropped by the SDK, with a log
+line.) An update is refused before it enters the history where that is known already, else with an
+`ApplicationError` once the main loop has decided.
 """
 
 from collections import deque
@@ -29,10 +30,16 @@ class Refused(BaseModel):
 
 
 class Item:
-    """One message, and the answer once the main loop has given it. `number` counts the messages of this run's life."""
+    """One message, and the answer once the main loop has given it.
 
-    def __init__(self, number: int, name: str, payload: BaseModel, *, asked: bool) -> None:
-        self.number = number
+    `key` names it in what is recorded: an update by its ID, a signal by its number among the signals. Both are the
+    same when a worker that was killed had already recorded what the message did; a number among all messages would
+    not be, because an update whose acceptance was lost comes again behind the signals. `asked` says that it is an
+    update.
+    """
+
+    def __init__(self, key: str, name: str, payload: BaseModel, *, asked: bool) -> None:
+        self.key = key
         self.name = name
         self.payload = payload
         self.asked = asked
@@ -59,7 +66,7 @@ class Inbox:
     """Opens the handlers of a workflow and keeps what they receive in order.
 
     `signals` and `updates` map names to the model of their payload; `refusal` says whether an update is impossible
-    in the present state. `number` is where the numbering goes on after continue-as-new.
+    in the present state. `signals_before` is where the numbering goes on after continue-as-new.
     """
 
     def __init__(
@@ -68,10 +75,10 @@ class Inbox:
         signals: Mapping[str, type[BaseModel]],
         updates: Mapping[str, type[BaseModel]],
         refusal: Callable[[Any], str | None] = lambda _: None,
-        number: int = 0,
+        signals_before: int = 0,
     ) -> None:
         self._items: deque[Item] = deque()
-        self.number = number
+        self.signals = signals_before
         for name, model in signals.items():
             self._open_signal(name, model)
         for name, model in updates.items():
@@ -85,22 +92,25 @@ class Inbox:
         """The oldest message."""
         return self._items.popleft()
 
-    def put(self, name: str, payload: BaseModel, *, asked: bool = False) -> Item:
+    def put(self, key: str, name: str, payload: BaseModel, *, asked: bool = False) -> Item:
         """Queues a message."""
-        self.number += 1
-        item = Item(self.number, name, payload, asked=asked)
+        item = Item(key, name, payload, asked=asked)
         self._items.append(item)
         return item
+
+    def _signalled(self, name: str, payload: BaseModel) -> None:
+        self.signals += 1
+        self.put(str(self.signals), name, payload)
 
     def _open_signal(self, name: str, model: type[BaseModel]) -> None:
         def receive(*payloads: Any) -> None:
             if len(payloads) > 1:
-                self.put(name, Refused(reason=f"one payload is expected, not {len(payloads)}"))
+                self._signalled(name, Refused(reason=f"one payload is expected, not {len(payloads)}"))
                 return
             try:
-                self.put(name, _read(model, *payloads))
+                self._signalled(name, _read(model, *payloads))
             except ValidationError as error:
-                self.put(name, Refused(reason=excerpt("; ".join(map(str, faults(error))))))
+                self._signalled(name, Refused(reason=excerpt("; ".join(map(str, faults(error))))))
 
         workflow.set_signal_handler(name, receive)
 
@@ -114,12 +124,15 @@ class Inbox:
                 raise ApplicationError(reason, type=REFUSED, non_retryable=True)
 
         async def ask(payload: Any = None) -> Any:
-            return await self.put(name, _read(model, payload), asked=True).outcome()
+            update = workflow.current_update_info()
+            if update is None:
+                raise RuntimeError("this is an update's handler")
+            return await self.put(update.id, name, _read(model, payload), asked=True).outcome()
 
         workflow.set_update_handler(name, ask, validator=refuse)
 
     def _unknown_signal(self, name: str, _arguments: Sequence[RawValue]) -> None:
-        self.put(excerpt(name, 200), Refused(reason="there is no such signal here"))
+        self._signalled(excerpt(name, 200), Refused(reason="there is no such signal here"))
 
 
 def _read(model: type[BaseModel], payload: Any = None) -> BaseModel:

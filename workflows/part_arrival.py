@@ -18,6 +18,7 @@ from temporalio.exceptions import FailureError
 from schemas import names
 from schemas.alert import Alert, Severity
 from schemas.base import timestamp
+from schemas.canonical import document_hash
 from schemas.ledger import LedgerEntry
 from schemas.part_arrival import (
     IDLE,
@@ -64,7 +65,7 @@ class PartArrivalWorkflow:
         self._part = start.part_id or start.part_number or ""
         self._since = start.since or workflow.info().workflow_start_time
         self._line = start.line or PartLine(single=start.part_id is not None)
-        self._inbox = Inbox(signals=SIGNALS, updates={names.WITHDRAW: WithdrawArrival}, number=start.messages)
+        self._inbox = Inbox(signals=SIGNALS, updates={names.WITHDRAW: WithdrawArrival}, signals_before=start.signals)
         self._shown = workflow.info().typed_search_attributes.get(STATUS)
         self._last_message = workflow.now()
         self._clock_rang = False
@@ -76,11 +77,12 @@ class PartArrivalWorkflow:
             await asyncio.shield(life)
         except asyncio.CancelledError:
             reason = "arrivals and POs would be lost: withdraw an arrival, or cancel a PO, instead"
-            self._inbox.put("Temporal's Cancel", Refused(reason=reason))
+            self._inbox.put("temporal", "Temporal's Cancel", Refused(reason=reason))
             await life
 
     async def _live(self) -> None:
         clock = asyncio.create_task(self._clock())
+        self._show()
         while not self._done():
             await workflow.wait_condition(lambda: bool(self._inbox) or self._clock_rang)
             if self._inbox:
@@ -99,7 +101,7 @@ class PartArrivalWorkflow:
 
     def _continue_as_new(self) -> None:
         self._line.forget(workflow.now())
-        kept = {"since": self._since, "line": self._line, "messages": self._inbox.number}
+        kept = {"since": self._since, "line": self._line, "signals": self._inbox.signals}
         workflow.continue_as_new(self._start.model_copy(update=kept))
 
     def _done(self) -> bool:
@@ -145,6 +147,7 @@ class PartArrivalWorkflow:
     async def _arrive(self, item: Item, reported: ReportedArrival) -> None:
         arrival = reported.arrival
         outcome = self._line.arrive(reported, workflow.now())
+        once = f"{outcome.value}:{arrival.id}:{document_hash(arrival.model_dump(mode='json'))}"
         changes: list[Change] = []
         match outcome:
             case ArrivalOutcome.COUNTED:
@@ -158,13 +161,10 @@ class PartArrivalWorkflow:
                     f"broadcast {arrival.id} is dated {arrival.timestamp.isoformat()}: too old, or ahead of the clock, "
                     "to be matched. Look whether the part is there and scan it again with a new ID."
                 )
-                changes.append(self._alert(self._numbered(outcome.value, item), "arrival_refused", text))
-        once = outcome in {ArrivalOutcome.COUNTED, ArrivalOutcome.TRACKING}
+                changes.append(self._alert(once, "arrival_refused", text))
         await self._record(
             outcome.value,
-            f"{outcome.value}:{arrival.id}:{timestamp(arrival.timestamp)}"
-            if once
-            else self._numbered(outcome.value, item),
+            self._numbered(outcome.value, item) if outcome is ArrivalOutcome.DUPLICATE else once,
             f"{arrival.quantity} of {self._part} at {arrival.location}, condition {arrival.condition}",
             {
                 "broadcast_id": arrival.id,
@@ -173,6 +173,7 @@ class PartArrivalWorkflow:
                 "quantity": arrival.quantity,
                 "location": arrival.location,
                 "condition": arrival.condition,
+                "at_node": reported.at_node,
             },
             *changes,
             user_id=reported.user_id,
@@ -205,6 +206,7 @@ class PartArrivalWorkflow:
             },
             *changes,
             user_id=withdrawal.user_id,
+            asked=item.asked,
         )
         item.answer(withdrawn)
 
@@ -235,7 +237,7 @@ class PartArrivalWorkflow:
     async def _revoke(self, item: Item, revocations: Iterable[Revocation]) -> None:
         for revocation in revocations:
             if not await self._tell(names.PARTS_REVOKED, revocation):
-                self._inbox.put(item.name, revocation)
+                self._inbox.put(f"{item.key}:{revocation.smart_contract_id}", item.name, revocation)
 
     async def _tell(self, signal: str, message: PORef) -> bool:
         """Whether an open workflow took it."""
@@ -282,7 +284,7 @@ class PartArrivalWorkflow:
 
     def _numbered(self, event: str, item: Item) -> str:
         """The key of an event that can happen again, also in a later life of the entity, whose numbers begin anew."""
-        return f"{event}:{timestamp(self._since)}:{item.number}"
+        return f"{event}:{timestamp(self._since)}:{item.key}"
 
     async def _record(
         self,
@@ -293,6 +295,7 @@ class PartArrivalWorkflow:
         *changes: Change,
         user_id: str = "system",
         occurred_at: datetime | None = None,
+        asked: bool = False,
     ) -> None:
         await record(
             LedgerEntry(
@@ -306,6 +309,7 @@ class PartArrivalWorkflow:
                 occurred_at=occurred_at,
             ),
             *changes,
+            asked=asked,
         )
 
     def _released_alert(self, item: Item, smart_contract_id: str, what: str) -> AlertRaised:

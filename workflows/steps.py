@@ -7,8 +7,9 @@ from temporalio import workflow
 from temporalio.exceptions import FailureError
 
 from activities.ledger import LedgerActivities
+from schemas.alert import Alert, Severity
 from schemas.ledger import LedgerEntry, Receipt
-from schemas.record import Change, Record
+from schemas.record import AlertRaised, Change, Record
 from workflows import retry
 
 Argument = TypeVar("Argument")
@@ -16,7 +17,7 @@ Result = TypeVar("Result")
 
 
 async def step(activity: Callable[[Any, Argument], Awaitable[Result]], argument: Argument, *, summary: str) -> Result:
-    """Runs one step until it has happened. Called from the main loop only: while it waits, handlers enqueue."""
+    """Runs one step until it has happened, or is refused for good (`FailureError`). Called from the main loop only: while it waits, handlers enqueue."""
     try:
         return await workflow.execute_local_activity_method(
             activity,
@@ -26,17 +27,60 @@ async def step(activity: Callable[[Any, Argument], Awaitable[Result]], argument:
             summary=summary,
         )
     except FailureError:
-        return await workflow.execute_activity_method(
-            activity,
-            argument,
-            start_to_close_timeout=retry.ACTIVITY_TIME,
-            retry_policy=retry.UNTIL_DONE,
-            summary=summary,
-        )
+        return await _regular(activity, argument, summary=summary)
 
 
-async def record(entry: LedgerEntry, *changes: Change) -> Receipt:
-    """Commits the entry and the rows that it changes, together."""
-    return await step(
-        LedgerActivities.record, Record(entry=entry, changes=changes), summary=f"{entry.action} {entry.target}"
+async def _regular(
+    activity: Callable[[Any, Argument], Awaitable[Result]], argument: Argument, *, summary: str
+) -> Result:
+    return await workflow.execute_activity_method(
+        activity,
+        argument,
+        start_to_close_timeout=retry.ACTIVITY_TIME,
+        retry_policy=retry.UNTIL_DONE,
+        summary=summary,
     )
+
+
+async def record(entry: LedgerEntry, *changes: Change, asked: bool = False) -> Receipt:
+    """Commits the entry and the rows that it changes, together.
+
+    `asked` says that an update is the cause. Its acceptance is durable only with the end of the workflow task, so
+    what it does is recorded by a regular activity, which begins after that: else a worker killed in between could
+    leave an entry for a request that never came.
+
+    What the ledger refuses for good (other content under the key, or what cannot be kept) is alerted under a key of
+    its own, and tried again until a person has mended it: the process waits, it does not die.
+    """
+    request = Record(entry=entry, changes=changes)
+    summary = f"{entry.action} {entry.target}"
+    try:
+        return await (_regular if asked else step)(LedgerActivities.record, request, summary=summary)
+    except FailureError:
+        await step(LedgerActivities.record, _refusal(entry), summary=f"alert: {summary} is refused")
+    while True:
+        await workflow.sleep(retry.LONGEST_PAUSE, summary=f"the ledger refuses {summary}: a person must look")
+        try:
+            return await _regular(LedgerActivities.record, request, summary=summary)
+        except FailureError as error:
+            workflow.logger.warning("the ledger still refuses %s: %s", summary, error)
+
+
+def _refusal(entry: LedgerEntry) -> Record:
+    key = f"{entry.idempotency_key}:refused"
+    text = (
+        f"The ledger refuses to record {entry.action} of {entry.target}: other content stands under "
+        f"{entry.idempotency_key}, or it cannot be kept. Its workflow waits; look at the ledger and the worker's log."
+    )
+    alert = Alert(
+        alert_id=key,
+        alert_type="ledger_refused",
+        severity=Severity.CRITICAL,
+        source=workflow.info().workflow_id,
+        subject=entry.target,
+        text=text,
+    )
+    refused = LedgerEntry(
+        idempotency_key=key, action_type="ledger", action="record_refused", target=entry.target, details=text
+    )
+    return Record(entry=refused, changes=(AlertRaised(alert=alert),))

@@ -43,7 +43,7 @@ class TestExecutionWorkflow:
                 await self._record_refusal(start.smart_contract_id, item, item.payload.reason)
 
     async def _record_refusal(self, name: str, item: Item, reason: str) -> None:
-        key = f"{names.test_execution_id(name)}:refuse_request:{item.number}"
+        key = f"{names.test_execution_id(name)}:refuse_request:{item.key}"
         text = f"Signal {item.name} was refused: {reason}"
         alert = Alert(
             alert_id=key,

@@ -8,7 +8,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,10 @@ import pytest
 import pytest_asyncio
 from temporalio.api.enums.v1 import EventType, IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
+from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.client import Client, WorkflowHandle, WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Replayer, Worker
 
@@ -79,8 +80,9 @@ class MemoryLedger:
         return Receipt(seq=0, leaf="00", recorded_at=datetime.now(UTC), repeated=known is not None)
 
 
-@pytest_asyncio.fixture(scope="session")
+@pytest_asyncio.fixture
 async def environment() -> AsyncIterator[WorkflowEnvironment]:
+    """A server of the test's own: whatever another one left pending would keep its time from passing."""
     async with await WorkflowEnvironment.start_time_skipping(
         test_server_existing_path=str(Path(sys.executable).parent / "temporal-test-server"),
         data_converter=pydantic_data_converter,
@@ -96,9 +98,9 @@ def search_attributes() -> dict[str, IndexedValueType.ValueType]:
     return {key.name: IndexedValueType.ValueType(key.indexed_value_type) for key in (STATUS, PART, NODE, ORDER, DUE)}
 
 
-@pytest_asyncio.fixture(scope="session")
+@pytest_asyncio.fixture
 async def ledger(environment: WorkflowEnvironment) -> AsyncIterator[MemoryLedger]:
-    """With the one main worker that all tests share."""
+    """With the main worker that writes to it."""
     ledger = MemoryLedger()
     async with Worker(
         environment.client,
@@ -212,12 +214,6 @@ class Shop:
         self._disk.unlink()
         self.store = NodeStore(self.node, self._disk)
 
-    async def close(self) -> None:
-        """Ends what the test left open: an activity that waits would keep the time of the next test from passing."""
-        for workflow_id in self.workflow_ids:
-            with suppress(RPCError):  # it has ended
-                await self.client.get_workflow_handle(workflow_id).terminate()
-
     # --- what the ledger says
 
     def entries(self, action: str, target: str | None = None) -> list[LedgerEntry]:
@@ -267,6 +263,15 @@ class PO:
     def entries(self, action: str) -> list[LedgerEntry]:
         return self.shop.entries(action, self.name)
 
+    async def joined(self) -> None:
+        """Waits until it stands in the line of its part."""
+        try:
+            async with asyncio.timeout(DEADLINE):
+                while self.name not in await details(self.shop.line):
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            pytest.fail(f"{self.name} is not in the line; {self.shop}")
+
     async def ask(self, signal: str, **payload: Any) -> None:
         """By signal, as from the Temporal Web UI."""
         await self.handle.signal(signal, {"reason": "because", "user_id": "ada", **payload})
@@ -282,6 +287,17 @@ async def until(condition: Callable[[], bool], what: Callable[[], str]) -> None:
         pytest.fail(f"did not happen within {DEADLINE} s: {what()}")
 
 
+async def details(handle: WorkflowHandle[Any, Any]) -> str:
+    """What the Temporal Web UI shows of a workflow; nothing where there is none."""
+    try:
+        metadata = await handle.query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            raise
+        return ""
+    return metadata.current_details
+
+
 def event_types(history: WorkflowHistory) -> list[str]:
     return [EventType.Name(event.event_type).removeprefix("EVENT_TYPE_") for event in history.events]
 
@@ -290,7 +306,6 @@ def event_types(history: WorkflowHistory) -> list[str]:
 async def shop(environment: WorkflowEnvironment, ledger: MemoryLedger, tmp_path: Path) -> AsyncIterator[Shop]:
     shop = Shop(environment, ledger, tmp_path)
     yield shop
-    await shop.close()
     replayer = Replayer(workflows=WORKFLOWS, workflow_runner=SANDBOX, data_converter=pydantic_data_converter)
     for workflow_id in sorted(shop.workflow_ids):
         history = await shop.client.get_workflow_handle(workflow_id).fetch_history()

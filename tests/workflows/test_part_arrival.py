@@ -138,6 +138,7 @@ class TestTheEntity:
     async def test_records_in_each_of_its_lives(self, shop: Shop) -> None:
         for life in range(1, 3):
             po = await shop.stage(f"PO{life}")
+            await po.joined()
             await shop.line.signal("nonsense", f"of life {life}")
             await shop.recorded("refuse_request", life)
             await po.ask("cancel")
@@ -150,6 +151,8 @@ class TestAPOWhoseWorkflowIsGone:
     async def test_does_not_keep_the_part_from_the_next_in_line(self, shop: Shop) -> None:
         first = await shop.stage("A")
         second = await shop.stage("B")
+        await first.joined()
+        await second.joined()
         await first.handle.terminate()
         async with shop.node_online():
             await shop.scan()
@@ -160,6 +163,7 @@ class TestAPOWhoseWorkflowIsGone:
         await shop.scan("dock")
         await first.is_("ready_for_release")
         second = await shop.stage("B")
+        await second.joined()
         await first.handle.terminate()
         async with shop.node_online():
             await shop.scan("shelf", age=timedelta(seconds=-1))
