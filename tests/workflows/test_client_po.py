@@ -10,7 +10,7 @@ from temporalio.client import WorkflowExecutionStatus
 from schemas import names
 from schemas.client_po import ClientPOStatus
 from schemas.node import NodeDelivery, NodeReceipt
-from tests.workflows.conftest import Shop, event_types, until
+from tests.workflows.shop import Shop, event_types, until
 
 
 class TestAPartAndItsPO:

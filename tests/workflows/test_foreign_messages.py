@@ -6,7 +6,7 @@ import pytest
 
 from schemas import names
 from schemas.client_po import REQUESTS
-from tests.workflows.conftest import Shop
+from tests.workflows.shop import Shop
 from workflows.client_po import FROM_THE_LINE
 from workflows.part_arrival import SIGNALS
 

@@ -6,7 +6,7 @@ import pytest
 from temporalio.client import WorkflowExecutionStatus
 
 from schemas.part_arrival import IDLE, MEMORY
-from tests.workflows.conftest import UNCLAIMED_AFTER, Shop
+from tests.workflows.shop import UNCLAIMED_AFTER, Shop
 
 A_MOMENT = timedelta(minutes=1)
 

@@ -1,0 +1,286 @@
+"""A test's shop: its part, its node and its POs, on any Temporal server, with a ledger in memory."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.sdk.v1 import WorkflowMetadata
+from temporalio.client import Client, WorkflowHandle, WorkflowHistory
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.service import RPCError, RPCStatusCode
+from temporalio.testing import WorkflowEnvironment
+from temporalio.worker import Replayer, Worker
+
+from activities.ledger import LedgerActivities
+from activities.node import NodeActivities
+from activities.part_arrival import PartArrivalActivities
+from infra.node_store import NodeStore
+from infra.settings import Settings
+from infra.temporal import ClientPOStarter, PartArrivals
+from schemas import names
+from schemas.alert import Alert
+from schemas.canonical import document_hash
+from schemas.ledger import Draft, LedgerEntry, Receipt
+from schemas.part_arrival import PartArrival, ReportedArrival
+from schemas.record import AlertRaised, ClientPOChanged, Record
+from workers.worker import SANDBOX, WORKFLOWS
+
+DEADLINE = 20.0
+"""Seconds of real time until something that should happen counts as not happening."""
+
+ALERT_AFTER = timedelta(seconds=1)
+"""Real time: this server does not skip it while an activity waits for its worker."""
+
+UNCLAIMED_AFTER = timedelta(days=30)
+
+
+class Conflict(Exception):
+    """Other content under a known idempotency key."""
+
+
+class MemoryLedger:
+    """Keeps the ledger's promises to its callers: one content for a key, nothing that cannot be hashed."""
+
+    def __init__(self) -> None:
+        self.entries: dict[str, LedgerEntry] = {}
+        self.alerts: dict[str, Alert] = {}
+        self.rows: dict[str, dict[str, Any]] = {}
+        self.conflicts: list[str] = []
+
+    async def record(self, record: Record) -> Receipt:
+        entry = record.entry
+        Draft(entry, "HUB")
+        known = self.entries.get(entry.idempotency_key)
+        if known is not None and known.model_copy(update={"occurred_at": entry.occurred_at}) != entry:
+            self.conflicts.append(entry.idempotency_key)
+            raise Conflict(entry.idempotency_key)
+        if known is None:
+            self.entries[entry.idempotency_key] = entry
+            for change in record.changes:
+                match change:
+                    case AlertRaised():
+                        self.alerts.setdefault(change.alert.alert_id, change.alert)
+                    case ClientPOChanged():
+                        row = self.rows.setdefault(change.smart_contract_id, {})
+                        row.update(change.model_dump(exclude={"kind", "smart_contract_id"}))
+        return Receipt(seq=0, leaf="00", recorded_at=datetime.now(UTC), repeated=known is not None)
+
+
+class Shop:
+    """One test's view of the shop: its own part, its own node, and what the ledger says about them."""
+
+    def __init__(self, environment: WorkflowEnvironment, ledger: MemoryLedger, state: Path) -> None:
+        self.environment = environment
+        self.client: Client = environment.client
+        self.ledger = ledger
+        self.name = uuid4().hex[:8]
+        self.part = f"PART-{self.name}"
+        self.node = f"NODE-{self.name}"
+        self._disk = state / "node.sqlite"
+        self.store = NodeStore(self.node, self._disk)
+        self.part_arrivals = PartArrivals(self.client, UNCLAIMED_AFTER)
+        self.workflow_ids: set[str] = set()
+        self._starter = ClientPOStarter(self.client, Settings(release_alert_after=ALERT_AFTER))
+        self._scans = 0
+
+    # --- what happens
+
+    async def now(self) -> datetime:
+        return await self.environment.get_current_time()
+
+    def document(self, name: str = "A", **fields: Any) -> dict[str, Any]:
+        part = {} if "part_number" in fields else {"part_id": self.part}
+        return {
+            "smart_contract_id": f"{name}-{self.name}",
+            "contract_type": "nondestructive_testing",
+            "clientpo_id": "CPO-1",
+            "client": "ACME",
+            **part,
+            "tests": [
+                {
+                    "test_id": "T-1",
+                    "test_type": "liquid_penetrant",
+                    "assigned_node": self.node,
+                    "procedure": {"procedure_id": "E1417", "revision": "2021"},
+                    "required_signoffs": ["inspector"],
+                    "equipment": [],
+                }
+            ],
+            "routing_trigger": {"type": "workflow_complete"},
+            **fields,
+        }
+
+    async def stage(self, name: str = "A", **fields: Any) -> "PO":
+        document = self.document(name, **fields)
+        po = PO(self, document["smart_contract_id"])
+        self.ledger.rows[po.name] = {"status": "awaiting_arrival", "arrived": 0}
+        assert await self._starter.start(document, document_hash(document), await self.now())
+        self.workflow_ids |= {
+            po.handle.id,
+            names.part_arrival_id(document.get("part_id"), document.get("part_number")),
+        }
+        return po
+
+    async def scan(self, at: str = "dock", *, age: timedelta = timedelta(0), **fields: Any) -> str:
+        """A broadcast of the test's part; returns its ID."""
+        self._scans += 1
+        body = {
+            "id": f"B{self._scans}-{self.name}",
+            "event_type": "part_arrival",
+            "location": at,
+            "timestamp": await self.now() - age,
+            **({} if "part_number" in fields else {"part_id": self.part}),
+            **fields,
+        }
+        arrival = PartArrival.model_validate(body)
+        reported = ReportedArrival(arrival=arrival, at_node=at == self.node)
+        self.workflow_ids.add(await self.part_arrivals.report(reported))
+        return arrival.id
+
+    @property
+    def line(self) -> WorkflowHandle[Any, Any]:
+        """The workflow of the test's part."""
+        return self.client.get_workflow_handle(names.part_arrival_id(self.part, None))
+
+    @asynccontextmanager
+    async def node_online(
+        self, take: Callable[..., Any] | None = None, *, executor: ThreadPoolExecutor | None = None
+    ) -> AsyncIterator[None]:
+        """The node's worker, or one that does something else instead."""
+        with executor or ThreadPoolExecutor(1) as pool:
+            async with Worker(
+                self.client,
+                task_queue=names.node_queue(self.node),
+                activities=[take or NodeActivities(self.store).take_client_po],
+                activity_executor=pool,
+            ):
+                yield
+
+    async def pass_time(self, time: timedelta) -> None:
+        """At once, unless an activity waits."""
+        await self.environment.sleep(time)
+
+    def forget_at_node(self) -> None:
+        """What a person does at a node whose inbox holds something wrong."""
+        self._disk.unlink()
+        self.store = NodeStore(self.node, self._disk)
+
+    # --- what the ledger says
+
+    def entries(self, action: str, target: str | None = None) -> list[LedgerEntry]:
+        """About this test's part and POs."""
+        return [
+            entry
+            for entry in self.ledger.entries.values()
+            if entry.action == action and entry.target.endswith(self.name) and target in {None, entry.target}
+        ]
+
+    def alerts(self, alert_type: str) -> list[Alert]:
+        return [
+            alert
+            for alert in self.ledger.alerts.values()
+            if alert.alert_type == alert_type and alert.subject.endswith(self.name)
+        ]
+
+    async def recorded(self, action: str, count: int = 1, target: str | None = None) -> LedgerEntry:
+        """Waits for an action's nth entry."""
+        await until(lambda: len(self.entries(action, target)) >= count, lambda: f"{count} of {action}: {self}")
+        return self.entries(action, target)[count - 1]
+
+    def __str__(self) -> str:
+        lines = [f"{e.action}: {e.details}" for e in self.ledger.entries.values() if e.target.endswith(self.name)]
+        return "\n  ".join(["the ledger has:", *lines])
+
+
+class PO:
+    """One staged PO of a test."""
+
+    def __init__(self, shop: Shop, name: str) -> None:
+        self.shop = shop
+        self.name = name
+        self.handle: WorkflowHandle[Any, Any] = shop.client.get_workflow_handle(names.client_po_id(name))
+
+    @property
+    def row(self) -> dict[str, Any]:
+        return self.shop.ledger.rows[self.name]
+
+    async def is_(self, status: str) -> None:
+        """Waits until the row says so."""
+        await until(lambda: self.row["status"] == status, lambda: f"{self.name} is {self.row}; {self.shop}")
+
+    async def recorded(self, action: str, count: int = 1) -> LedgerEntry:
+        return await self.shop.recorded(action, count, self.name)
+
+    def entries(self, action: str) -> list[LedgerEntry]:
+        return self.shop.entries(action, self.name)
+
+    async def joined(self) -> None:
+        """Waits until it stands in the line of its part."""
+        try:
+            async with asyncio.timeout(DEADLINE):
+                while self.name not in await details(self.shop.line):
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            pytest.fail(f"{self.name} is not in the line; {self.shop}")
+
+    async def ask(self, signal: str, **payload: Any) -> None:
+        """By signal, as from the Temporal Web UI."""
+        await self.handle.signal(signal, {"reason": "because", "user_id": "ada", **payload})
+
+
+async def until(condition: Callable[[], bool], what: Callable[[], str]) -> None:
+    """Polls, and says what is missing when it does not come."""
+    try:
+        async with asyncio.timeout(DEADLINE):
+            while not condition():
+                await asyncio.sleep(0.02)
+    except TimeoutError:
+        pytest.fail(f"did not happen within {DEADLINE} s: {what()}")
+
+
+async def details(handle: WorkflowHandle[Any, Any]) -> str:
+    """What the Temporal Web UI shows of a workflow; nothing where there is none."""
+    try:
+        metadata = await handle.query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            raise
+        return ""
+    return str(metadata.current_details)
+
+
+def event_types(history: WorkflowHistory) -> list[str]:
+    return [EventType.Name(event.event_type).removeprefix("EVENT_TYPE_") for event in history.events]
+
+
+@asynccontextmanager
+async def main_worker(client: Client, ledger: MemoryLedger) -> AsyncIterator[None]:
+    """The product's workflows and short activities, over a ledger in memory."""
+    async with Worker(
+        client,
+        task_queue=names.MAIN_QUEUE,
+        workflows=WORKFLOWS,
+        activities=[
+            LedgerActivities(ledger).record,  # type: ignore[arg-type]
+            PartArrivalActivities(PartArrivals(client, UNCLAIMED_AFTER)).join_line,
+        ],
+        workflow_runner=SANDBOX,
+    ):
+        yield
+
+
+async def check_histories(shop: Shop) -> None:
+    """No workflow of the shop was ever stuck, and each of them replays."""
+    replayer = Replayer(workflows=WORKFLOWS, workflow_runner=SANDBOX, data_converter=pydantic_data_converter)
+    for workflow_id in sorted(shop.workflow_ids):
+        history = await shop.client.get_workflow_handle(workflow_id).fetch_history()
+        assert "WORKFLOW_TASK_FAILED" not in event_types(history), f"{workflow_id} is stuck"
+        await replayer.replay_workflow(history)
+    assert shop.ledger.conflicts == []
