@@ -17,7 +17,10 @@ Result = TypeVar("Result")
 
 
 async def step(activity: Callable[[Any, Argument], Awaitable[Result]], argument: Argument, *, summary: str) -> Result:
-    """Runs one step until it has happened, or is refused for good (`FailureError`). Called from the main loop only: while it waits, handlers enqueue."""
+    """Runs one step until it has happened, or is refused for good (`FailureError`).
+
+    Called from the main loop only: while it waits, handlers enqueue.
+    """
     try:
         return await workflow.execute_local_activity_method(
             activity,
