@@ -138,14 +138,14 @@ class Gateway:
                 reported = ReportedArrival(arrival=arrival, at_node=arrival.location in self._registry)
                 await _persist(lambda: self._part_arrivals.report(reported))  # noqa: B023
             else:
-                await self._dead_letter(client, message, str(arrival))
+                await self._dead_letter(client, message, excerpt(str(arrival), 500))
             acknowledge(client, message)
             in_hand.discard(message.mid)
 
     async def _dead_letter(self, client: aiomqtt.Client, message: aiomqtt.Message, reason: str) -> None:
         """Kept where people look for it: in the ledger, as an alert, on its topic; once for the same bytes.
 
-        The reason is the reader's, and another release may word it otherwise, so the entry has only the hash.
+        The reason is the reader's, and another release may word it otherwise, so it is part of what makes it once.
         """
         payload = bytes(message.payload)
         digest = hashlib.sha256(payload).hexdigest()
@@ -158,15 +158,15 @@ class Gateway:
         }
         topic = f"{names.DEADLETTER_TOPIC}/{message.topic}"
         text = f"A broadcast on {message.topic} cannot be read: {reason}. It is on {topic}; send it again, corrected."
-        alert_id = f"deadletter:{message.topic}:{digest}"
+        alert_id = f"deadletter:{message.topic}:{digest}:{hashlib.sha256(reason.encode()).hexdigest()[:16]}"
         record = Record(
             entry=LedgerEntry(
                 idempotency_key=alert_id,
                 action_type="arrival",
                 action="dead_letter",
                 target=str(message.topic),
-                details=f"Malformed broadcast of {len(payload)} bytes",
-                metadata={"sha256": digest},
+                details=f"Malformed broadcast: {reason}",
+                metadata={"reason": reason, "sha256": digest},
             ),
             changes=(
                 AlertRaised(
@@ -176,7 +176,7 @@ class Gateway:
                         severity=Severity.MEDIUM,
                         source="gateway",
                         subject=str(message.topic),
-                        text=text[:1000],
+                        text=excerpt(text),
                     )
                 ),
             ),

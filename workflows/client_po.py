@@ -485,7 +485,8 @@ class ClientPOWorkflow:
 
     async def _alert_too_late(self, item: Item, reason: str) -> None:
         event = f"too_late:{item.key}"
-        text = f"{reason}, but the PO is already released to {self._po.target_node}: stop its test there."
+        name, node = self._po.smart_contract_id, self._po.target_node
+        text = f"{reason}, but PO {name} is already released to {node}: stop its test there."
         await self._enter(
             "withdraw_arrival",
             event,

@@ -132,7 +132,7 @@ class Inbox:
         workflow.set_update_handler(name, ask, validator=refuse)
 
     def _unknown_signal(self, name: str, _arguments: Sequence[RawValue]) -> None:
-        self._signalled(excerpt(name, 200), Refused(reason="there is no such signal here"))
+        self._signalled(excerpt(name, 200), Refused(reason="there is no signal of that name here"))
 
 
 def _read(model: type[BaseModel], payload: Any = None) -> BaseModel:

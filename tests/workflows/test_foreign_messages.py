@@ -51,7 +51,7 @@ class TestAPO:
         await po.handle.signal("explode", args=[1, 2, 3])
         refusal = await po.recorded("refuse_request")
         assert "explode" in refusal.details
-        assert refusal.metadata["reason"] == "there is no such signal here"
+        assert refusal.metadata["reason"] == "there is no signal of that name here"
 
     async def test_takes_a_signal_that_leaves_out_who_sent_it(self, shop: Shop) -> None:
         po = await shop.stage()
