@@ -53,8 +53,13 @@ class MemoryLedger:
         self.alerts: dict[str, Alert] = {}
         self.rows: dict[str, dict[str, Any]] = {}
         self.conflicts: list[str] = []
+        self.away = False
+        self.attempts = 0
 
     async def record(self, record: Record) -> Receipt:
+        self.attempts += 1
+        if self.away:
+            raise ConnectionError("the database is away")
         entry = record.entry
         Draft(entry, "HUB")
         known = self.entries.get(entry.idempotency_key)

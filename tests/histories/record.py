@@ -1,0 +1,198 @@
+"""Records the histories that a changed workflow must still replay: `python -m tests.histories.record`.
+
+Each scene plays one path of the product's own workflows on a real dev server, and its histories are written to
+`{scene}.{workflow type}.json` beside this file, in place of the old ones. Record anew only when a workflow was
+changed in a way that no running one can meet (before a first deployment, say); otherwise `workflow.patched()` keeps
+the old histories replaying, and a new path is a new scene.
+"""
+
+import asyncio
+import json
+import logging
+import re
+import tempfile
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from temporalio.testing import WorkflowEnvironment
+
+from infra.embedded.temporal import Temporal
+from infra.settings import Settings
+from infra.temporal import connect
+from schemas import names
+from schemas.node import NodeDelivery
+from tests.workflows.shop import MemoryLedger, Shop, main_worker, until
+
+HERE = Path(__file__).parent
+
+
+async def released(shop: Shop) -> None:
+    """A PO that waits for its part; a repeated broadcast; what nobody can read."""
+    async with shop.node_online():
+        po = await shop.stage(due_date="2026-12-01")
+        await po.handle.signal("hold", {"unknown": 1})
+        await po.handle.signal("explode")
+        await po.recorded("refuse_request", 2)
+        broadcast = await shop.scan()
+        await po.handle.result()
+        await shop.scan(id=broadcast)
+        await shop.recorded("duplicate_broadcast")
+    shop.workflow_ids.add(names.test_execution_id(po.name))
+
+
+async def held(shop: Shop) -> None:
+    """A hold before the arrival and one during the dispatch, by update and by signal; an amendment."""
+    po = await shop.stage()
+    await po.handle.execute_update("hold", {"reason": "because"})
+    await shop.scan()
+    await po.recorded("confirm_arrival")
+    await po.ask("resume")
+    await po.is_("ready_for_release")
+    await po.handle.execute_update("amend", {"reason": "because", "priority": 1, "due_date": "2027-01-31"})
+    await po.ask("hold")
+    await po.is_("hold")
+    async with shop.node_online():
+        await po.ask("resume")
+        await po.handle.result()
+
+
+async def cancelled(shop: Shop) -> None:
+    """A PO that is cancelled in Temporal after its arrival, so that the next in line has its part."""
+    first = await shop.stage("A")
+    await shop.scan()
+    await first.is_("ready_for_release")
+    second = await shop.stage("B")
+    await first.handle.cancel()
+    await second.is_("ready_for_release")
+    await second.ask("cancel")
+    await second.handle.result()
+
+
+async def counted(shop: Shop) -> None:
+    """Six of ten, and a person who accepts them."""
+    number = f"PN-{shop.name}"
+    async with shop.node_online():
+        po = await shop.stage(part_number=number, quantity=10)
+        await shop.scan(part_number=number, quantity=6)
+        await po.recorded("count_arrivals")
+        await po.ask("accept_quantity")
+        await po.handle.result()
+
+
+async def withdrawn(shop: Shop) -> None:
+    """An arrival that is withdrawn before the release, one that moves away, one that is withdrawn after it."""
+    po = await shop.stage(arrival_location="dock")
+    broadcast = await shop.scan()
+    await po.is_("ready_for_release")
+    await shop.line.execute_update("withdraw", {"broadcast_id": broadcast, "reason": "wrong label"})
+    await po.is_("awaiting_arrival")
+    await shop.scan()
+    await po.is_("ready_for_release")
+    await shop.scan("shelf", age=timedelta(seconds=-1))
+    await po.is_("awaiting_arrival")
+    async with shop.node_online():
+        last = await shop.scan("dock", age=timedelta(seconds=-2), condition="bent")
+        await po.is_("hold")
+        await po.ask("resume")
+        await po.handle.result()
+    await shop.line.signal("withdraw", {"broadcast_id": last, "reason": "wrong label"})
+    await until(lambda: bool(shop.alerts("withdrawn_after_release")), lambda: str(shop))
+
+
+async def late(shop: Shop) -> None:
+    """A node that is away until after the alert, then refuses, and takes the PO on a retry."""
+    shop.store.take(
+        NodeDelivery(
+            smart_contract_id=f"A-{shop.name}",
+            number=7,
+            document={},
+            document_hash="",
+            priority=1,
+            due_date=None,
+            quantity=1,
+            broadcast_ids=(),
+        )
+    )
+    po = await shop.stage()
+    await shop.scan()
+    await po.recorded("release_failed")
+    async with shop.node_online():
+        await po.recorded("release_failed", 2)
+    shop.forget_at_node()
+    async with shop.node_online():
+        await po.ask("retry")
+        await po.handle.result()
+
+
+async def ledger_away(shop: Shop) -> None:
+    """Recording that local activities give up and regular ones finish."""
+    shop.ledger.away = True
+    po = await shop.stage()
+    await po.ask("hold")
+    await until(lambda: shop.ledger.attempts > 5, lambda: "the record is tried again and again")
+    shop.ledger.away = False
+    await po.is_("hold")
+    await po.ask("cancel")
+    await po.handle.result()
+
+
+SCENES: tuple[Callable[[Shop], Awaitable[None]], ...] = (
+    released,
+    held,
+    cancelled,
+    counted,
+    withdrawn,
+    late,
+    ledger_away,
+)
+
+
+async def record(scene: Callable[[Shop], Awaitable[None]], address: str, state: Path) -> None:
+    """Plays one scene and writes the histories of all workflows that took part."""
+    client = await connect(Settings(temporal_address=address))
+    shop = Shop(WorkflowEnvironment.from_client(client), MemoryLedger(), state)
+    async with main_worker(client, shop.ledger):
+        await scene(shop)
+        for workflow_id in sorted(shop.workflow_ids):
+            handle = client.get_workflow_handle(workflow_id)
+            kind = (await handle.describe()).workflow_type
+            name = workflow_id.rpartition("/")[2].replace(shop.name, "").strip("-")
+            file = HERE / f"{scene.__name__}.{kind}.{name}.json"
+            history = json.loads((await handle.fetch_history()).to_json())
+            file.write_text(json.dumps(_without_machine(history), indent=1) + "\n")
+
+
+def _without_machine(value: Any) -> Any:
+    """Replay needs neither who the worker was nor where its code lay."""
+    match value:
+        case dict():
+            return {key: _without_machine(item) for key, item in value.items() if key not in {"identity", "stackTrace"}}
+        case list():
+            return [_without_machine(item) for item in value]
+        case str():
+            return re.sub(r"^\d+@.+", "sticky", value)
+        case _:
+            return value
+
+
+async def main() -> None:
+    """Plays all scenes; failures that they provoke are not worth a log line."""
+    logging.disable(logging.WARNING)
+    for old in HERE.glob("*.json"):
+        old.unlink()
+    with tempfile.TemporaryDirectory() as folder:
+        server = Temporal(Path(folder), report=lambda _: None, durable=False, headless=True)
+        await server.start()
+        try:
+            for scene in SCENES:
+                state = Path(folder) / scene.__name__
+                state.mkdir()
+                await record(scene, server.address, state)
+        finally:
+            await server.stop()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
