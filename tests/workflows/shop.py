@@ -27,7 +27,7 @@ from infra.temporal import ClientPOStarter, PartArrivals
 from schemas import names
 from schemas.alert import Alert
 from schemas.canonical import document_hash
-from schemas.ledger import Draft, LedgerEntry, Receipt
+from schemas.ledger import Draft, LedgerEntry, Receipt, RecordRefused
 from schemas.part_arrival import PartArrival, ReportedArrival
 from schemas.record import AlertRaised, ClientPOChanged, Record
 from workers.worker import SANDBOX, WORKFLOWS
@@ -41,7 +41,7 @@ ALERT_AFTER = timedelta(seconds=1)
 UNCLAIMED_AFTER = timedelta(days=30)
 
 
-class Conflict(Exception):
+class Conflict(RecordRefused):
     """Other content under a known idempotency key."""
 
 
@@ -54,6 +54,7 @@ class MemoryLedger:
         self.rows: dict[str, dict[str, Any]] = {}
         self.conflicts: list[str] = []
         self.away = False
+        self.refuses: set[str] = set()
         self.attempts = 0
 
     async def record(self, record: Record) -> Receipt:
@@ -61,6 +62,8 @@ class MemoryLedger:
         if self.away:
             raise ConnectionError("the database is away")
         entry = record.entry
+        if entry.action in self.refuses:
+            raise RecordRefused("cannot be kept")
         Draft(entry, "HUB")
         known = self.entries.get(entry.idempotency_key)
         if known is not None and known.model_copy(update={"occurred_at": entry.occurred_at}) != entry:
