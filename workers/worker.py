@@ -53,6 +53,9 @@ SANDBOX = SandboxedWorkflowRunner(
     )
 )
 
+AT_ONCE = 8
+"""What a node does at the same time. One would be enough for its disk, but a queue with a single poller is slow."""
+
 GRACE = timedelta(seconds=5)
 """How long a stopping worker lets its activities finish."""
 
@@ -84,13 +87,13 @@ def node_worker(
     executor: ThreadPoolExecutor,
     interceptors: Sequence[Interceptor] = (),
 ) -> Worker:
-    """What one node does, one thing at a time: its disk has one writer."""
+    """What one node does; its disk makes the order."""
     return Worker(
         client,
         task_queue=names.node_queue(node_id),
         activities=[NodeActivities(NodeStore(node_id, settings.node_store(node_id))).take_client_po],
         activity_executor=executor,
-        max_concurrent_activities=1,
+        max_concurrent_activities=AT_ONCE,
         interceptors=interceptors,
         graceful_shutdown_timeout=GRACE,
     )
@@ -113,7 +116,7 @@ async def run_node_worker(settings: Settings, node_id: str, interceptors: Sequen
     """Runs one node until SIGTERM or Ctrl-C."""
     stop = stop_requested()
     client = await connect(settings, sdk_metrics(settings).runtime)
-    with ThreadPoolExecutor(1, thread_name_prefix=node_id) as executor:
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix=node_id) as executor:
         async with node_worker(client, node_id, settings, executor, interceptors):
             say_ready()
             await stop.wait()

@@ -82,7 +82,8 @@ class PartArrivalWorkflow:
 
     async def _live(self) -> None:
         clock = asyncio.create_task(self._clock())
-        self._show()
+        if self._start.line is not None:
+            self._show()
         while not self._done():
             await workflow.wait_condition(lambda: bool(self._inbox) or self._clock_rang)
             if self._inbox:
