@@ -149,7 +149,8 @@ class TestAnUpdateIsRefused:
     @pytest.mark.parametrize("update", sorted(REQUESTS))
     async def test_when_it_cannot_be_read(self, shop: Shop, update: str) -> None:
         po = await shop.stage()
-        for payload in ("text", [], {"unknown": 1}, {"reason": "", "user_id": "no body"}):
+        payloads: list[Any] = ["text", [], {"unknown": 1}, {"reason": "", "user_id": "no body"}]
+        for payload in payloads:
             assert await refusal(po, update, payload)
         types = event_types(await po.handle.fetch_history())
         assert "WORKFLOW_EXECUTION_UPDATE_ACCEPTED" not in types
