@@ -138,9 +138,11 @@ class TestTheAPIKilledWithSIGKILL:
 
 
 class TestAServerKilledWithSIGKILL:
-    @pytest.mark.parametrize("server", ["broker", "postgres", "temporal"])
-    async def test_while_pos_and_arrivals_keep_coming_loses_none_of_them(self, floor: Floor, server: str) -> None:
-        """It is left down for some seconds; machines and people ask again, as they are told."""
+    @pytest.mark.parametrize(("server", "seconds"), [("broker", 4), ("postgres", 8), ("temporal", 4)])
+    async def test_while_pos_and_arrivals_keep_coming_loses_none_of_them(
+        self, floor: Floor, server: str, seconds: int
+    ) -> None:
+        """It is left down so long; machines and people ask again, as they are told."""
         before = [await floor.stage() for _ in range(3)]
 
         async def business(number: int) -> PO:
@@ -155,7 +157,7 @@ class TestAServerKilledWithSIGKILL:
         async with asyncio.TaskGroup() as keep_coming, floor.without(server, killed=True):
             coming = [keep_coming.create_task(business(number)) for number in range(6)]
             arriving = [keep_coming.create_task(floor.broadcast(part_id=po.part)) for po in before]
-            await asyncio.sleep(4)  # the fault: it is down this long
+            await asyncio.sleep(seconds)  # the fault: it is down this long
         assert all(task.done() for task in arriving)
         for po in [*before, *(task.result() for task in coming)]:
             await po.until("released")
