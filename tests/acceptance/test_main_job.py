@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from temporalio.client import WorkflowExecutionStatus
 
 from infra.documents import read_document
 from schemas import names
@@ -63,15 +64,9 @@ class TestAPOIsHeldUntilItsPartIsThere:
     async def test_its_test_is_the_next_workflow(self, floor: Floor) -> None:
         po = await floor.stage()
         await floor.broadcast(part_id=po.part)
-        await po.until("released")
-        next_one = floor.temporal.get_workflow_handle(names.test_execution_id(po.name))
-
-        async def running() -> str:
-            status = (await next_one.describe()).status
-            return status.name if status else ""
-
-        await until(running, lambda seen: seen == "RUNNING")
         assert (await po.workflow.result())["status"] == "released"
+        test = await floor.temporal.get_workflow_handle(names.test_execution_id(po.name)).describe()
+        assert test.status is WorkflowExecutionStatus.RUNNING
 
 
 class TestStaging:
