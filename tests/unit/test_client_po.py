@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -260,6 +260,7 @@ MODELS = sorted(
 
 
 class TestWhatCannotBeRead:
+    @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(st.data())
     def test_is_refused_and_never_raises_anything_else(self, data: st.DataObject) -> None:
         """A signal handler that lets any other exception through sticks its workflow."""

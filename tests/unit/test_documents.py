@@ -4,7 +4,7 @@ import json
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from infra.documents import NotReadable, read_document
@@ -19,11 +19,13 @@ VALUES = st.recursive(
     | TEXTS
     | st.dates().map(str)
     | st.datetimes().map(str),
-    lambda inner: st.lists(inner) | st.dictionaries(TEXTS, inner),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXTS, inner, max_size=4),
+    max_leaves=20,
 )
 
 
 class TestTheSameDocument:
+    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(st.dictionaries(TEXTS, VALUES))
     def test_has_the_same_hash_in_json_and_in_yaml(self, document: dict[str, object]) -> None:
         as_json = read_document(json.dumps(document).encode(), is_yaml=False)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from pydantic import ValidationError
@@ -702,7 +702,9 @@ class MatchingOnePart(Matching):
 
 def case(machine: type[RuleBasedStateMachine]) -> Callable[[], None]:
     test = machine.TestCase
-    test.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+    test.settings = settings(
+        max_examples=150, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    )
     return test  # type: ignore[return-value]
 
 
