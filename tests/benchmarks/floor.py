@@ -7,28 +7,19 @@ them; but no rules, no state, no handlers that queue, no validation, no search a
 import asyncio
 from datetime import timedelta
 
-from pydantic import BaseModel
 from temporalio import workflow
 
 from activities.ledger import LedgerActivities
 from activities.node import NodeActivities
 from activities.part_arrival import PartArrivalActivities
+from schemas import names
 from schemas.ledger import LedgerEntry
 from schemas.node import NodeDelivery
 from schemas.part_arrival import JoinLine, PartArrivalStart, WaitingPO
 from schemas.record import ClientPOChanged, Record
 
 LOCAL = timedelta(seconds=3)
-
-
-class FloorPO(BaseModel):
-    """What the floor's PO knows: what its activities need."""
-
-    name: str
-    part: str
-    delivery: NodeDelivery
-    node_queue: str
-    waiting: WaitingPO
+NODE = "NOD-TestStation-LP-01"
 
 
 def _entry(name: str, action: str) -> LedgerEntry:
@@ -96,24 +87,25 @@ class FloorPOWorkflow:
         self.confirmed = False
 
     @workflow.run
-    async def run(self, po: FloorPO) -> None:
-        part = PartArrivalStart(part_id=po.part, part_number=None, unclaimed_after=1)
+    async def run(self, part: str, delivery: NodeDelivery, waiting: WaitingPO) -> None:
+        name = delivery.smart_contract_id
+        line = PartArrivalStart(part_id=part, part_number=None, unclaimed_after=1)
         await workflow.execute_local_activity_method(
-            PartArrivalActivities.join_line, JoinLine(part=part, po=po.waiting), schedule_to_close_timeout=LOCAL
+            PartArrivalActivities.join_line, JoinLine(part=line, po=waiting), schedule_to_close_timeout=LOCAL
         )
         await workflow.wait_condition(lambda: self.confirmed)
-        await _record(po.name, "confirm_arrival", "ready_for_release")
+        await _record(name, "confirm_arrival", "ready_for_release")
         await workflow.execute_activity_method(
             NodeActivities.take_client_po,
-            po.delivery,
-            task_queue=po.node_queue,
+            delivery,
+            task_queue=names.node_queue(NODE),
             start_to_close_timeout=timedelta(seconds=10),
         )
-        await _record(po.name, "release_client_po", "released")
+        await _record(name, "release_client_po", "released")
         await workflow.start_child_workflow(
-            FloorTestWorkflow.run, id=f"floor-test/{po.name}", parent_close_policy=workflow.ParentClosePolicy.ABANDON
+            FloorTestWorkflow.run, id=f"floor-test/{name}", parent_close_policy=workflow.ParentClosePolicy.ABANDON
         )
-        await workflow.get_external_workflow_handle(f"floor-part/{po.part}").signal("settle")
+        await workflow.get_external_workflow_handle(f"floor-part/{part}").signal("settle")
 
     @workflow.signal
     def confirm(self) -> None:

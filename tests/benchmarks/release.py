@@ -11,7 +11,7 @@ import statistics
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -37,10 +37,9 @@ from schemas.ledger import LedgerEntry
 from schemas.node import NodeDelivery
 from schemas.part_arrival import WaitingPO
 from schemas.record import ClientPOStaged, Record
-from tests.benchmarks.floor import FloorPO, FloorPOWorkflow
+from tests.benchmarks.floor import NODE, FloorPOWorkflow
 from tests.benchmarks.floor_process import QUEUE, TOPIC
 
-NODE = "NOD-TestStation-LP-01"
 LATENCIES = 60
 ROUNDS = 3
 IN_FLIGHT = 500
@@ -85,24 +84,22 @@ class Side(ABC):
     def part_workflow(self, part: str) -> str:
         """The workflow that waits for the part."""
 
-    async def stage(self, name: str) -> WorkflowHandle[Any, Any]:
-        """Row, entry, workflow, and its place in the line."""
-        document = _document(name)
-        receipt = await self.ledger.record(_staging(document))
-        handle = await self.start(document, receipt.recorded_at)
-        part = self.client.get_workflow_handle(self.part_workflow(document["part_id"]))
-        while not await _exists(part):
-            await asyncio.sleep(0.02)
-        return handle
-
-    async def stage_all(self, staged: Iterable[str]) -> list[WorkflowHandle[Any, Any]]:
+    async def stage_all(self, staged: Sequence[str]) -> list[WorkflowHandle[Any, Any]]:
+        """Row, entry, workflow of each, and its place in the line."""
         slots = asyncio.Semaphore(STAGING_AT_ONCE)
 
-        async def one(name: str) -> WorkflowHandle[Any, Any]:
+        async def stage(document: dict[str, Any]) -> WorkflowHandle[Any, Any]:
             async with slots:
-                return await self.stage(name)
+                receipt = await self.ledger.record(_staging(document))
+                return await self.start(document, receipt.recorded_at)
 
-        return await asyncio.gather(*(one(name) for name in staged))
+        documents = [_document(name) for name in staged]
+        handles = await asyncio.gather(*(stage(document) for document in documents))
+        for document in documents:
+            part = self.client.get_workflow_handle(self.part_workflow(document["part_id"]))
+            while not await _exists(part):
+                await asyncio.sleep(0.02)
+        return handles
 
     async def announce(self, mqtt: aiomqtt.Client, name: str) -> None:
         body = {
@@ -155,8 +152,9 @@ class Floor(Side):
             broadcast_ids=(f"BC-{name}",),
         )
         waiting = WaitingPO(smart_contract_id=name, ticket=1, quantity=1, priority=3, staged_at=staged_at, place=None)
-        po = FloorPO(name=name, part=part, delivery=delivery, node_queue=names.node_queue(NODE), waiting=waiting)
-        return await self.client.start_workflow(FloorPOWorkflow.run, po, id=f"floor-po/{name}", task_queue=QUEUE)
+        return await self.client.start_workflow(
+            FloorPOWorkflow.run, args=[part, delivery, waiting], id=f"floor-po/{name}", task_queue=QUEUE
+        )
 
     def part_workflow(self, part: str) -> str:
         return f"floor-part/{part}"
@@ -185,7 +183,7 @@ async def _latency(sides: Sequence[Side], mqtt: aiomqtt.Client, console: Console
     for number in progress.track(range(LATENCIES), description="broadcast to released"):
         for side in sides:
             name = f"LAT-{side.title}-{number}"
-            handle = await side.stage(name)
+            [handle] = await side.stage_all([name])
             began = time.perf_counter()
             await side.announce(mqtt, name)
             await handle.result()
@@ -251,7 +249,7 @@ async def _memory(sides: Sequence[Side], console: Console, progress: Progress) -
         await side.worker.stop()
         await side.worker.start()
         fresh = _resident(side.worker)
-        await side.stage_all(f"MEM-{side.title}-{place}" for place in range(WAITING))
+        await side.stage_all([f"MEM-{side.title}-{place}" for place in range(WAITING)])
         table.add_row(side.title, f"{fresh:.0f}", f"{_resident(side.worker):.0f}")
     console.print(table)
 
