@@ -17,7 +17,10 @@ LARGEST = 2**63 - 1
 
 
 class InclusionProof(BaseModel):
-    """What is needed to check that an entry is in the ledger that the checkpoint signed (RFC 9162); hashes in hex."""
+    """What is needed to check that an entry is in the ledger that the checkpoint signed (RFC 9162); hashes in hex.
+
+    Whoever checks opens the checkpoint with the public key that they hold, and compares size and root with it.
+    """
 
     seq: int
     entry: str
@@ -73,7 +76,7 @@ async def entry(seq: Annotated[int, Path(ge=0, le=LARGEST)], house: TheHouse) ->
 async def proof(seq: Annotated[int, Path(ge=0, le=LARGEST)], house: TheHouse) -> InclusionProof:
     """That the newest checkpoint covers the entry."""
     try:
-        found = await prove(house.engine, house.settings, seq)
+        found = await prove(house.engine, seq)
     except NotCovered as error:
         raise not_found(f"a checkpoint that covers entry {seq} (they are signed once a minute)") from error
     fields: dict[str, Any] = vars(found) | {

@@ -2,6 +2,10 @@
 
 They are evidence only where a database administrator cannot reach them: print them, publish them, give them to a
 witness. The form is C2SP's tlog-checkpoint in a signed note, so that others' tools read it.
+
+The private key is needed to sign and for nothing else; it is made only for a ledger that was never signed, because a
+second key would contradict every checkpoint of the first. Who checks needs the public key, and who proves needs none:
+a proof convinces by being checked.
 """
 
 import base64
@@ -22,8 +26,7 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
     load_pem_private_key,
 )
-from sqlalchemy import func, select, text
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import func, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from infra.merkle import Frontier, inclusion_proof
@@ -41,8 +44,15 @@ _LEAVES = text("""
 """)
 
 
+_ONE_AT_A_TIME = text("SELECT pg_advisory_xact_lock(:lock)").bindparams(lock=0x1ED6E5)
+
+
 class NotCovered(Exception):
     """No checkpoint covers this entry yet."""
+
+
+class NoKey(Exception):
+    """A key is not there, or not usable: nothing is said about the ledger. The text says what to do."""
 
 
 class CheckpointKey:
@@ -57,22 +67,48 @@ class CheckpointKey:
 
     @classmethod
     def load(cls, settings: Settings) -> Self:
-        """The key in `settings.ledger_key_file`; raises `FileNotFoundError` before the first checkpoint."""
-        pem = settings.ledger_key_file.read_bytes()
+        """The key in `settings.ledger_key_file`; raises `NoKey`."""
+        file = settings.ledger_key_file
+        try:
+            pem = file.read_bytes()
+        except OSError as error:
+            raise NoKey(
+                f"the key that signs the ledger cannot be read ({file}: {error.strerror}): put a copy of the key that "
+                "signed the last checkpoint there"
+            ) from error
         try:
             private = load_pem_private_key(pem, password=None)
         except (ValueError, TypeError):
             private = None
         if not isinstance(private, Ed25519PrivateKey):
-            raise Broken(None, f"{settings.ledger_key_file} does not hold an Ed25519 key in PEM without a password")
+            raise NoKey(
+                f"{file} does not hold an Ed25519 key in PEM without a password: put a copy of the key that signed the "
+                "last checkpoint there"
+            )
         return cls(settings.ledger_origin, private)
 
     @classmethod
     def load_or_create(cls, settings: Settings) -> Self:
-        """The key of this ledger, made at its first use; of several processes that make one, the first wins."""
-        if not settings.ledger_key_file.exists():
-            _create_key(settings.ledger_key_file)
-        return cls.load(settings)
+        """The key of a ledger that was never signed, made where there is none, with its public half beside it.
+
+        Of several processes that make one, the first wins. Raises `NoKey`.
+        """
+        file, public_file = settings.ledger_key_file, settings.ledger_public_key_file
+        if file.exists():
+            return cls.load(settings)
+        try:
+            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            private = Ed25519PrivateKey.generate()
+            _place(file, private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+            key = cls.load(settings)
+            public_file.unlink(missing_ok=True)  # of a key that is gone, and signed another ledger
+            _place(public_file, f"{key.verifier_key}\n".encode())
+        except OSError as error:
+            raise NoKey(
+                f"no key can be made to sign the ledger ({error.filename}: {error.strerror}): let this process write "
+                f"into {file.parent}, or put a key there"
+            ) from error
+        return key
 
     @property
     def verifier_key(self) -> str:
@@ -86,11 +122,24 @@ class CheckpointKey:
         return f"{body}\n\u2014 {self._origin} {signature}\n"
 
 
-def _create_key(file: Path) -> None:
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+def verifier_key(settings: Settings) -> str:
+    """What checkpoints are checked with: the public key, or else the private one's; raises `NoKey`."""
+    file = settings.ledger_public_key_file
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        if settings.ledger_key_file.exists():  # alone: copied here, or made by an earlier release
+            return CheckpointKey.load(settings).verifier_key
+        raise NoKey(
+            f"there is no key to check the checkpoints with: put a copy of {file.name} of the machine that signs them, "
+            f"or of an export's .pub, at {file}"
+        ) from error
+
+
+def _place(file: Path, content: bytes) -> None:
+    """Writes a file that only its owner can read, unless there is one."""
     with NamedTemporaryFile(dir=file.parent) as temporary:  # mode 600
-        temporary.write(pem)
+        temporary.write(content)
         temporary.flush()
         os.fsync(temporary.fileno())
         try:
@@ -103,11 +152,14 @@ async def checkpoint(engine: AsyncEngine, settings: Settings) -> str:
     """Signs the ledger as it is now, keeps the note and returns it; the last one where nothing was added.
 
     Raises `infra.verify_export.Broken` and signs nothing when the last checkpoint is not ours, the ledger did not grow
-    out of it, or the entries since then are not a chain. Reads all leaves: about a second for a million.
+    out of it, or the entries since then are not a chain; raises `NoKey` where the key is missing that signed the last
+    one. Reads all leaves: about a second for a million.
     """
-    key = CheckpointKey.load_or_create(settings)
     async with engine.connect() as connection:
+        # Of two machines that start on a new ledger, one makes the key; the other finds that it lacks it.
+        await connection.execute(_ONE_AT_A_TIME)
         last = await newest_checkpoint(connection)
+        key = CheckpointKey.load(settings) if last else CheckpointKey.load_or_create(settings)
         size: int = (
             await connection.execute(select(func.coalesce(func.max(ledger_entries.c.seq) + 1, 0)))
         ).scalar_one()
@@ -116,8 +168,6 @@ async def checkpoint(engine: AsyncEngine, settings: Settings) -> str:
             last.open(key.verifier_key)
             if size < last.size:
                 raise Broken(size, f"entries {size} to {last.size - 1} are missing: the last checkpoint covers them")
-            if size == last.size:
-                return last.note
         newest = GENESIS
         async for leaf in leaves(connection, last.size if last else 0):
             frontier.append(leaf)
@@ -128,13 +178,15 @@ async def checkpoint(engine: AsyncEngine, settings: Settings) -> str:
                 f"the first {last.size} entries are not those of the last checkpoint: `smartfloor ledger verify` finds "
                 "the first bad one",
             )
+        if last and size == last.size:  # only now: a tail that was cut off may have grown again to the same length
+            return last.note
         async for leaf in _chained_leaves(connection, frontier.size, size, newest):
             frontier.append(leaf)
         note = key.sign(size, frontier.root())
         await connection.execute(
-            insert(ledger_checkpoints)
-            .values(size=size, root=frontier.root(), note=note, created_at=func.clock_timestamp())
-            .on_conflict_do_nothing()  # another process was as quick, and signed the same
+            insert(ledger_checkpoints).values(
+                size=size, root=frontier.root(), note=note, created_at=func.clock_timestamp()
+            )
         )
         await connection.commit()
         return note
@@ -185,13 +237,15 @@ class Proof:
     checkpoint: str
 
 
-async def prove(engine: AsyncEngine, settings: Settings, seq: int) -> Proof:
-    """The inclusion proof of one entry in the newest checkpoint; raises `NotCovered`, `Broken`."""
+async def prove(engine: AsyncEngine, seq: int) -> Proof:
+    """The inclusion proof of one entry in the newest checkpoint; raises `NotCovered`, `Broken` when leaves are missing.
+
+    Nothing is checked here: that is for whoever wants to be convinced, with the public key that they hold.
+    """
     async with engine.connect() as connection:
         last = await newest_checkpoint(connection)
         if last is None or not 0 <= seq < last.size:
             raise NotCovered(f"no checkpoint covers entry {seq}")
-        last.open(CheckpointKey.load(settings).verifier_key)
         path = inclusion_proof([leaf async for leaf in leaves(connection, last.size)], seq)
         query = select(ledger_entries.c.entry, ledger_entries.c.leaf).where(ledger_entries.c.seq == seq)
         entry, leaf = (await connection.execute(query)).one()
@@ -221,7 +275,16 @@ async def _chained_leaves(connection: AsyncConnection, start: int, stop: int, pr
     )
     place = start
     async for seq, entry, leaf in await connection.stream(query):
-        if seq != place or leaf_hash(entry.encode()) != leaf or json.loads(entry)["prev"] != prev:
+        if seq != place or leaf_hash(entry.encode()) != leaf or _prev(entry) != prev:
             raise Broken(place, "the entry is not the next of the chain: `smartfloor ledger verify` says why")
         yield leaf
         prev, place = leaf.hex(), place + 1
+
+
+def _prev(entry: str) -> object:
+    """The leaf that an entry says it follows; None when it is not readable, whoever wrote it."""
+    try:
+        fields = json.loads(entry)
+    except (ValueError, RecursionError):
+        return None
+    return fields.get("prev") if isinstance(fields, dict) else None

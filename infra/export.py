@@ -10,7 +10,7 @@ from typing import IO
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from infra.checkpoint import CheckpointKey, checkpoint
+from infra.checkpoint import checkpoint, verifier_key
 from infra.settings import Settings
 from infra.tables import ledger_entries
 from infra.verify_export import open_checkpoint
@@ -23,11 +23,12 @@ async def export(
 ) -> int:
     """Writes FILE, FILE.checkpoint and FILE.pub and returns the number of entries; makes a checkpoint first.
 
-    Each file appears whole, FILE last. Raises `infra.verify_export.Broken` when the ledger is not fit to be signed.
+    Each file appears whole, FILE last. Raises `infra.verify_export.Broken` when the ledger is not fit to be signed,
+    `infra.checkpoint.NoKey` when there is no key to sign it with.
     `progress` is told (entries written, entries).
     """
     note = await checkpoint(engine, settings)
-    key = CheckpointKey.load(settings).verifier_key
+    key = verifier_key(settings)
     size = open_checkpoint(note, key).size
     query = (
         select(ledger_entries.c.seq, ledger_entries.c.entry, ledger_entries.c.leaf)

@@ -50,6 +50,11 @@ class Settings(BaseSettings):
         """The Ed25519 key that signs checkpoints (PEM, mode 600)."""
         return self.state_dir / "keys" / "ledger.pem"
 
+    @property
+    def ledger_public_key_file(self) -> Path:
+        """Its public half (C2SP signed-note verifier key): all that checking needs."""
+        return self.state_dir / "keys" / "ledger.pub"
+
     def node_store(self, node_id: str) -> Path:
         """The one SQLite file of a node."""
         return self.state_dir / "nodes" / f"{node_id}.sqlite"

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Row, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from infra.checkpoint import CheckpointKey, stored_checkpoints
+from infra.checkpoint import stored_checkpoints, verifier_key
 from infra.settings import Settings
 from infra.tables import ledger_entries
 from infra.verify_export import Broken, Chain, Checkpoint, Verdict
@@ -20,7 +20,10 @@ _TIMES = ("occurred_at", "recorded_at")
 async def verify_ledger(
     engine: AsyncEngine, settings: Settings, progress: Callable[[int, int], None] = lambda done, total: None
 ) -> Verdict:
-    """Checks everything; raises `Broken` with the first bad entry. `progress` is told (entries done, entries)."""
+    """Checks everything; raises `Broken` with the first bad entry, `NoKey` when there are checkpoints and no key.
+
+    `progress` is told (entries done, entries).
+    """
     async with engine.connect() as connection:
         chain = Chain(*await _signed_checkpoints(connection, settings))
         total: int = (await connection.execute(select(func.count()).select_from(ledger_entries))).scalar_one()
@@ -37,12 +40,7 @@ async def _signed_checkpoints(connection: AsyncConnection, settings: Settings) -
     stored = await stored_checkpoints(connection)
     if not stored:
         return []
-    try:
-        key = CheckpointKey.load(settings).verifier_key
-    except FileNotFoundError:
-        raise Broken(
-            None, f"there are checkpoints, but not the key that signed them: {settings.ledger_key_file}"
-        ) from None
+    key = verifier_key(settings)
     return [row.open(key) for row in stored]
 
 

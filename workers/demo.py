@@ -20,7 +20,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from infra.checkpoint import checkpoint
+from infra.checkpoint import NoKey, checkpoint
 from infra.database import create_engine
 from infra.documents import read_document
 from infra.embedded.addresses import api_url
@@ -219,8 +219,8 @@ class Demo:
         try:
             await checkpoint(engine, self.shop.settings)
             await verify_ledger(engine, self.shop.settings)
-        except Broken as broken:
-            raise Failed(str(broken)) from broken
+        except (Broken, NoKey) as problem:
+            raise Failed(str(problem)) from problem
         finally:
             await engine.dispose()
 

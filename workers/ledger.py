@@ -16,14 +16,14 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from infra.checkpoint import NotCovered, checkpoint, prove
+from infra.checkpoint import NoKey, NotCovered, checkpoint, prove, verifier_key
 from infra.database import create_engine
 from infra.export import export
 from infra.ledger import Ledger
 from infra.merkle import verify_inclusion
 from infra.settings import Settings
 from infra.verify import verify_ledger
-from infra.verify_export import Broken, verify
+from infra.verify_export import Broken, open_checkpoint, verify
 from schemas.ledger import leaf_hash
 
 UNDEFINED_TABLE = "42P01"
@@ -89,20 +89,21 @@ def prove_entry(
     """Prove that an entry is covered by the newest checkpoint."""
 
     async def show_proof(engine: AsyncEngine, settings: Settings) -> None:
-        proof = await prove(engine, settings, seq)
+        proof = await prove(engine, seq)
+        signed = open_checkpoint(proof.checkpoint, verifier_key(settings))
         leaf = leaf_hash(proof.entry.encode())
-        if not verify_inclusion(leaf, seq, proof.size, proof.path, proof.root):
+        if not verify_inclusion(leaf, seq, signed.size, proof.path, signed.root):
             raise Broken(seq, "it is not in the tree of the newest checkpoint: run `smartfloor ledger verify`")
         path = [node.hex() for node in proof.path]
         if as_json:
-            fields = {"seq": seq, "size": proof.size, "leaf": leaf.hex(), "path": path, "root": proof.root.hex()}
+            fields = {"seq": seq, "size": signed.size, "leaf": leaf.hex(), "path": path, "root": signed.root.hex()}
             typer.echo(json.dumps(fields | {"entry": proof.entry, "checkpoint": proof.checkpoint}))
             return
         typer.echo(f"leaf  {leaf.hex()}")
         for node in path:
             typer.echo(f"path  {node}")
-        typer.echo(f"root  {proof.root.hex()}\n\n{proof.checkpoint}")
-        typer.echo(f"entry {seq} is one of the {proof.size} that the checkpoint covers")
+        typer.echo(f"root  {signed.root.hex()}\n\n{proof.checkpoint}")
+        typer.echo(f"entry {seq} is one of the {signed.size} that the checkpoint covers")
 
     _run(show_proof)
 
@@ -156,6 +157,8 @@ def _one_line_errors(settings: Settings | None = None) -> Iterator[None]:
         yield
     except Broken as broken:
         _fail(f"BROKEN: {broken}")
+    except NoKey as error:
+        _fail(str(error))
     except NotCovered as error:
         _fail(f"{error}: run `smartfloor ledger checkpoint` and ask again")
     except (DBAPIError, OSError) as error:

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from typer.testing import CliRunner
 
-from infra.checkpoint import NotCovered, checkpoint, prove
+from infra.checkpoint import CheckpointKey, NoKey, NotCovered, checkpoint, prove
 from infra.database import create_engine, migrate
 from infra.export import export
 from infra.ledger import Ledger, LedgerClosed, LedgerConflict
@@ -469,6 +469,7 @@ class TestEvidence:
             ("DELETE FROM ledger_entries WHERE seq >= 27", 27),
             ("UPDATE ledger_entries SET entry = replace(entry, 'new', 'old') WHERE seq = 30", 30),
             ("DELETE FROM ledger_entries WHERE seq = 30", 30),
+            ("UPDATE ledger_entries SET entry = 'no', leaf = sha256('\\x006e6f'::bytea) WHERE seq = 30", 30),
         ],
     )
     async def test_of_a_broken_ledger_is_not_signed(
@@ -482,24 +483,59 @@ class TestEvidence:
         assert broken.value.seq == bad
         assert await fetch(owner, "SELECT max(size) FROM ledger_checkpoints") == [(30,)]
 
-    async def test_under_another_key_is_not_continued(
+    async def test_is_not_signed_by_a_second_key_where_the_first_is_missing(
         self, engine: AsyncEngine, ledger: Ledger, settings: Settings
     ) -> None:
         await ledger.record(record("one more"))
         settings.ledger_key_file.unlink()
-        with pytest.raises(Broken, match="not the key"):
-            await verify_ledger(engine, settings)
+        with pytest.raises(NoKey, match="put a copy of the key that signed the last checkpoint there"):
+            await checkpoint(engine, settings)
+        assert not settings.ledger_key_file.exists()
+
+    async def test_under_another_key_is_not_continued(
+        self, engine: AsyncEngine, ledger: Ledger, settings: Settings, tmp_path: Path
+    ) -> None:
+        await ledger.record(record("one more"))
+        elsewhere = settings.model_copy(update={"state_dir": tmp_path / "elsewhere"})
+        CheckpointKey.load_or_create(elsewhere)
         with pytest.raises(Broken, match="not signed by the key"):
+            await checkpoint(engine, elsewhere)
+        with pytest.raises(Broken, match="not signed by the key"):
+            await verify_ledger(engine, elsewhere)
+
+    async def test_is_checked_with_the_public_key_alone(self, engine: AsyncEngine, settings: Settings) -> None:
+        settings.ledger_key_file.unlink()
+        assert (await verify_ledger(engine, settings)).covered == 30
+        settings.ledger_public_key_file.unlink()
+        with pytest.raises(NoKey, match=r"ledger\.pub"):
+            await verify_ledger(engine, settings)
+
+    async def test_is_compared_also_when_a_cut_tail_has_grown_to_the_same_length(
+        self, engine: AsyncEngine, owner: AsyncEngine, settings: Settings
+    ) -> None:
+        await tamper(owner, "DELETE FROM ledger_entries WHERE seq = 29")
+        async with Ledger(engine, "forger", "FLOOR-HUB-01") as forger:
+            await forger.record(record("forged"))
+        with pytest.raises(Broken, match="not those of the last checkpoint"):
             await checkpoint(engine, settings)
 
     async def test_proves_one_entry_to_who_has_the_checkpoint(
         self, engine: AsyncEngine, ledger: Ledger, settings: Settings
     ) -> None:
-        proof = await prove(engine, settings, 7)
+        proof = await prove(engine, 7)
         assert verify_inclusion(proof.leaf, 7, proof.size, proof.path, proof.root)
         await ledger.record(record("one more"))
         with pytest.raises(NotCovered):
-            await prove(engine, settings, 30)
+            await prove(engine, 30)
+
+    async def test_of_a_new_ledger_has_the_key_of_one_machine(
+        self, engine: AsyncEngine, owner: AsyncEngine, settings: Settings, tmp_path: Path
+    ) -> None:
+        await tamper(owner, "TRUNCATE ledger_checkpoints", table="ledger_checkpoints")
+        machines = [settings.model_copy(update={"state_dir": tmp_path / name}) for name in ("one", "two", "three")]
+        outcomes = await asyncio.gather(*(checkpoint(engine, machine) for machine in machines), return_exceptions=True)
+        assert sorted(type(outcome).__name__ for outcome in outcomes) == ["NoKey", "NoKey", "str"]
+        assert [machine.ledger_key_file.exists() for machine in machines].count(True) == 1
 
     async def test_can_be_taken_elsewhere(self, engine: AsyncEngine, settings: Settings, tmp_path: Path) -> None:
         assert await export(engine, settings, tmp_path / "ledger.jsonl") == 30
@@ -563,6 +599,44 @@ class TestTheCommandLine:
         status, _, error = await asyncio.to_thread(smartfloor, "verify-export", str(file))
         assert status == 1
         assert error.startswith("BROKEN: entry 2: ")
+
+    async def test_proves_and_verifies_where_only_the_public_key_is(
+        self,
+        ledger: Ledger,
+        engine: AsyncEngine,
+        settings: Settings,
+        smartfloor: Callable[..., tuple[int, str, str]],
+    ) -> None:
+        await ledger.record(record("one"))
+        await checkpoint(engine, settings)
+        settings.ledger_key_file.unlink()
+        for arguments in (("prove", "0"), ("verify",)):
+            assert (await asyncio.to_thread(smartfloor, *arguments))[0] == 0
+        settings.ledger_public_key_file.unlink()
+        for arguments in (("prove", "0"), ("verify",), ("checkpoint",)):
+            status, _, error = await asyncio.to_thread(smartfloor, *arguments)
+            assert (status, error.count("\n")) == (1, 1)
+            assert "put a copy of" in error
+        assert list(settings.ledger_key_file.parent.iterdir()) == []
+
+    async def test_does_not_prove_by_a_checkpoint_that_was_changed(
+        self,
+        ledger: Ledger,
+        engine: AsyncEngine,
+        owner: AsyncEngine,
+        settings: Settings,
+        smartfloor: Callable[..., tuple[int, str, str]],
+    ) -> None:
+        await ledger.record(record("one"))
+        await checkpoint(engine, settings)
+        await tamper(
+            owner,
+            "UPDATE ledger_checkpoints SET note = replace(note, E'\\n1\\n', E'\\n2\\n')",
+            table="ledger_checkpoints",
+        )
+        status, _, error = await asyncio.to_thread(smartfloor, "prove", "0")
+        assert status == 1
+        assert error.startswith("BROKEN: ")
 
     @pytest.mark.parametrize(
         "arguments", [("show",), ("verify",), ("checkpoint",), ("prove", "0"), ("export", "ledger.jsonl")]

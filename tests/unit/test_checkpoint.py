@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.checkpoint import CheckpointKey
+from infra.checkpoint import CheckpointKey, NoKey, verifier_key
 from infra.settings import Settings
 from infra.verify_export import Broken, open_checkpoint
 
@@ -24,7 +24,7 @@ class TestKeyFile:
     def test_is_made_at_first_use_for_its_owner_alone(self, settings: Settings) -> None:
         CheckpointKey.load_or_create(settings)
         assert stat.S_IMODE(settings.ledger_key_file.stat().st_mode) == 0o600
-        assert [file.name for file in settings.ledger_key_file.parent.iterdir()] == ["ledger.pem"]
+        assert sorted(file.name for file in settings.ledger_key_file.parent.iterdir()) == ["ledger.pem", "ledger.pub"]
 
     def test_is_one_key_for_all_who_make_it_at_once(self, settings: Settings) -> None:
         with ThreadPoolExecutor(8) as pool:
@@ -32,13 +32,36 @@ class TestKeyFile:
         assert len(set(keys)) == 1
 
     def test_is_not_made_by_who_only_reads(self, settings: Settings) -> None:
-        with pytest.raises(FileNotFoundError):
+        with pytest.raises(NoKey, match=r"ledger\.pem.*put a copy"):
             CheckpointKey.load(settings)
+        with pytest.raises(NoKey, match=r"put a copy of ledger\.pub"):
+            verifier_key(settings)
+        assert list(settings.state_dir.iterdir()) == []
+
+    def test_need_not_be_where_its_public_half_is(self, settings: Settings) -> None:
+        key = CheckpointKey.load_or_create(settings).verifier_key
+        settings.ledger_key_file.unlink()
+        assert verifier_key(settings) == key
+
+    def test_of_an_earlier_release_stands_for_its_public_half(self, settings: Settings) -> None:
+        key = CheckpointKey.load_or_create(settings).verifier_key
+        settings.ledger_public_key_file.unlink()
+        assert verifier_key(settings) == key
+
+    def test_made_anew_replaces_the_public_half_of_the_one_before(self, settings: Settings) -> None:
+        CheckpointKey.load_or_create(settings)
+        settings.ledger_key_file.unlink()
+        assert CheckpointKey.load_or_create(settings).verifier_key == verifier_key(settings)
+
+    def test_that_cannot_be_made_says_where(self, settings: Settings) -> None:
+        settings.ledger_key_file.parent.write_text("a file in the folder's place")
+        with pytest.raises(NoKey, match="let this process write into"):
+            CheckpointKey.load_or_create(settings)
 
     def test_with_something_else_in_it_is_named_in_the_error(self, settings: Settings) -> None:
         settings.ledger_key_file.parent.mkdir()
         settings.ledger_key_file.write_text("not a key")
-        with pytest.raises(Broken, match=r"ledger\.pem"):
+        with pytest.raises(NoKey, match=r"ledger\.pem"):
             CheckpointKey.load(settings)
 
 
