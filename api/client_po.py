@@ -4,7 +4,7 @@ import json
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Query, Request, Response
+from fastapi import APIRouter, Body, Depends, Header, Query, Request, Response
 from pydantic import BaseModel, ValidationError
 from temporalio.client import WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
@@ -194,46 +194,78 @@ async def staging_queue(
     )
 
 
+class Asking:
+    """Asks the workflow of the PO in the path, and answers with the row that its answer is committed in.
+
+    With an `Idempotency-Key`, what is asked again while the PO is not ended is answered as it was, and done once.
+    """
+
+    def __init__(
+        self,
+        smart_contract_id: str,
+        house: TheHouse,
+        idempotency_key: Annotated[str | None, Header(min_length=1, max_length=200)] = None,
+    ) -> None:
+        self._name = smart_contract_id
+        self._house = house
+        self._key = idempotency_key
+
+    async def __call__(self, update: str, request: schema.Request) -> StagedResource:
+        row = await _row(self._house, self._name)
+        handle = self._house.temporal.get_workflow_handle(row["workflow_id"])
+        update_id = f"{update}:{self._key}" if self._key else None
+        try:
+            await handle.execute_update(update, request, id=update_id, rpc_timeout=2 * RPC_TIMEOUT)
+        except WorkflowUpdateFailedError as error:
+            detail = error.cause.message if isinstance(error.cause, ApplicationError) else str(error.cause)
+            raise _refused(detail) from error
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise away("Temporal") from error
+            row = await _row(self._house, self._name)
+            raise _refused(f"the PO is {row['status']}: nothing can be changed any more") from error
+        return _resource(self._house, await _row(self._house, self._name))
+
+
+Ask = Annotated[Asking, Depends()]
+
+
 @router.patch("/client-pos/{smart_contract_id}")
-async def amend(smart_contract_id: str, amendment: schema.AmendRequest, house: TheHouse) -> StagedResource:
+async def amend(amendment: schema.AmendRequest, ask: Ask) -> StagedResource:
     """Change priority, due date or expected arrival before release, with a reason."""
-    return await _ask(house, smart_contract_id, names.AMEND, amendment)
+    return await ask(names.AMEND, amendment)
 
 
 @router.post("/client-pos/{smart_contract_id}/hold")
-async def hold(smart_contract_id: str, request: schema.HoldRequest, house: TheHouse) -> StagedResource:
+async def hold(request: schema.HoldRequest, ask: Ask) -> StagedResource:
     """Keep it from being released; while its node is taking it the answer comes after the outcome."""
-    return await _ask(house, smart_contract_id, names.HOLD, request)
+    return await ask(names.HOLD, request)
 
 
 @router.post("/client-pos/{smart_contract_id}/resume")
-async def resume(smart_contract_id: str, request: schema.ResumeRequest, house: TheHouse) -> StagedResource:
+async def resume(request: schema.ResumeRequest, ask: Ask) -> StagedResource:
     """End a hold."""
-    return await _ask(house, smart_contract_id, names.RESUME, request)
+    return await ask(names.RESUME, request)
 
 
 @router.post("/client-pos/{smart_contract_id}/cancel")
-async def cancel(smart_contract_id: str, request: schema.CancelRequest, house: TheHouse) -> StagedResource:
+async def cancel(request: schema.CancelRequest, ask: Ask) -> StagedResource:
     """End it before release; its parts go to the next in line."""
-    return await _ask(house, smart_contract_id, names.CANCEL, request)
+    return await ask(names.CANCEL, request)
 
 
 @router.post("/client-pos/{smart_contract_id}/retry")
 async def retry(
-    smart_contract_id: str,
-    house: TheHouse,
-    request: Annotated[schema.RetryRequest, Body(default_factory=schema.RetryRequest)],
+    ask: Ask, request: Annotated[schema.RetryRequest, Body(default_factory=schema.RetryRequest)]
 ) -> StagedResource:
     """Try the release again at once."""
-    return await _ask(house, smart_contract_id, names.RETRY, request)
+    return await ask(names.RETRY, request)
 
 
 @router.post("/client-pos/{smart_contract_id}/accept-quantity")
-async def accept_quantity(
-    smart_contract_id: str, request: schema.AcceptQuantityRequest, house: TheHouse
-) -> StagedResource:
+async def accept_quantity(request: schema.AcceptQuantityRequest, ask: Ask) -> StagedResource:
     """Accept fewer parts than ordered."""
-    return await _ask(house, smart_contract_id, names.ACCEPT_QUANTITY, request)
+    return await ask(names.ACCEPT_QUANTITY, request)
 
 
 async def _document(request: Request) -> dict[str, Any]:
@@ -281,23 +313,6 @@ async def _row(house: House, smart_contract_id: str) -> Row:
     if row is None:
         raise not_found(f"SmartClientPO {smart_contract_id}")
     return row
-
-
-async def _ask(house: House, smart_contract_id: str, update: str, request: schema.Request) -> StagedResource:
-    """Asks the PO's workflow and answers with the row that its answer is committed in."""
-    row = await _row(house, smart_contract_id)
-    handle = house.temporal.get_workflow_handle(row["workflow_id"])
-    try:
-        await handle.execute_update(update, request, rpc_timeout=2 * RPC_TIMEOUT)
-    except WorkflowUpdateFailedError as error:
-        detail = error.cause.message if isinstance(error.cause, ApplicationError) else str(error.cause)
-        raise _refused(detail) from error
-    except RPCError as error:
-        if error.status is not RPCStatusCode.NOT_FOUND:
-            raise away("Temporal") from error
-        row = await _row(house, smart_contract_id)
-        raise _refused(f"the PO is {row['status']}: nothing can be changed any more") from error
-    return _resource(house, await _row(house, smart_contract_id))
 
 
 def _refused(detail: str) -> Problem:

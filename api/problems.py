@@ -91,7 +91,10 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(WorkflowUpdateRPCTimeoutOrCancelledError)
     async def _no_answer(_: Request, error: WorkflowUpdateRPCTimeoutOrCancelledError) -> JSONResponse:
-        detail = "the workflow has not answered in time; it may still do what was asked: look before asking again"
+        detail = (
+            "the workflow has not answered in time; it may still do what was asked: look before asking again, "
+            "or ask again under the Idempotency-Key of the first time"
+        )
         return Problem(503, "no-answer", "No answer yet", detail, retry_after=5).response()
 
     @app.exception_handler(RPCError)

@@ -220,16 +220,6 @@ class AcceptQuantityRequest(Request):
     quantity: Quantity | None = None
 
 
-class ClientPOStart(Model):
-    """Input of a `ClientPOWorkflow`. `release_alert_after` and `unclaimed_after` are seconds."""
-
-    document: dict[str, Any]
-    document_hash: str
-    staged_at: UtcDateTime
-    release_alert_after: int
-    unclaimed_after: int
-
-
 class ClientPOEnd(Model):
     """How a `ClientPOWorkflow` ended."""
 
@@ -239,7 +229,10 @@ class ClientPOEnd(Model):
 
 
 class ClientPOLife(BaseModel):
-    """What is known of a staged PO between two events: mutable, and the only state of its workflow."""
+    """What is known of a staged PO between two events: mutable, and the only state of its workflow.
+
+    `late_at` is when its node will have let it wait too long, `late_told` that this was alerted.
+    """
 
     quantity: int
     single_part: bool
@@ -255,6 +248,9 @@ class ClientPOLife(BaseModel):
     release_error: str | None = None
     delivery_number: int = 1
     failures: int = 0
+    late_at: UtcDateTime | None = None
+    late_told: bool = False
+    last_refusal: str | None = None
     receipt_hash: str | None = None
     cancelled: bool = False
 
@@ -329,6 +325,21 @@ class ClientPOLife(BaseModel):
         return None
 
 
+class ClientPOStart(Model):
+    """Input of a `ClientPOWorkflow`. `release_alert_after` and `unclaimed_after` are seconds.
+
+    `life`, and `signals`, how many were handled so far, travel through continue-as-new.
+    """
+
+    document: dict[str, Any]
+    document_hash: str
+    staged_at: UtcDateTime
+    release_alert_after: int
+    unclaimed_after: int
+    life: ClientPOLife | None = None
+    signals: int = 0
+
+
 class Outlook(Model):
     """What a PO waits for and who can move it on, in words."""
 
@@ -354,7 +365,7 @@ def outlook(
             return Outlook(
                 waits_for=f"part {part}{where}: {arrived} of {quantity} there",
                 moved_on_by=f"an arrival broadcast for {part}"
-                + ("" if quantity == 1 else ", or a person who accepts fewer"),
+                + (", or a person who accepts fewer" if quantity > 1 else ""),
             )
         case ClientPOStatus.ARRIVAL_CONFIRMED:
             return Outlook(waits_for="the ledger to record the arrival", moved_on_by="the ledger coming back")

@@ -184,9 +184,17 @@ class Allotment(PORef):
         return "; ".join(found) or None
 
 
-class Revocation(PORef):
-    """Tells a PO that its confirmation no longer holds."""
+class RevocationCause(StrEnum):
+    """Why a confirmation no longer holds; the value is the ledger action."""
 
+    WITHDRAWN = "withdraw_arrival"
+    MOVED = "part_moved"
+
+
+class Revocation(PORef):
+    """Tells a PO that its confirmation no longer holds. Lines that run since before there was a `cause` send none."""
+
+    cause: RevocationCause = RevocationCause.WITHDRAWN
     reason: str
 
 
@@ -296,7 +304,7 @@ class PartLine(BaseModel):
         A part that was carried ahead to the PO's own node is where it must be next.
         """
         return [
-            self._revoke(given, f"the part was scanned at {self.location}")
+            self._revoke(given, RevocationCause.MOVED, f"the part was scanned at {self.location}")
             for given in self._open_allotments()
             if self.single and self.location not in {given.lots[0].location, given.entry.node}
         ]
@@ -333,17 +341,17 @@ class PartLine(BaseModel):
             if given.settled_at is not None:
                 released.append(given.entry.smart_contract_id)
             elif not given.revoked:
-                revocations.append(self._revoke(given, text))
+                revocations.append(self._revoke(given, RevocationCause.WITHDRAWN, text))
         return Withdrawn(revocations=tuple(revocations), released=tuple(released))
 
     def _units(self) -> list[Lot]:
         """All that is known of: in stock and given."""
         return [*self.stock, *(lot for given in self.given.values() for lot in given.lots)]
 
-    def _revoke(self, given: _Given, reason: str) -> Revocation:
+    def _revoke(self, given: _Given, cause: RevocationCause, reason: str) -> Revocation:
         given.revoked = True
         entry = given.entry
-        return Revocation(smart_contract_id=entry.smart_contract_id, ticket=entry.ticket, reason=reason)
+        return Revocation(smart_contract_id=entry.smart_contract_id, ticket=entry.ticket, cause=cause, reason=reason)
 
     def _open_allotments(self) -> Iterator[_Given]:
         return (g for g in self.given.values() if g.settled_at is None and not g.revoked)

@@ -19,7 +19,6 @@ from temporalio.common import SearchAttributeKey, WorkflowIDReusePolicy
 from temporalio.exceptions import (
     ActivityError,
     ApplicationError,
-    FailureError,
     WorkflowAlreadyStartedError,
     is_cancelled_exception,
 )
@@ -64,7 +63,7 @@ from schemas.part_arrival import (
 from schemas.record import AlertRaised, Change, ClientPOChanged
 from workflows import retry
 from workflows.inbox import Inbox, Item, Refused
-from workflows.steps import record, step
+from workflows.steps import record, step, tell
 from workflows.test_execution import TestExecutionStart, TestExecutionWorkflow
 
 STATUS = SearchAttributeKey.for_keyword(names.SMART_STATUS)
@@ -86,12 +85,14 @@ class ClientPOWorkflow:
     def __init__(self, start: ClientPOStart) -> None:
         self._start = start
         self._po = SmartClientPO.model_validate(start.document)
-        self._life = ClientPOLife.of(self._po)
-        self._shown: ClientPOStatus = ClientPOStatus.AWAITING_ARRIVAL
-        self._refused: str | None = None
-        self._late_at: datetime | None = None
-        self._late_told = False
-        self._inbox = Inbox(signals={**REQUESTS, **FROM_THE_LINE}, updates=REQUESTS, refusal=self._life.refusal)
+        self._life = start.life or ClientPOLife.of(self._po)
+        self._shown = workflow.info().typed_search_attributes.get(STATUS)
+        self._inbox = Inbox(
+            signals={**REQUESTS, **FROM_THE_LINE},
+            updates=REQUESTS,
+            refusal=self._life.refusal,
+            signals_before=start.signals,
+        )
 
     @workflow.run
     async def run(self, start: ClientPOStart) -> ClientPOEnd:
@@ -103,26 +104,32 @@ class ClientPOWorkflow:
             return await life
 
     async def _live(self) -> ClientPOEnd:
-        self._show()
-        await self._join_line()
+        if self._start.life is None:
+            self._show()
+            await self._join_line()
         while not self._life.ended:
             self._show()
             if self._inbox:
                 await self._handle(self._inbox.next())
+            elif workflow.info().is_continue_as_new_suggested():
+                await self._continue_as_new()
             elif self._life.may_release:
                 await self._release()
             else:
                 await workflow.wait_condition(lambda: bool(self._inbox))
         self._show()
-        while self._inbox or not workflow.all_handlers_finished():
-            if self._inbox:
-                await self._handle(self._inbox.next())
-            else:
-                await workflow.wait_condition(lambda: bool(self._inbox) or workflow.all_handlers_finished())
+        while not await self._inbox.drained():
+            await self._handle(self._inbox.next())
         status = ClientPOStatus.CANCELLED if self._life.cancelled else ClientPOStatus.RELEASED
         return ClientPOEnd(
             smart_contract_id=self._po.smart_contract_id, status=status, receipt_hash=self._life.receipt_hash
         )
+
+    async def _continue_as_new(self) -> None:
+        """A PO of thousands of parts that are scanned one by one has a longer life than one run may have."""
+        if await self._inbox.drained():
+            kept = {"life": self._life, "signals": self._inbox.signals}
+            workflow.continue_as_new(self._start.model_copy(update=kept))
 
     # --- the line of its part -------------------------------------------------------------------------------
 
@@ -149,11 +156,7 @@ class ClientPOWorkflow:
 
     async def _tell_line(self, signal: str, message: PORef) -> None:
         """The line is open as long as this PO is in it; one that is gone has nothing to be told."""
-        line = workflow.get_external_workflow_handle(names.part_arrival_id(self._po.part_id, self._po.part_number))
-        try:
-            await line.signal(signal, message)
-        except FailureError as error:
-            workflow.logger.warning("the line of %s could not be told %s: %s", self._po.part, signal, error)
+        await tell(names.part_arrival_id(self._po.part_id, self._po.part_number), signal, message)
 
     def _ref(self) -> PORef:
         return PORef(smart_contract_id=self._po.smart_contract_id, ticket=self._life.ticket)
@@ -176,7 +179,7 @@ class ClientPOWorkflow:
             if not item.asked:
                 await self._record_refusal(item, reason)
             return
-        self._refused = None
+        self._life.last_refusal = None
         match request:
             case HoldRequest():
                 await self._hold(item, request.reason, request.user_id)
@@ -198,7 +201,7 @@ class ClientPOWorkflow:
 
     async def _hold(self, item: Item, reason: str, user_id: str) -> None:
         self._life.hold(reason)
-        self._late_at = None
+        self._life.late_at = None
         await self._record(item, "hold_client_po", f"On hold: {reason}", user_id)
 
     async def _amend(self, item: Item, request: AmendRequest) -> None:
@@ -239,13 +242,13 @@ class ClientPOWorkflow:
             case Allotment() if not self._life.ended:
                 await self._confirm(item, message)
             case Revocation() if self._life.receipt_hash is not None:
-                await self._alert_too_late(item, message.reason)
+                await self._alert_too_late(item, message.cause, message.reason)
             case Revocation() if not self._life.ended:
-                await self._unconfirm(item, message.reason)
-            case Count() if not self._life.ended:
+                await self._unconfirm(item, message)
+            case Count() if not (self._life.ended or self._inbox.holds(Count)):
                 await self._count(item, message.arrived)
             case Damage() if self._life.receipt_hash is not None:
-                await self._alert_too_late(item, f"the part is {message.condition}")
+                await self._alert_too_late(item, "report_damage", f"the part is {message.condition}")
             case Damage() if not self._life.ended:
                 await self._hold(item, f"part {message.condition}", "system")
 
@@ -282,18 +285,18 @@ class ClientPOWorkflow:
         if allotment.damage:
             await self._record(item, "hold_client_po", f"On hold: part {allotment.damage}")
 
-    async def _unconfirm(self, item: Item, reason: str) -> None:
+    async def _unconfirm(self, item: Item, revocation: Revocation) -> None:
         self._life.allotment = None
         self._life.confirmation_recorded = False
         self._life.arrived = 0
         self._life.ticket += 1
         self._life.delivery_number += 1
-        self._late_at = None
+        self._life.late_at = None
         await self._record(
             item,
-            "withdraw_arrival",
-            f"Waiting for {self._po.part} again: {reason}",
-            metadata={"reason": reason},
+            revocation.cause,
+            f"Waiting for {self._po.part} again: {revocation.reason}",
+            metadata={"reason": revocation.reason},
             row={"arrived": 0, "unconfirmed": True},
         )
         await self._join_line()
@@ -322,10 +325,10 @@ class ClientPOWorkflow:
 
     async def _dispatch(self) -> NodeReceipt | None:
         """Offers the PO to its node until the node has taken it; None where something that came in goes first."""
-        if self._late_at is None:
-            self._late_at = workflow.now() + timedelta(seconds=self._start.release_alert_after)
-            self._late_told = False
-        late = asyncio.create_task(self._lateness(self._late_at))
+        if self._life.late_at is None:
+            self._life.late_at = workflow.now() + timedelta(seconds=self._start.release_alert_after)
+            self._life.late_told = False
+        late = asyncio.create_task(self._lateness(self._life.late_at))
         try:
             return await self._offer_until_taken(late)
         finally:
@@ -342,7 +345,7 @@ class ClientPOWorkflow:
         pause = timedelta(seconds=1)
 
         def interrupted() -> bool:
-            return bool(self._inbox) and not may_have_it
+            return not may_have_it and (bool(self._inbox) or workflow.info().is_continue_as_new_suggested())
 
         while not interrupted():
             taking = self._offer()
@@ -359,11 +362,13 @@ class ClientPOWorkflow:
                     return None
                 may_have_it = may_have_it or isinstance(error.cause, ActivityTimeout)
             rest = asyncio.create_task(workflow.sleep(pause, summary="before the next try"))
-            await self._wait(rest, late, interrupted)
+            await self._wait(rest, late, lambda: interrupted() or self._inbox.holds(RetryRequest))
+            pause = min(pause * 2, retry.LONGEST_PAUSE)
             if not rest.done():
                 rest.cancel()
-                return None
-            pause = min(pause * 2, retry.LONGEST_PAUSE)
+                pause = timedelta(seconds=1)
+            if may_have_it and (asked := self._inbox.take(RetryRequest)):
+                await self._handle(asked)
         return None
 
     async def _wait(
@@ -372,11 +377,11 @@ class ClientPOWorkflow:
         """Until it is done or interrupted; on the way the alert goes out, once, when it is time."""
         while not (something.done() or interrupted()):
             await workflow.wait_condition(
-                lambda: something.done() or interrupted() or (late.done() and not self._late_told)
+                lambda: something.done() or interrupted() or (late.done() and not self._life.late_told)
             )
             # Done and late at once is what a worker sees that takes over from a killed one: then it is not late.
-            if late.done() and not self._late_told and not something.done():
-                self._late_told = True
+            if late.done() and not self._life.late_told and not something.done():
+                self._life.late_told = True
                 await self._release_late()
 
     def _offer(self) -> "workflow.ActivityHandle[NodeReceipt]":
@@ -470,7 +475,7 @@ class ClientPOWorkflow:
         await self._enter(action, event, details, "system", {"target_node": self._po.target_node, **metadata}, *changes)
 
     async def _record_refusal(self, item: Item, reason: str) -> None:
-        self._refused = f"`{item.name}` was refused: {reason}"
+        self._life.last_refusal = f"`{item.name}` was refused: {reason}"
         event = f"refuse_request:{item.key}"
         await self._enter(
             "refuse_request",
@@ -483,12 +488,12 @@ class ClientPOWorkflow:
             ),
         )
 
-    async def _alert_too_late(self, item: Item, reason: str) -> None:
+    async def _alert_too_late(self, item: Item, action: str, reason: str) -> None:
         event = f"too_late:{item.key}"
         name, node = self._po.smart_contract_id, self._po.target_node
         text = f"{reason}, but PO {name} is already released to {node}: stop its test there."
         await self._enter(
-            "withdraw_arrival",
+            action,
             event,
             text,
             "system",
@@ -555,9 +560,9 @@ class ClientPOWorkflow:
                 "To act, send a signal: `hold`, `resume`, `cancel`, `amend`, `accept_quantity`, `retry` with "
                 '`{"reason": "why", "user_id": "you"}`'
             )
-        if self._refused:
-            lines.append(f"⚠ {self._refused}")
+        if self._life.last_refusal:
+            lines.append(f"⚠ {self._life.last_refusal}")
         workflow.set_current_details("\n\n".join(lines))
-        if status is not self._shown and status is not ClientPOStatus.ARRIVAL_CONFIRMED:
+        if status != self._shown and status is not ClientPOStatus.ARRIVAL_CONFIRMED:
             self._shown = status
             workflow.upsert_search_attributes([STATUS.value_set(status.value)])

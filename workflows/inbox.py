@@ -92,6 +92,25 @@ class Inbox:
         """The oldest message."""
         return self._items.popleft()
 
+    def take(self, kind: type[BaseModel]) -> Item | None:
+        """The oldest message of a kind, before its turn; None where there is none."""
+        item = next((item for item in self._items if isinstance(item.payload, kind)), None)
+        if item is not None:
+            self._items.remove(item)
+        return item
+
+    def holds(self, kind: type[BaseModel]) -> bool:
+        """Whether a message of that kind waits."""
+        return any(isinstance(item.payload, kind) for item in self._items)
+
+    async def drained(self) -> bool:
+        """Waits until there is a message (False), or until there is none and everybody has their answer (True).
+
+        A workflow that ends or continues as new without having seen True loses what came last.
+        """
+        await workflow.wait_condition(lambda: bool(self) or workflow.all_handlers_finished())
+        return not self
+
     def put(self, key: str, name: str, payload: BaseModel, *, asked: bool = False) -> Item:
         """Queues a message."""
         item = Item(key, name, payload, asked=asked)

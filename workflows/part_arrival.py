@@ -13,7 +13,6 @@ from typing import Any
 from pydantic import BaseModel
 from temporalio import workflow
 from temporalio.common import SearchAttributeKey
-from temporalio.exceptions import FailureError
 
 from schemas import names
 from schemas.alert import Alert, Severity
@@ -31,12 +30,13 @@ from schemas.part_arrival import (
     Reorder,
     ReportedArrival,
     Revocation,
+    RevocationCause,
     WaitingPO,
     WithdrawArrival,
 )
 from schemas.record import AlertRaised, Change
 from workflows.inbox import Inbox, Item, Refused
-from workflows.steps import record
+from workflows.steps import record, tell
 
 STATUS = SearchAttributeKey.for_keyword(names.SMART_STATUS)
 
@@ -84,7 +84,7 @@ class PartArrivalWorkflow:
         clock = asyncio.create_task(self._clock())
         if self._start.line is not None:
             self._show()
-        while not self._done():
+        while not await self._done():
             await workflow.wait_condition(lambda: bool(self._inbox) or self._clock_rang)
             if self._inbox:
                 self._last_message = workflow.now()
@@ -94,20 +94,18 @@ class PartArrivalWorkflow:
                 await self._report_unclaimed()
                 self._clock_rang = False
                 clock = asyncio.create_task(self._clock())
-            if workflow.info().is_continue_as_new_suggested() and not self._inbox:
-                await workflow.wait_condition(workflow.all_handlers_finished)
+            if workflow.info().is_continue_as_new_suggested() and await self._inbox.drained():
                 self._continue_as_new()
         clock.cancel()
-        await workflow.wait_condition(workflow.all_handlers_finished)
 
     def _continue_as_new(self) -> None:
         self._line.forget(workflow.now())
         kept = {"since": self._since, "line": self._line, "signals": self._inbox.signals}
         workflow.continue_as_new(self._start.model_copy(update=kept))
 
-    def _done(self) -> bool:
+    async def _done(self) -> bool:
         quiet = workflow.now() - self._last_message >= IDLE
-        return quiet and self._line.idle and not self._inbox
+        return quiet and self._line.idle and await self._inbox.drained()
 
     async def _clock(self) -> None:
         """Rings when an arrival may have to be reported, or when the entity may have nothing left to do."""
@@ -215,7 +213,7 @@ class PartArrivalWorkflow:
         """A PO had ended when its confirmation was revoked; what it said last has been handled by now."""
         released = self._line.undeliverable(unheard)
         await self._match()
-        if released and item.name == names.WITHDRAW:
+        if released and unheard.cause is RevocationCause.WITHDRAWN:
             await self._record(
                 "withdraw_arrival",
                 self._numbered("too_late", item),
@@ -241,13 +239,7 @@ class PartArrivalWorkflow:
                 self._inbox.put(f"{item.key}:{revocation.smart_contract_id}", item.name, revocation)
 
     async def _tell(self, signal: str, message: PORef) -> bool:
-        """Whether an open workflow took it."""
-        po = workflow.get_external_workflow_handle(names.client_po_id(message.smart_contract_id))
-        try:
-            await po.signal(signal, message)
-        except FailureError:
-            return False
-        return True
+        return await tell(names.client_po_id(message.smart_contract_id), signal, message)
 
     async def _tell_damage(self, item: Item, damage: Damage) -> list[Change]:
         if await self._tell(names.PARTS_DAMAGED, damage):
@@ -335,6 +327,8 @@ class PartArrivalWorkflow:
         line = self._line
         units = sum(lot.quantity for lot in line.stock)
         lines = [f"**{self._part}**: {len(line.line)} POs wait, {units} units unclaimed"]
+        if line.location is not None:
+            lines.append(f"Last seen at {line.location}: another scan there changes nothing")
         lines += [
             f"- {po.smart_contract_id}: priority {po.priority}, needs {po.quantity} at {po.place or 'any place'}"
             for po in line.line[:20]

@@ -27,3 +27,6 @@ ONCE = RetryPolicy(maximum_attempts=1)
 
 LONGEST_PAUSE = timedelta(minutes=10)
 """Between two attempts at a node that answers, but fails."""
+
+CROWDED_PAUSE = timedelta(seconds=10)
+"""Before a workflow that has more signals than one run may have is told again."""

@@ -3,8 +3,9 @@
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
+from pydantic import BaseModel
 from temporalio import workflow
-from temporalio.exceptions import FailureError
+from temporalio.exceptions import ApplicationError, FailureError
 
 from activities.ledger import LedgerActivities
 from schemas.alert import Alert, Severity
@@ -14,6 +15,9 @@ from workflows import retry
 
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
+
+NOT_OPEN = "ExternalWorkflowExecutionNotFound"
+"""The SDK's error type for a signal to a workflow that is not there, or not any more."""
 
 
 async def step(activity: Callable[[Any, Argument], Awaitable[Result]], argument: Argument, *, summary: str) -> Result:
@@ -43,6 +47,25 @@ async def _regular(
         retry_policy=retry.UNTIL_DONE,
         summary=summary,
     )
+
+
+async def tell(workflow_id: str, signal: str, message: BaseModel) -> bool:
+    """Signals another workflow; False where none of that ID is open.
+
+    The only other answer is that it was sent more signals than one run may have: then it is told once it has
+    continued as new.
+    """
+    other = workflow.get_external_workflow_handle(workflow_id)
+    while True:
+        try:
+            await other.signal(signal, message)
+        except ApplicationError as error:
+            if error.type == NOT_OPEN:
+                return False
+            workflow.logger.warning("%s could not be told %s: %s", workflow_id, signal, error)
+            await workflow.sleep(retry.CROWDED_PAUSE, summary=f"{workflow_id} has more signals than it may have")
+        else:
+            return True
 
 
 async def record(entry: LedgerEntry, *changes: Change, asked: bool = False) -> Receipt:

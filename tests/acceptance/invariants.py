@@ -27,7 +27,7 @@ _ENTRIES = """
             metadata -> 'broadcast_ids' AS broadcast_ids
         FROM entries
         WHERE action = 'confirm_arrival'
-           OR (action IN ('withdraw_arrival', 'cancel_client_po')
+           OR (action IN ('withdraw_arrival', 'part_moved', 'cancel_client_po')
                AND target IN (SELECT smart_contract_id FROM client_pos))
     ),
     releases AS (SELECT seq, target, metadata FROM entries WHERE action = 'release_client_po')

@@ -356,6 +356,18 @@ class TestWhatPeopleAskOfAPO:
         assert "already on hold: first" in (await po.hold("second")).json()["detail"]
         assert await po.timeline() == ["stage_client_po", "hold_client_po"]
 
+    async def test_a_request_that_is_sent_again_under_its_key_is_done_once(self, floor: Floor) -> None:
+        po = await floor.stage()
+        for reason in ("first", "first", "second"):
+            answer = await floor.ask(
+                "POST",
+                f"/api/v1/client-pos/{po.name}/hold",
+                json={"reason": reason},
+                headers={"Idempotency-Key": f"key-of-{reason}"},
+            )
+            assert answer.status_code == (200 if reason == "first" else 409), answer.text
+        assert await po.timeline() == ["stage_client_po", "hold_client_po"]
+
     async def test_nothing_can_be_asked_of_a_released_po(self, floor: Floor) -> None:
         po = await floor.stage()
         await floor.broadcast(part_id=po.part)

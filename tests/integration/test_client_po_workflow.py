@@ -19,27 +19,16 @@ from temporalio.common import SearchAttributeKey
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
 
-from infra.embedded.temporal import Temporal
 from infra.settings import Settings
 from infra.temporal import DUE, STATUS, connect
 from schemas.client_po import REQUESTS
 from schemas.node import NodeDelivery, NodeReceipt
+from tests.workflows.eager import EagerTemporal
 from tests.workflows.shop import PO, MemoryLedger, Shop, check_histories, event_types, main_worker, until
-
-SUGGEST_AFTER = 40
-"""Events of one run."""
-
-
-class EagerTemporal(Temporal):
-    """Suggests continue-as-new early."""
-
-    def command(self) -> list[str | Path]:
-        early = f"limit.historyCount.suggestContinueAsNew={SUGGEST_AFTER}"
-        return [*super().command(), "--dynamic-config-value", early]
 
 
 @pytest_asyncio.fixture(scope="module")
-async def eager(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Temporal]:
+async def eager(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EagerTemporal]:
     server = EagerTemporal(tmp_path_factory.mktemp("eager"), report=lambda _: None, durable=False, headless=True)
     await server.start()
     yield server
@@ -47,7 +36,7 @@ async def eager(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Tempo
 
 
 @pytest_asyncio.fixture
-async def shop(eager: Temporal, tmp_path: Path) -> AsyncIterator[Shop]:
+async def shop(eager: EagerTemporal, tmp_path: Path) -> AsyncIterator[Shop]:
     client = await connect(Settings(temporal_address=eager.address))
     shop = Shop(WorkflowEnvironment.from_client(client), MemoryLedger(), tmp_path)
     async with main_worker(client, shop.ledger):
@@ -308,6 +297,30 @@ class TestContinueAsNew:
         assert (await line.describe()).run_id != first
         withdrawn = await line.execute_update("withdraw", {"broadcast_id": scans[0], "reason": "wrong label"})
         assert withdrawn["released"] == [waiting.name]
+
+    async def test_of_a_po_forgets_nothing(self, shop: Shop) -> None:
+        """What has arrived, the amended terms, the hold, how many signals there were."""
+        number = f"PN-{shop.name}"
+        po = await shop.stage(part_number=number, quantity=100)
+        await ask(po, "amend", priority=1)
+        first = (await po.handle.describe()).run_id
+        for scanned in range(1, 31):
+            await shop.scan(part_number=number)
+            await until(lambda: po.row["arrived"] == scanned, lambda: str(po.row))  # noqa: B023
+        await po.ask("hold")
+        await po.is_("hold")
+        await po.ask("hold")
+        await po.recorded("refuse_request")
+        await shop.scan(part_number=number, quantity=20)
+        await until(lambda: po.row["arrived"] == 50, lambda: str(po.row))
+        assert (await po.handle.describe()).run_id != first, "the PO never continued as new"
+        await ask(po, "accept_quantity")
+        async with shop.node_online():
+            await ask(po, "resume")
+            await po.is_("released")
+        [delivery] = shop.store.inbox()
+        assert (delivery.quantity, delivery.priority) == (50, 1)
+        assert len({entry.idempotency_key for entry in po.entries("count_arrivals")}) == 31
 
     async def test_answers_every_update_that_came_before_it(self, shop: Shop) -> None:
         number = f"PN-{shop.name}"

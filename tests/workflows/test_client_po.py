@@ -10,6 +10,7 @@ from temporalio.client import WorkflowExecutionStatus
 from schemas import names
 from schemas.client_po import ClientPOStatus
 from schemas.node import NodeDelivery, NodeReceipt
+from schemas.part_arrival import Count
 from tests.workflows.shop import Shop, event_types, until
 
 
@@ -117,6 +118,17 @@ class TestQuantities:
         await shop.scan(part_number=number, quantity=6)
         po = await shop.stage(part_number=number, quantity=10)
         await until(lambda: po.row["arrived"] == 6, lambda: str(po.row))
+
+    async def test_that_grew_while_the_ledger_was_away_are_recorded_once(self, shop: Shop) -> None:
+        po = await shop.stage(part_number=f"PN-{shop.name}", quantity=100)
+        shop.ledger.away = True
+        await po.ask("hold")
+        for arrived in range(1, 6):
+            count = Count(smart_contract_id=po.name, ticket=1, arrived=arrived)
+            await po.handle.signal(names.PARTS_COUNTED, count)
+        shop.ledger.away = False
+        await until(lambda: po.row["arrived"] == 5, lambda: str(po.row))
+        assert len(po.entries("count_arrivals")) == 1
 
     @pytest.mark.parametrize(("accepted", "expected"), [({}, 6), ({"quantity": 4}, 4)])
     async def test_can_be_accepted_smaller(self, shop: Shop, accepted: dict[str, int], expected: int) -> None:
@@ -262,6 +274,7 @@ class TestAWithdrawnArrival:
         await po.is_("ready_for_release")
         await shop.line.signal("withdraw", {"broadcast_id": broadcast, "reason": "wrong label"})
         await po.is_("awaiting_arrival")
+        assert "wrong label" in (await po.recorded("withdraw_arrival")).details
         async with shop.node_online():
             again = await shop.scan()
             await po.is_("released")
@@ -286,6 +299,8 @@ class TestAPartThatMovesAway:
         await po.is_("ready_for_release")
         await shop.scan("shelf")
         await po.is_("awaiting_arrival")
+        assert "scanned at shelf" in (await po.recorded("part_moved")).details
+        assert po.entries("withdraw_arrival") == []
         async with shop.node_online():
             await shop.scan("dock", age=timedelta(seconds=-1))
             await po.is_("released")
@@ -388,6 +403,34 @@ class TestANode:
             refusal = await po.recorded("refuse_request")
         assert "the PO is released" in refusal.details
         assert len(shop.store.inbox()) == 1
+
+    async def test_that_may_have_the_po_is_asked_again_at_once_on_a_retry(self, shop: Shop) -> None:
+        taken, answer = threading.Event(), threading.Event()
+        tries: list[int] = []
+
+        @activity.defn(name="take_client_po")
+        def take(delivery: NodeDelivery) -> NodeReceipt:
+            tries.append(delivery.number)
+            if not taken.is_set():
+                taken.set()
+                answer.wait(20)
+            if len(tries) < 8:
+                raise OSError("disk full")
+            return shop.store.take(delivery)
+
+        async with shop.node_online(take):
+            po = await shop.stage()
+            await shop.scan()
+            await until(taken.is_set, lambda: "the node takes it")
+            await shop.pass_time(timedelta(seconds=11))
+            answer.set()
+            await po.ask("hold")
+            while len(tries) < 8:
+                before = len(tries)
+                await po.ask("retry")
+                await until(lambda: len(tries) > before, lambda: f"tried again after {tries}")  # noqa: B023
+            await po.is_("released")
+        assert po.entries("retry_release")
 
     async def test_that_is_taking_the_po_answers_before_a_hold_is_refused(self, shop: Shop) -> None:
         taken, answer = threading.Event(), threading.Event()
