@@ -1,21 +1,24 @@
-"""Records the histories that a changed workflow must still replay: `python -m tests.histories.record`.
+"""Records the histories that a changed workflow must still replay: `python -m tests.histories.record [SCENE ...]`.
 
 Each scene plays one path of the product's own workflows on a real dev server, and its histories are written to
-`{scene}.{workflow type}.json` beside this file, in place of the old ones. Record anew only when a workflow was
-changed in a way that no running one can meet (before a first deployment, say); otherwise `workflow.patched()` keeps
-the old histories replaying, and a new path is a new scene.
+`{scene}.{workflow type}.{name}.json` beside this file (`.1`, `.2` ... where a workflow has continued as new), in place
+of the old ones. A new path is a new scene, recorded alone. Record all anew only when a workflow was changed in a way
+that no running one can meet (before a first deployment, say); otherwise `workflow.patched()` keeps the old histories
+replaying.
 """
 
 import asyncio
 import json
 import logging
 import re
+import sys
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from temporalio.client import Client, WorkflowHistory
 from temporalio.testing import WorkflowEnvironment
 
 from infra.embedded.temporal import Temporal
@@ -23,6 +26,7 @@ from infra.settings import Settings
 from infra.temporal import connect
 from schemas import names
 from schemas.node import NodeDelivery
+from tests.workflows.eager import EagerTemporal
 from tests.workflows.shop import MemoryLedger, Shop, main_worker, until
 
 HERE = Path(__file__).parent
@@ -138,6 +142,24 @@ async def ledger_away(shop: Shop) -> None:
     await po.handle.result()
 
 
+async def continued(shop: Shop) -> None:
+    """So many parts, scanned one by one, that the PO continues as new; it waits for its node when it does so again."""
+    number = f"PN-{shop.name}"
+    po = await shop.stage(part_number=number, quantity=24)
+    for arrived in range(1, 24):
+        await shop.scan(part_number=number)
+        await until(lambda: po.row["arrived"] == arrived, lambda: str(shop))  # noqa: B023
+    await shop.scan(part_number=number)
+    await po.is_("ready_for_release")
+    for _ in range(4):
+        await po.ask("hold")
+        await po.is_("hold")
+        await po.ask("resume")
+        await po.is_("ready_for_release")
+    async with shop.node_online():
+        await po.handle.result()
+
+
 SCENES: tuple[Callable[[Shop], Awaitable[None]], ...] = (
     released,
     held,
@@ -146,6 +168,7 @@ SCENES: tuple[Callable[[Shop], Awaitable[None]], ...] = (
     withdrawn,
     late,
     ledger_away,
+    continued,
 )
 
 
@@ -159,9 +182,20 @@ async def record(scene: Callable[[Shop], Awaitable[None]], address: str, state: 
             handle = client.get_workflow_handle(workflow_id)
             kind = (await handle.describe()).workflow_type
             name = workflow_id.rpartition("/")[2].replace(shop.name, "").strip("-")
-            file = HERE / f"{scene.__name__}.{kind}.{name}.json"
-            history = json.loads((await handle.fetch_history()).to_json())
-            file.write_text(json.dumps(_without_machine(history), indent=1) + "\n")
+            runs = [run async for run in _runs(client, workflow_id)]
+            for number, history in enumerate(reversed(runs), start=1):
+                run = f".{number}" if len(runs) > 1 else ""
+                file = HERE / f"{scene.__name__}.{kind}.{name}{run}.json"
+                file.write_text(json.dumps(_without_machine(json.loads(history.to_json())), indent=1) + "\n")
+
+
+async def _runs(client: Client, workflow_id: str) -> AsyncIterator[WorkflowHistory]:
+    """The newest first."""
+    run_id: str | None = None
+    while run_id != "":
+        history = await client.get_workflow_handle(workflow_id, run_id=run_id).fetch_history()
+        yield history
+        run_id = history.events[0].workflow_execution_started_event_attributes.continued_execution_run_id
 
 
 def _without_machine(value: Any) -> Any:
@@ -177,22 +211,23 @@ def _without_machine(value: Any) -> Any:
             return value
 
 
-async def main() -> None:
-    """Plays all scenes; failures that they provoke are not worth a log line."""
+async def main(wanted: Sequence[str]) -> None:
+    """Plays these scenes, or all; failures that they provoke are not worth a log line."""
     logging.disable(logging.WARNING)
-    for old in HERE.glob("*.json"):
-        old.unlink()
-    with tempfile.TemporaryDirectory() as folder:
-        server = Temporal(Path(folder), report=lambda _: None, durable=False, headless=True)
-        await server.start()
-        try:
-            for scene in SCENES:
-                state = Path(folder) / scene.__name__
-                state.mkdir()
-                await record(scene, server.address, state)
-        finally:
-            await server.stop()
+    for scene in SCENES:
+        if wanted and scene.__name__ not in wanted:
+            continue
+        for old in HERE.glob(f"{scene.__name__}.*.json"):
+            old.unlink()
+        with tempfile.TemporaryDirectory() as folder:
+            kind = EagerTemporal if scene is continued else Temporal
+            server = kind(Path(folder), report=lambda _: None, durable=False, headless=True)
+            await server.start()
+            try:
+                await record(scene, server.address, Path(folder))
+            finally:
+                await server.stop()
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    asyncio.run(main(sys.argv[1:]))
