@@ -4,15 +4,20 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, event, make_url
-from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.exc import DBAPIError, DisconnectionError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 CONNECT_TIMEOUT = 3.0
 COMMAND_TIMEOUT = 60.0
 _DRIVER = "postgresql+asyncpg"
+# Classes of SQLSTATE that say nothing about what was asked: connection, rolled back by another transaction, resources,
+# object in use, operator intervention, system error, internal error.
+_AWAY = {"08", "40", "53", "55", "57", "58", "XX"}
 _one_migration = asyncio.Lock()  # Alembic keeps its context in module globals
 
 
@@ -35,6 +40,19 @@ def create_engine(url: str, *, pool_size: int = 5) -> AsyncEngine:
             raise DisconnectionError("the server closed this connection")
 
     return engine
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether the database is at fault and not what it was asked: the same may succeed once it is back."""
+    if isinstance(error, DBAPIError):
+        return error.connection_invalidated or _sqlstate(error.orig) in _AWAY
+    # The driver's own names come from connecting and from COPY, which go past SQLAlchemy.
+    return isinstance(error, OSError | PoolTimeout | asyncpg.InterfaceError) or _sqlstate(error) in _AWAY
+
+
+def _sqlstate(error: BaseException | None) -> str:
+    """The class of it; empty where there is none."""
+    return (getattr(error, "sqlstate", None) or "")[:2]
 
 
 async def migrate(owner_url: str, writer_url: str) -> None:

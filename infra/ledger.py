@@ -13,10 +13,9 @@ from typing import Any, Self
 
 import asyncpg
 from sqlalchemy import Select, select, text
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from infra.database import is_away
 from infra.rows import statement
 from infra.tables import ledger_entries
 from schemas.base import timestamp
@@ -207,7 +206,7 @@ class Ledger:
         try:
             results = await self._commit(batch)
         except Exception as error:
-            if len(batch) > 1 and not _is_away(error):
+            if len(batch) > 1 and not is_away(error):
                 await self._append(batch[: len(batch) // 2])
                 await self._append(batch[len(batch) // 2 :])
                 return
@@ -230,11 +229,7 @@ class Ledger:
                 driver: Any = (await connection.get_raw_connection()).driver_connection
                 try:
                     await driver.copy_records_to_table("ledger_entries", columns=_COLUMNS, records=page.rows)
-                except (
-                    asyncpg.InterfaceError,
-                    asyncpg.PostgresConnectionError,
-                    asyncpg.OperatorInterventionError,
-                ) as gone:
+                except _GONE as gone:
                     raise ConnectionResetError(f"the database went away: {gone}") from gone  # nobody else names these
                 for change in page.changes:
                     await connection.execute(statement(change, page.now))
@@ -322,14 +317,3 @@ class Ledger:
 
 
 _ENTRIES = select(ledger_entries.c.entry, ledger_entries.c.leaf)
-
-# Classes of SQLSTATE that say nothing about the record: connection, rolled back by another transaction, resources,
-# object in use, operator intervention, system error, internal error.
-_AWAY = {"08", "40", "53", "55", "57", "58", "XX"}
-
-
-def _is_away(error: Exception) -> bool:
-    """Whether the database is at fault and not one of the records."""
-    if isinstance(error, DBAPIError):
-        return error.connection_invalidated or (getattr(error.orig, "sqlstate", None) or "")[:2] in _AWAY
-    return isinstance(error, OSError | PoolTimeout)

@@ -1,12 +1,10 @@
 """The workers: which task queue runs which workflows and activities, with which adapters."""
 
 import asyncio
-import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import (
     Client,
@@ -26,7 +24,6 @@ from activities.ledger import LedgerActivities
 from activities.node import NodeActivities
 from activities.part_arrival import PartArrivalActivities
 from activities.reconcile import ReconcileActivities
-from infra.checkpoint import checkpoint
 from infra.client_po import ClientPOs
 from infra.ledger import Ledger
 from infra.node_store import NodeStore
@@ -36,13 +33,12 @@ from infra.settings import Settings
 from infra.telemetry import sdk_metrics
 from infra.temporal import ClientPOStarter, PartArrivals, connect
 from schemas import names
+from workers.checkpoints import keep_checkpoints
 from workers.process import say_ready, stop_requested
 from workflows.client_po import ClientPOWorkflow
 from workflows.part_arrival import PartArrivalWorkflow
 from workflows.reconcile import ReconcileWorkflow
 from workflows.test_execution import TestExecutionWorkflow
-
-log = logging.getLogger(__name__)
 
 WORKFLOWS: Sequence[type] = (ClientPOWorkflow, PartArrivalWorkflow, TestExecutionWorkflow, ReconcileWorkflow)
 
@@ -100,13 +96,13 @@ def node_worker(
 
 
 async def run_main_worker(settings: Settings, interceptors: Sequence[Interceptor] = ()) -> None:
-    """Runs until SIGTERM or Ctrl-C."""
+    """Runs until SIGTERM or Ctrl-C, or until checkpoints fail in a way that nobody foresaw: then that is raised."""
     stop = stop_requested()
     client = await connect(settings, sdk_metrics(settings).runtime)
     async with open_ledger(settings, "worker") as (engine, ledger):
         await schedule_reconcile(client, settings)
-        async with main_worker(client, engine, ledger, settings, interceptors):
-            checkpoints = asyncio.create_task(_keep_checkpoints(engine, settings))
+        async with main_worker(client, engine, ledger, settings, interceptors), asyncio.TaskGroup() as tasks:
+            checkpoints = tasks.create_task(keep_checkpoints(engine, ledger, settings))
             say_ready()
             await stop.wait()
             checkpoints.cancel()
@@ -135,15 +131,3 @@ async def schedule_reconcile(client: Client, settings: Settings) -> None:
         handle = client.get_schedule_handle(names.RECONCILE_ID)
         await handle.update(lambda _: ScheduleUpdate(schedule))
         await handle.trigger(overlap=ScheduleOverlapPolicy.SKIP)
-
-
-async def _keep_checkpoints(engine: AsyncEngine, settings: Settings) -> None:
-    """Signs the ledger's state again and again; a ledger that is not what was signed before is shouted about."""
-    while True:
-        await asyncio.sleep(settings.checkpoint_every.total_seconds())
-        try:
-            await checkpoint(engine, settings)
-        except (SQLAlchemyError, OSError) as error:
-            log.warning("no checkpoint now, the database is away: %s", error)
-        except Exception:
-            log.critical("the ledger cannot be signed: run `smartfloor ledger verify`", exc_info=True)

@@ -2,12 +2,14 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 import pytest_asyncio
 from alembic.autogenerate import compare_metadata
@@ -17,8 +19,11 @@ from sqlalchemy.exc import DBAPIError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from typer.testing import CliRunner
 
+from infra.alerts import AlertOutbox
 from infra.checkpoint import CheckpointKey, NoKey, NotCovered, checkpoint, prove
-from infra.database import create_engine, migrate
+from infra.database import create_engine, is_away, migrate
+from infra.embedded.shop import EmbeddedServers
+from infra.embedded.temporal import Temporal
 from infra.export import export
 from infra.ledger import Ledger, LedgerClosed, LedgerConflict
 from infra.merkle import verify_inclusion
@@ -30,6 +35,8 @@ from schemas.alert import Alert, Severity
 from schemas.canonical import NotCanonical
 from schemas.ledger import LedgerEntry
 from schemas.record import AlertRaised, ClientPOStaged, Record
+from workers import checkpoints, worker
+from workers.checkpoints import keep_checkpoints
 from workers.ledger import app
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -541,6 +548,116 @@ class TestEvidence:
         assert await export(engine, settings, tmp_path / "ledger.jsonl") == 30
         assert verify_export(tmp_path / "ledger.jsonl").covered == 30
         assert names(tmp_path) == ["keys", "ledger.jsonl", "ledger.jsonl.checkpoint", "ledger.jsonl.pub"]
+
+
+@asynccontextmanager
+async def signing(
+    engine: AsyncEngine, ledger: Ledger, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> AsyncIterator[Callable[[int], Awaitable[None]]]:
+    """The worker's checkpoints, one right after the other; what it gives waits for so many that did not come about."""
+    hurried = settings.model_copy(update={"checkpoint_every": timedelta(milliseconds=1)})
+
+    async def failed(times: int) -> None:
+        async with asyncio.timeout(20):
+            while sum(record.name == checkpoints.__name__ for record in caplog.records) < times:
+                assert not running.done(), running.result()
+                await asyncio.sleep(0.01)
+
+    with caplog.at_level(logging.WARNING):
+        running = asyncio.create_task(keep_checkpoints(engine, ledger, hurried))
+        try:
+            yield failed
+        finally:
+            running.cancel()
+            await asyncio.wait([running])
+
+
+class TestTheWorkerThatSigns:
+    async def test_raises_one_alert_for_a_tail_that_was_cut_off_however_the_ledger_grows(
+        self,
+        engine: AsyncEngine,
+        owner: AsyncEngine,
+        ledger: Ledger,
+        settings: Settings,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        for number in range(6):
+            await ledger.record(record(str(number)))
+        await checkpoint(engine, settings)
+        await tamper(owner, "DELETE FROM ledger_entries WHERE seq >= 3")
+        async with signing(engine, ledger, settings, caplog) as failed:
+            await failed(2)
+            for number in range(5):  # below, at and above the length that was signed
+                await ledger.record(record(f"later {number}"))
+                await failed(len(caplog.records) + 2)
+        [(alert, _)] = await AlertOutbox(engine).waiting()
+        assert (alert.alert_id, alert.severity) == ("ledger_broken:6", Severity.CRITICAL)
+        assert "entries 3 to 5 are missing" in alert.text
+        assert "`smartfloor ledger verify`" in alert.text
+        assert [entry.action for entry in await ledger.timeline("ledger")] == ["checkpoint_refused"]
+
+    async def test_raises_an_alert_that_says_where_the_key_belongs(
+        self, engine: AsyncEngine, ledger: Ledger, settings: Settings, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        await ledger.record(record("one"))
+        await checkpoint(engine, settings)
+        settings.ledger_key_file.unlink()
+        async with signing(engine, ledger, settings, caplog) as failed:
+            await failed(3)
+        [(alert, _)] = await AlertOutbox(engine).waiting()
+        assert (alert.alert_id, alert.severity) == ("ledger_key_missing:1", Severity.CRITICAL)
+        assert str(settings.ledger_key_file) in alert.text
+
+    async def test_goes_on_when_the_alert_was_raised_in_other_words(
+        self, engine: AsyncEngine, ledger: Ledger, settings: Settings, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        await checkpoint(engine, settings)
+        settings.ledger_key_file.unlink()
+        await ledger.record(record("ledger_key_missing:0", details="in other words"))
+        async with signing(engine, ledger, settings, caplog) as failed:
+            await failed(3)
+
+    async def test_waits_for_a_database_that_is_away(
+        self, ledger: Ledger, settings: Settings, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        nowhere = create_engine("postgresql://smartfloor_writer@127.0.0.1:1/smartfloor")
+        async with signing(nowhere, ledger, settings, caplog) as failed:
+            await failed(3)
+        await nowhere.dispose()
+
+    async def test_ends_the_worker_with_an_error_that_nobody_foresaw(
+        self, settings: Settings, embedded: EmbeddedServers, temporal: Temporal, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def fail(*_: object) -> None:
+            raise ZeroDivisionError
+
+        async def nothing(*_: object) -> None: ...
+
+        monkeypatch.setattr(checkpoints, "checkpoint", fail)
+        monkeypatch.setattr(worker, "stop_requested", asyncio.Event)  # no signal handlers in a test process
+        monkeypatch.setattr(worker, "schedule_reconcile", nothing)
+        hurried = {"checkpoint_every": timedelta(milliseconds=1), "temporal_address": embedded.temporal.address}
+        with pytest.raises(ExceptionGroup) as ended:
+            await worker.run_main_worker(settings.model_copy(update=hurried))
+        assert ended.group_contains(ZeroDivisionError)
+
+
+class TestADatabaseThatIsAway:
+    @pytest.mark.parametrize(
+        "error",
+        [
+            ConnectionRefusedError(),
+            TimeoutError(),
+            asyncpg.CannotConnectNowError("the database system is starting up"),
+            asyncpg.TooManyConnectionsError("sorry, too many clients already"),
+        ],
+    )
+    def test_is_told_by_what_connecting_to_it_raises(self, error: Exception) -> None:
+        assert is_away(error)
+
+    @pytest.mark.parametrize("error", [ValueError(), asyncpg.UndefinedTableError(), asyncpg.InvalidPasswordError()])
+    def test_is_not_one_that_refuses(self, error: Exception) -> None:
+        assert not is_away(error)
 
 
 @pytest.fixture
