@@ -18,7 +18,10 @@ class ReconcileActivities:
 
     @activity.defn
     async def reconcile(self) -> Reconciled:
-        """Goes through all rows that are not terminal; a repeat finds nothing more to do."""
+        """Goes through all rows that are not terminal; a repeat finds nothing more to do.
+
+        Fails when rows could not be repaired, and names them; by then all others are.
+        """
         started: list[str] = []
         closed: list[str] = []
         async for smart_contract_id, was_started in self._reconciler.repair():

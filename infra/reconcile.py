@@ -6,7 +6,8 @@ ended by itself is what its workflow says.
 """
 
 import json
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Mapping
 
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
@@ -21,6 +22,17 @@ from schemas.ledger import LedgerEntry
 from schemas.part_arrival import PORef
 from schemas.record import AlertRaised, ClientPOChanged, Record
 
+log = logging.getLogger(__name__)
+
+
+class NotRepaired(Exception):
+    """Rows whose repair failed, each with its error; the others were repaired all the same."""
+
+    def __init__(self, errors: Mapping[str, Exception]) -> None:
+        name, first = next(iter(errors.items()))
+        super().__init__(f"not repaired: {', '.join(errors)}; {name} because of {type(first).__name__}: {first}")
+        self.errors = errors
+
 
 class Reconciler:
     """Repairs each row at most once; what it does is idempotent."""
@@ -32,12 +44,24 @@ class Reconciler:
         self._starter = starter
 
     async def repair(self) -> AsyncIterator[tuple[str, bool | None]]:
-        """Each row that is not terminal: its ID, and True when started, False when closed, None when it was well."""
+        """Each row that is not terminal: its ID, and True when started, False when closed, None when nothing was done.
+
+        A row whose repair fails does not keep the others from theirs; raises `NotRepaired` at the end.
+        """
         after = ""
+        errors: dict[str, Exception] = {}
         while rows := await self._client_pos.not_terminal(after=after):
             for row in rows:
                 after = row["smart_contract_id"]
-                yield after, await self._repair(row)
+                repaired = None
+                try:
+                    repaired = await self._repair(row)
+                except Exception as error:
+                    log.exception("%s is not repaired", after)
+                    errors[after] = error
+                yield after, repaired
+        if errors:
+            raise NotRepaired(errors) from next(iter(errors.values()))
 
     async def _repair(self, row: Row) -> bool | None:
         handle = self._client.get_workflow_handle(row["workflow_id"])

@@ -1,0 +1,95 @@
+"""The reconcile with a real database and a real Temporal."""
+
+import json
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from temporalio.client import Client, WorkflowExecutionStatus
+
+from infra.client_po import ClientPOs
+from infra.database import create_engine
+from infra.ledger import Ledger
+from infra.reconcile import NotRepaired, Reconciler
+from infra.settings import Settings
+from infra.temporal import ClientPOStarter
+from schemas import names
+from schemas.canonical import document_hash
+from schemas.ledger import LedgerEntry
+from schemas.record import ClientPOStaged, Record
+
+
+def staged(name: str, document: dict[str, Any]) -> Record:
+    """The row of a PO whose workflow was never started."""
+    row = ClientPOStaged(
+        smart_contract_id=name,
+        document=json.dumps(document),
+        document_hash=document_hash(document),
+        staging_id=f"ST-{name}",
+        workflow_id=names.client_po_id(name),
+        clientpo_id="CPO-1",
+        client="Aeroturbine Overhaul GmbH",
+        part_id=f"PART-{name}",
+        part_number=None,
+        quantity=1,
+        priority=3,
+        due_date=None,
+        expected_arrival=None,
+        arrival_location=None,
+        sequence_number=1,
+        target_node="NOD-TestStation-LP-01",
+        status="awaiting_arrival",
+    )
+    entry = LedgerEntry(
+        idempotency_key=f"{name}:stage", action_type="handoff", action="stage_client_po", target=name, details="staged"
+    )
+    return Record(entry=entry, changes=(row,))
+
+
+def contract(name: str) -> dict[str, Any]:
+    return {
+        "smart_contract_id": name,
+        "contract_type": "nondestructive_testing",
+        "clientpo_id": "CPO-1",
+        "client": "Aeroturbine Overhaul GmbH",
+        "part_id": f"PART-{name}",
+        "tests": [
+            {
+                "test_id": f"{name}-TEST1",
+                "test_type": "liquid_penetrant",
+                "assigned_node": "NOD-TestStation-LP-01",
+                "procedure": {"procedure_id": "ASTM-E1417", "revision": "2021"},
+                "required_signoffs": ["inspector"],
+                "equipment": ["UV-LAMP-04"],
+            }
+        ],
+        "routing_trigger": {"type": "workflow_complete"},
+    }
+
+
+async def test_rows_that_cannot_be_repaired_are_named_after_all_others_are(settings: Settings, client: Client) -> None:
+    run = uuid4().hex
+    bad, good, worse, better = (f"SC-{place}-{run}" for place in range(4))
+    engine = create_engine(settings.database_writer_url)
+    async with Ledger(engine, "worker", "FLOOR-HUB-01") as ledger:
+        for name in (bad, good, worse, better):
+            readable = name in (good, better)
+            await ledger.record(staged(name, contract(name) if readable else {"smart_contract_id": name}))
+        reconciler = Reconciler(client, ClientPOs(engine), ledger, ClientPOStarter(client, settings))
+
+        done: dict[str, bool | None] = {}
+
+        async def repair() -> None:
+            async for name, repaired in reconciler.repair():
+                done[name] = repaired
+
+        with pytest.raises(NotRepaired) as failure:
+            await repair()
+
+    await engine.dispose()
+    assert done == {bad: None, good: True, worse: None, better: True}
+    assert str(failure.value).startswith(f"not repaired: {bad}, {worse}; {bad} because of ValidationError")
+    for name in (good, better):
+        handle = client.get_workflow_handle(names.client_po_id(name))
+        assert (await handle.describe()).status is WorkflowExecutionStatus.RUNNING
+        await handle.terminate()
