@@ -4,6 +4,7 @@ import asyncio
 import signal
 
 from rich.console import Console
+from rich.status import Status
 from rich.table import Table
 
 from infra.embedded.addresses import api_url
@@ -25,13 +26,17 @@ async def up(settings: Settings, console: Console) -> int:
         console.print(what, highlight=False, markup=False)
 
     def report(what: str) -> None:
-        if not received:  # what dies after that is meant to
-            tell(what)
+        if received:  # what dies after that is meant to
+            return
+        if not ready.is_set():
+            starting.start()  # not earlier: a folder that another shop holds is refused without a word of starting
+        tell(what)
 
     received: list[signal.Signals] = []
-    shop = Shop(settings, report=report)
     ready = asyncio.Event()
-    running = asyncio.create_task(_run(shop, console, ready))
+    starting = console.status("Starting the shop")
+    shop = Shop(settings, report=report)
+    running = asyncio.create_task(_run(shop, console, starting, ready))
 
     def interrupt(signum: signal.Signals) -> None:
         received.append(signum)
@@ -59,9 +64,7 @@ async def up(settings: Settings, console: Console) -> int:
     return 0 if ready.is_set() else 128 + received[0]
 
 
-async def _run(shop: Shop, console: Console, ready: asyncio.Event) -> None:
-    starting = console.status("Starting the shop")
-    starting.start()
+async def _run(shop: Shop, console: Console, starting: Status, ready: asyncio.Event) -> None:
     try:
         async with shop:
             starting.stop()

@@ -26,6 +26,7 @@ FIRST_DELAY = timedelta(seconds=0.5)
 LONGEST_DELAY = timedelta(seconds=30)
 CALM = timedelta(minutes=1)  # a process that ran this long before it died is restarted quickly again
 POLL = timedelta(milliseconds=50)
+LOG_SIZE = 10_000_000  # bytes; a log that is larger when its process starts becomes NAME.log.1, and that one goes
 LOG_TAIL = 10  # lines
 LOG_WIDTH = 300  # characters
 
@@ -105,6 +106,9 @@ class Process(ABC):
     async def _launch(self) -> None:
         await self.prepare()
         self.log_file.parent.mkdir(parents=True, exist_ok=True)
+        # By size and not at every start: one that dies again and again would push out how it began.
+        if self.log_file.exists() and self.log_file.stat().st_size > LOG_SIZE:
+            self.log_file.replace(self.log_file.with_name(f"{self.log_file.name}.1"))
         with self.log_file.open("ab") as written:
             self._log_begin = written.tell()
             self._process = await asyncio.create_subprocess_exec(

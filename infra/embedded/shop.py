@@ -49,6 +49,7 @@ class EmbeddedServers:
     ) -> None:
         """`durable` is about Temporal alone, whose state is otherwise in memory and twice as fast."""
         self.state_dir = state_dir.resolve()
+        self._report = report
         ports = preferred_ports or {}
         self.postgres = Postgres(self.state_dir, report=report, preferred_port=ports.get("postgres"))
         self.broker = Broker(self.state_dir, report=report, preferred_port=ports.get("mqtt"))
@@ -88,6 +89,7 @@ class EmbeddedServers:
     async def __aenter__(self) -> Self:
         self._lock = _hold(self.state_dir)
         try:
+            self._report("Starting the database, the broker and Temporal")
             await _start(self.servers)
         except BaseException:
             await self.__aexit__()
@@ -166,7 +168,6 @@ class Shop:
                 self.settings.state_dir, headless=self._headless, preferred_ports=ports, report=self._report
             )
             self.processes = servers.servers
-            self._report("Starting the database, the broker and Temporal")
             await stack.enter_async_context(servers)
             own = {"api_host": LOOPBACK, "api_port": port(ports["api"])}
             self.settings = self.settings.model_copy(update=servers.addresses | own)

@@ -7,6 +7,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from datetime import timedelta
+from io import StringIO
 from pathlib import Path
 from uuid import uuid4
 
@@ -15,14 +16,16 @@ import asyncpg
 import psutil
 import pytest
 import pytest_asyncio
+from rich.console import Console
 from temporalio.client import Client, WorkflowExecutionStatus
 
-from infra.embedded import addresses
+from infra.embedded import addresses, process
 from infra.embedded.broker import Broker
 from infra.embedded.ports import LOOPBACK, port
 from infra.embedded.process import Process, StartError
 from infra.embedded.shop import EmbeddedServers, ShopRunsError
 from infra.settings import Settings
+from workers.up import up
 
 HOLDER = """
 import asyncio, sys
@@ -219,6 +222,27 @@ class TestTheSupervision:
         await sleeper.stop()
 
 
+class TestTheLog:
+    async def test_goes_on_where_it_ended(self, tmp_path: Path) -> None:
+        sleeper = Sleeper(tmp_path, f"echo again; {STAYS}")
+        sleeper.log_file.write_text("before\n")
+        await sleeper.start()
+        await sleeper.stop()
+        assert sleeper.log_file.read_text() == "before\nagain\n"
+
+    async def test_that_has_grown_large_is_put_aside_once_at_a_start(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(process, "LOG_SIZE", 8)
+        aside = tmp_path / "sleeper.log.1"
+        aside.write_text("the one before that")
+        sleeper = Sleeper(tmp_path, f"echo again; {STAYS}")
+        sleeper.log_file.write_text("it was a long day\n")
+        await sleeper.start()
+        await sleeper.stop()
+        assert (aside.read_text(), sleeper.log_file.read_text()) == ("it was a long day\n", "again\n")
+
+
 class TestPorts:
     def test_a_free_port_is_used_as_preferred(self) -> None:
         free = port()
@@ -243,6 +267,15 @@ class TestTheStateFolder:
     async def test_has_one_shop_at_a_time(self, durable: EmbeddedServers) -> None:
         with pytest.raises(ShopRunsError, match=f"as process {os.getpid()}"):
             await EmbeddedServers(durable.state_dir).__aenter__()
+
+    @pytest.mark.parametrize("terminal", [True, False])
+    async def test_that_is_held_is_refused_before_a_word_of_starting(
+        self, durable: EmbeddedServers, terminal: bool
+    ) -> None:
+        shown = Console(file=StringIO(), force_terminal=terminal, width=500)
+        assert await up(Settings(state_dir=durable.state_dir), shown) == 1
+        assert isinstance(shown.file, StringIO)
+        assert shown.file.getvalue().startswith(f"a shop runs on {durable.state_dir} already")
 
     async def test_is_free_and_nothing_runs_when_the_shop_has_stopped(self, tmp_path: Path) -> None:
         async with EmbeddedServers(tmp_path, durable=False, headless=True) as servers:
