@@ -24,7 +24,7 @@ def create_app() -> FastAPI:
 
     @asynccontextmanager
     async def open_house(app: FastAPI) -> AsyncIterator[None]:
-        sdk = sdk_metrics(settings)
+        sdk = sdk_metrics()
         temporal = await connect(settings, sdk.runtime)
         async with open_ledger(settings, "api") as (engine, ledger_):
             app.state.house = House(

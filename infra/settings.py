@@ -33,7 +33,8 @@ class Settings(BaseSettings):
     mqtt_port: int = 1883
     api_host: str = "127.0.0.1"
     api_port: int = 8000
-    metrics_port: int = Field(default=0, description="Prometheus port of this process's Temporal SDK; 0: a free one")
+    metrics_host: str = Field(default="127.0.0.1", description="where workers and the gateway serve their metrics")
+    metrics_port: int = Field(default=0, description="and on which port; 0: a free one, which the log names")
 
     ledger_origin: str = Field(default="smartfloor.local/ledger", description="origin line of checkpoints")
     checkpoint_every: timedelta = timedelta(minutes=1)

@@ -1,5 +1,10 @@
-"""Metrics: OpenTelemetry instruments and the Temporal SDK's own, both read as Prometheus text."""
+"""Metrics: OpenTelemetry instruments and the Temporal SDK's own, both read as Prometheus text.
 
+Every process has an exporter of its SDK. Workers and the gateway have no other HTTP server, so what the gateway counts
+is made by the SDK's meter and served there too; the API serves its own instruments and its SDK's together.
+"""
+
+import logging
 from dataclasses import dataclass
 
 import httpx
@@ -10,8 +15,9 @@ from opentelemetry.sdk.resources import Resource
 from prometheus_client import REGISTRY, generate_latest
 from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
 
-from infra.embedded.ports import port
-from infra.settings import Settings
+from infra.embedded.ports import LOOPBACK, port
+
+log = logging.getLogger(__name__)
 
 
 def start_metrics(service: str) -> metrics.Meter:
@@ -24,21 +30,29 @@ def start_metrics(service: str) -> metrics.Meter:
 
 @dataclass(frozen=True)
 class SdkMetrics:
-    """A Temporal runtime and the loopback port on which it serves its metrics."""
+    """A Temporal runtime, and where it serves its metrics."""
 
     runtime: Runtime
-    port: int
+    url: str
 
 
-def sdk_metrics(settings: Settings) -> SdkMetrics:
-    """On the settings' port where it is given and free, else on a free one."""
-    chosen = port(settings.metrics_port or None)
-    config = TelemetryConfig(metrics=PrometheusConfig(bind_address=f"127.0.0.1:{chosen}", durations_as_seconds=True))
-    return SdkMetrics(Runtime(telemetry=config), chosen)
+def sdk_metrics(host: str = LOOPBACK, at_port: int = 0) -> SdkMetrics:
+    """On this port, or on a free one for 0; raises `OSError` when it is taken: elsewhere nobody would find them."""
+    address = f"{host}:{at_port or port()}"
+    config = TelemetryConfig(metrics=PrometheusConfig(bind_address=address, durations_as_seconds=True))
+    try:
+        runtime = Runtime(telemetry=config)
+    except ValueError as error:
+        raise OSError(
+            f"metrics cannot be served on {address} ({error}): set SMARTFLOOR_METRICS_HOST and SMARTFLOOR_METRICS_PORT "
+            "to an address of this machine and a port that is free"
+        ) from error
+    log.info("metrics are on http://%s/metrics", address)
+    return SdkMetrics(runtime, f"http://{address}/metrics")
 
 
 async def exposition(sdk: SdkMetrics) -> bytes:
     """Everything this process measures, as Prometheus text."""
     async with httpx.AsyncClient(trust_env=False) as client:
-        answer = await client.get(f"http://127.0.0.1:{sdk.port}/metrics", timeout=2)
+        answer = await client.get(sdk.url, timeout=2)
     return generate_latest(REGISTRY) + answer.content

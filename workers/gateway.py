@@ -14,6 +14,7 @@ from typing import Any
 import aiomqtt
 from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
+from temporalio.common import MetricMeter
 from temporalio.service import RPCError
 from tenacity import AsyncRetrying, before_sleep_log, retry_if_exception_type, wait_exponential
 
@@ -24,6 +25,7 @@ from infra.mqtt import acknowledge, persistent_client
 from infra.recorder import open_ledger
 from infra.registry import Registry, load_registry
 from infra.settings import Settings
+from infra.telemetry import sdk_metrics
 from infra.temporal import PartArrivals, connect
 from schemas import names
 from schemas.alert import Alert, Severity
@@ -52,13 +54,15 @@ class Malformed(ValueError):
 async def run_gateway(settings: Settings) -> None:
     """Runs until SIGTERM or Ctrl-C; a broker that is away is waited for."""
     stop = stop_requested()
-    client = await connect(settings)
+    runtime = sdk_metrics(settings.metrics_host, settings.metrics_port).runtime
+    client = await connect(settings, runtime)
     async with open_ledger(settings, "gateway") as (engine, ledger):
         gateway = Gateway(
             PartArrivals(client, settings.unclaimed_after),
             load_registry(settings.nodes_file),
             ledger,
             AlertOutbox(engine),
+            runtime.metric_meter,
         )
         running = asyncio.create_task(gateway.run(settings))
         stopping = asyncio.create_task(stop.wait())
@@ -83,11 +87,25 @@ def read_arrival(payload: bytes) -> PartArrival:
 class Gateway:
     """Reads one topic with a persistent session."""
 
-    def __init__(self, part_arrivals: PartArrivals, registry: Registry, ledger: Ledger, outbox: AlertOutbox) -> None:
+    def __init__(
+        self,
+        part_arrivals: PartArrivals,
+        registry: Registry,
+        ledger: Ledger,
+        outbox: AlertOutbox,
+        meter: MetricMeter,
+    ) -> None:
         self._part_arrivals = part_arrivals
         self._registry = registry
         self._ledger = ledger
         self._outbox = outbox
+        self._received = meter.create_counter("smartfloor_broadcasts_received_total", "delivered by the broker")
+        self._dead_lettered = meter.create_counter("smartfloor_broadcasts_dead_lettered_total", "could not be read")
+        self._acknowledged = meter.create_counter(
+            "smartfloor_broadcasts_acknowledged_total", "accepted by Temporal, or kept as dead letters"
+        )
+        for counter in (self._received, self._dead_lettered, self._acknowledged):
+            counter.add(0)  # shown before the first one comes
 
     async def run(self, settings: Settings) -> None:
         """Connects, and connects again."""
@@ -121,6 +139,7 @@ class Gateway:
                 if message.mid in in_hand:
                     continue  # sent again because its acknowledgement is late
                 in_hand.add(message.mid)
+                self._received.add(1)
                 arrival = _read(message)
                 # Malformed ones wait for the database in the last lane, where they hold up nobody's arrival.
                 place = hash(arrival.workflow_id) % LANES if isinstance(arrival, PartArrival) else LANES
@@ -140,6 +159,7 @@ class Gateway:
             else:
                 await self._dead_letter(client, message, excerpt(str(arrival), 500))
             acknowledge(client, message)
+            self._acknowledged.add(1)
             in_hand.discard(message.mid)
 
     async def _dead_letter(self, client: aiomqtt.Client, message: aiomqtt.Message, reason: str) -> None:
@@ -183,6 +203,7 @@ class Gateway:
         )
         await _persist(lambda: self._ledger.record(record))
         await client.publish(topic, json.dumps(letter), qos=1)
+        self._dead_lettered.add(1)
 
     async def _publish_alerts(self, client: aiomqtt.Client) -> None:
         while True:

@@ -68,19 +68,21 @@ async def _run(shop: Shop, console: Console, starting: Status, ready: asyncio.Ev
     try:
         async with shop:
             starting.stop()
-            console.print(_addresses(shop.settings))
+            console.print(_addresses(shop))
             ready.set()
             await asyncio.Event().wait()
     finally:
         starting.stop()
 
 
-def _addresses(settings: Settings) -> Table:
+def _addresses(shop: Shop) -> Table:
+    settings = shop.settings
     table = Table("The shop runs", "Ctrl-C stops it", box=None, pad_edge=False)
     table.add_row("API", f"{api_url(settings)}/docs")
     table.add_row("Temporal Web UI", settings.temporal_ui)
     table.add_row("Temporal", settings.temporal_address)
     table.add_row("MQTT", f"{settings.mqtt_host}:{settings.mqtt_port}")
     table.add_row("PostgreSQL", settings.database_url)
+    table.add_row("Metrics", "\n".join(f"{url}  {name}" for name, url in shop.metrics.items()))
     table.add_row("State and logs", str(settings.state_dir))
     return table

@@ -98,7 +98,7 @@ def node_worker(
 async def run_main_worker(settings: Settings, interceptors: Sequence[Interceptor] = ()) -> None:
     """Runs until SIGTERM or Ctrl-C, or until checkpoints fail in a way that nobody foresaw: then that is raised."""
     stop = stop_requested()
-    client = await connect(settings, sdk_metrics(settings).runtime)
+    client = await connect(settings, sdk_metrics(settings.metrics_host, settings.metrics_port).runtime)
     async with open_ledger(settings, "worker") as (engine, ledger):
         await schedule_reconcile(client, settings)
         async with main_worker(client, engine, ledger, settings, interceptors), asyncio.TaskGroup() as tasks:
@@ -111,7 +111,7 @@ async def run_main_worker(settings: Settings, interceptors: Sequence[Interceptor
 async def run_node_worker(settings: Settings, node_id: str, interceptors: Sequence[Interceptor] = ()) -> None:
     """Runs one node until SIGTERM or Ctrl-C."""
     stop = stop_requested()
-    client = await connect(settings, sdk_metrics(settings).runtime)
+    client = await connect(settings, sdk_metrics(settings.metrics_host, settings.metrics_port).runtime)
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix=node_id) as executor:
         async with node_worker(client, node_id, settings, executor, interceptors):
             say_ready()

@@ -25,8 +25,11 @@ def api_url(settings: Settings) -> str:
     return f"http://{settings.api_host}:{settings.api_port}"
 
 
-def publish(settings: Settings) -> None:
-    """Publish the addresses in `addresses.json` (whole or not at all), and keep the ports for the next run."""
+def publish(settings: Settings, metrics: Mapping[str, str]) -> None:
+    """Publish the addresses in `addresses.json` (whole or not at all), and keep the ports for the next run.
+
+    `metrics` says where each of the product's processes serves its metrics.
+    """
     addresses = {
         "api": api_url(settings),
         "temporal": settings.temporal_address,
@@ -34,11 +37,14 @@ def publish(settings: Settings) -> None:
         "mqtt": f"mqtt://{settings.mqtt_host}:{settings.mqtt_port}",
         "postgres": settings.database_url,
     }
-    ports = {name: urlsplit(address if "//" in address else f"//{address}").port for name, address in addresses.items()}
+    ports = {
+        name: urlsplit(address if "//" in address else f"//{address}").port
+        for name, address in {**metrics, **addresses}.items()
+    }
     _replace(settings.state_dir / "ports.json", ports)
     _replace(
         settings.state_dir / "addresses.json",
-        addresses | {"pid": os.getpid(), "settings": settings.model_dump(mode="json")},
+        addresses | {"metrics": metrics, "pid": os.getpid(), "settings": settings.model_dump(mode="json")},
     )
 
 

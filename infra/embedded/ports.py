@@ -18,6 +18,7 @@ _search = count(os.getpid() * 97)
 def port(preferred: int | None = None) -> int:
     """The preferred port, or a free one when it is taken or None. Raises OSError when no port is free."""
     if preferred is not None and _is_free(preferred):
+        _handed_out.add(preferred)
         return preferred
     for _ in range(FIRST, LAST + 1):
         candidate = FIRST + next(_search) % (LAST + 1 - FIRST)

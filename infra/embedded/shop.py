@@ -157,19 +157,21 @@ class Shop:
         self.settings = settings
         self.processes: Sequence[Process] = ()
         """In the order in which they start: servers, workers, gateway, API."""
+        self.metrics: dict[str, str] = {}
+        """Where each of the product's processes serves its metrics."""
+        self._ports = addresses.preferred_ports(settings.state_dir)
         self._headless = headless
         self._report = report
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
-            ports = addresses.preferred_ports(self.settings.state_dir)
             servers = EmbeddedServers(
-                self.settings.state_dir, headless=self._headless, preferred_ports=ports, report=self._report
+                self.settings.state_dir, headless=self._headless, preferred_ports=self._ports, report=self._report
             )
             self.processes = servers.servers
             await stack.enter_async_context(servers)
-            own = {"api_host": LOOPBACK, "api_port": port(ports["api"])}
+            own = {"api_host": LOOPBACK, "api_port": port(self._ports["api"])}
             self.settings = self.settings.model_copy(update=servers.addresses | own)
 
             self._report("Migrating the database")
@@ -183,13 +185,14 @@ class Shop:
             ]
             gateway = self._product("gateway", "gateway")
             api = ApiProcess("api", "api", settings=self.settings, report=self._report)
+            self.metrics["api"] = f"{addresses.api_url(self.settings)}/metrics"
             for group in (workers, [gateway], [api]):
                 self.processes = [*self.processes, *group]
                 stack.push_async_callback(_stop, group)
             await _start([*workers, gateway, api])
 
             stack.callback(addresses.withdraw, self.settings.state_dir)
-            addresses.publish(self.settings)
+            addresses.publish(self.settings, self.metrics)
             self._stack = stack.pop_all()
         return self
 
@@ -203,7 +206,10 @@ class Shop:
         return {process.name: process for process in self.processes}[name]
 
     def _product(self, name: str, *arguments: str) -> ProductProcess:
-        return ProductProcess(name, *arguments, settings=self.settings, report=self._report)
+        own = port(self._ports.get(name))
+        self.metrics[name] = f"http://{LOOPBACK}:{own}/metrics"
+        settings = self.settings.model_copy(update={"metrics_host": LOOPBACK, "metrics_port": own})
+        return ProductProcess(name, *arguments, settings=settings, report=self._report)
 
 
 async def _start(processes: Sequence[Process]) -> None:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from datetime import timedelta
 from io import StringIO
+from itertools import count
 from pathlib import Path
 from uuid import uuid4
 
@@ -19,7 +20,7 @@ import pytest_asyncio
 from rich.console import Console
 from temporalio.client import Client, WorkflowExecutionStatus
 
-from infra.embedded import addresses, process
+from infra.embedded import addresses, ports, process
 from infra.embedded.broker import Broker
 from infra.embedded.ports import LOOPBACK, port
 from infra.embedded.process import Process, StartError
@@ -251,6 +252,17 @@ class TestPorts:
     def test_a_taken_port_is_replaced(self, taken: int) -> None:
         assert port(taken) != taken
 
+    def test_a_port_that_was_preferred_is_not_given_to_another(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def forget() -> None:
+            monkeypatch.setattr(ports, "_handed_out", set())
+            monkeypatch.setattr(ports, "_search", count())
+
+        forget()
+        next_in_turn = port()
+        forget()
+        assert port(next_in_turn) == next_in_turn
+        assert port() != next_in_turn
+
     def test_no_port_is_given_twice(self) -> None:
         given = [port() for _ in range(50)]
         assert len(set(given)) == 50
@@ -305,19 +317,20 @@ class TestTheStateFolder:
 class TestTheAddresses:
     def test_are_found_while_the_shop_runs(self, tmp_path: Path) -> None:
         settings = Settings(state_dir=tmp_path, api_port=8001, release_alert_after=timedelta(seconds=7))
-        addresses.publish(settings)
+        addresses.publish(settings, {})
         assert addresses.running_settings(tmp_path) == settings
 
     def test_are_not_found_once_it_stopped(self, tmp_path: Path) -> None:
-        addresses.publish(Settings(state_dir=tmp_path))
+        addresses.publish(Settings(state_dir=tmp_path), {})
         addresses.withdraw(tmp_path)
         assert addresses.running_settings(tmp_path) is None
 
     def test_its_ports_are_preferred_by_the_next_run(self, tmp_path: Path) -> None:
         assert addresses.preferred_ports(tmp_path)["mqtt"] == 1883
-        addresses.publish(Settings(state_dir=tmp_path, mqtt_port=21_883))
+        addresses.publish(Settings(state_dir=tmp_path, mqtt_port=21_883), {"gateway": "http://127.0.0.1:21884/metrics"})
         addresses.withdraw(tmp_path)
         assert addresses.preferred_ports(tmp_path)["mqtt"] == 21_883
+        assert addresses.preferred_ports(tmp_path)["gateway"] == 21_884
 
     def test_reach_processes_as_their_environment(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         settings = Settings(state_dir=tmp_path, api_port=8001, checkpoint_every=timedelta(seconds=90))
