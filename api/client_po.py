@@ -122,28 +122,21 @@ async def stage(request: Request, response: Response, house: TheHouse) -> Staged
     except NotCanonical as error:
         raise invalid([Fault(field="document", message=str(error))]) from error
     name = po.smart_contract_id
-    try:
-        receipt = await house.ledger.record(_staging(po, document, hash_))
-    except LedgerConflict as conflict:
-        raise Problem(
-            409,
-            "conflict",
-            "Another document is staged under this ID",
-            f"{name} is staged with another document; to change terms use PATCH, for another contract another ID",
-        ) from conflict
+    if not same:
+        try:
+            receipt = await house.ledger.record(_staging(po, document, hash_))
+        except LedgerConflict as conflict:
+            raise Problem(
+                409,
+                "conflict",
+                "Another document is staged under this ID",
+                f"{name} is staged with another document; to change terms use PATCH, for another contract another ID",
+            ) from conflict
+        same = receipt.repeated
     row = await _row(house, name)
     if row["status"] not in TERMINAL:
-        try:
-            await house.starter.start(document, hash_, row["staged_timestamp"])
-        except RPCError as error:
-            raise Problem(
-                503,
-                "not-started",
-                "Staged, but Temporal is away",
-                f"{name} is recorded; its workflow starts when this request is sent again, or with the next reconcile",
-                retry_after=2,
-            ) from error
-    response.status_code = 200 if receipt.repeated else 201
+        await _start(house, row)
+    response.status_code = 200 if same else 201
     response.headers["Location"] = f"/api/v1/client-pos/{name}"
     return _resource(house, row)
 
@@ -223,6 +216,8 @@ class Asking:
             if error.status is not RPCStatusCode.NOT_FOUND:
                 raise away("Temporal") from error
             row = await _row(self._house, self._name)
+            if row["status"] not in TERMINAL and await _start(self._house, row):
+                return await self(update, request)
             raise _refused(f"the PO is {row['status']}: nothing can be changed any more") from error
         return _resource(self._house, await _row(self._house, self._name))
 
@@ -306,6 +301,21 @@ def _staging(po: SmartClientPO, document: dict[str, Any], hash_: str) -> Record:
         status=ClientPOStatus.AWAITING_ARRIVAL,
     )
     return Record(entry=entry, changes=(row,))
+
+
+async def _start(house: House, row: Row) -> bool:
+    """False where the workflow was started before."""
+    try:
+        return await house.starter.start(json.loads(row["document"]), row["document_hash"], row["staged_timestamp"])
+    except RPCError as error:
+        raise Problem(
+            503,
+            "not-started",
+            "Staged, but Temporal is away",
+            f"{row['smart_contract_id']} is recorded; its workflow starts when this request is sent again, or with the "
+            "next reconcile",
+            retry_after=2,
+        ) from error
 
 
 async def _row(house: House, smart_contract_id: str) -> Row:

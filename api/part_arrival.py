@@ -50,7 +50,7 @@ async def report(arrival: PartArrival, house: TheHouse) -> AcceptedArrival:
     )
 
 
-@router.post("/{broadcast_id}/withdraw")
+@router.post("/{broadcast_id:path}/withdraw")
 async def withdraw(broadcast_id: BroadcastId, withdrawal: Withdrawal, house: TheHouse) -> dict[str, Any]:
     """Take an arrival back: POs that it confirmed wait again, released ones are alerted."""
     workflow_id = names.part_arrival_id(withdrawal.part_id, withdrawal.part_number)

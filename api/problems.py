@@ -102,7 +102,7 @@ def install(app: FastAPI) -> None:
         return away("Temporal").response()
 
     @app.exception_handler(SQLAlchemyError)
-    @app.exception_handler(OSError)
+    @app.exception_handler(ConnectionError)
     @app.exception_handler(TimeoutError)
     async def _database_away(_: Request, error: Exception) -> JSONResponse:
         if (getattr(getattr(error, "orig", None), "sqlstate", None) or "").startswith(_DATA_EXCEPTION):

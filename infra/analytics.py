@@ -13,18 +13,26 @@ _POS = """
         FROM ledger_entries
         WHERE recorded_at >= :since
           AND action IN ('stage_client_po', 'confirm_arrival', 'release_client_po', 'cancel_client_po',
-                         'release_failed', 'withdraw_arrival', 'receive_arrival', 'duplicate_broadcast',
-                         'track_arrival', 'refuse_arrival', 'dead_letter')
+                         'release_failed', 'withdraw_arrival', 'part_moved', 'receive_arrival',
+                         'duplicate_broadcast', 'track_arrival', 'refuse_arrival', 'dead_letter')
+    ), confirmations AS (
+        -- Whether the next word on the parts of the same PO took it back.
+        SELECT *, lead(action) OVER (PARTITION BY target ORDER BY seq)
+            IN ('withdraw_arrival', 'part_moved') AS taken_back
+        FROM entries WHERE action IN ('confirm_arrival', 'withdraw_arrival', 'part_moved')
+    ), standing AS (
+        SELECT target, max(recorded_at) AS recorded_at FROM confirmations
+        WHERE action = 'confirm_arrival' AND taken_back IS NOT TRUE GROUP BY target
     ), pos AS (
         SELECT target,
-            min(metadata ->> 'target_node') FILTER (WHERE action = 'stage_client_po') AS node,
-            min(recorded_at) FILTER (WHERE action = 'stage_client_po') AS staged,
-            max(recorded_at) FILTER (WHERE action = 'confirm_arrival') AS confirmed,
-            max(recorded_at) FILTER (WHERE action = 'release_client_po') AS released,
-            max(recorded_at) FILTER (WHERE action = 'cancel_client_po') AS cancelled,
-            count(*) FILTER (WHERE action = 'release_failed') AS failures
-        FROM entries GROUP BY target
-        HAVING bool_or(action = 'stage_client_po')
+            min(entries.metadata ->> 'target_node') FILTER (WHERE entries.action = 'stage_client_po') AS node,
+            min(entries.recorded_at) FILTER (WHERE entries.action = 'stage_client_po') AS staged,
+            min(standing.recorded_at) AS confirmed,
+            max(entries.recorded_at) FILTER (WHERE entries.action = 'release_client_po') AS released,
+            max(entries.recorded_at) FILTER (WHERE entries.action = 'cancel_client_po') AS cancelled,
+            count(*) FILTER (WHERE entries.action = 'release_failed') AS failures
+        FROM entries LEFT JOIN standing USING (target) GROUP BY target
+        HAVING bool_or(entries.action = 'stage_client_po')
     )
 """
 
@@ -60,8 +68,8 @@ _BROADCASTS = text(f"""
         count(*) FILTER (WHERE action = 'track_arrival') AS tracking,
         count(*) FILTER (WHERE action = 'refuse_arrival') AS refused,
         count(*) FILTER (WHERE action = 'dead_letter') AS malformed,
-        1 - count(*) FILTER (WHERE action = 'withdraw_arrival' AND target IN (SELECT target FROM pos))::float
-            / nullif(count(*) FILTER (WHERE action = 'confirm_arrival'), 0) AS match_accuracy
+        (SELECT 1 - count(*) FILTER (WHERE taken_back)::float / nullif(count(*), 0)
+         FROM confirmations WHERE action = 'confirm_arrival') AS match_accuracy
     FROM entries
 """)
 
@@ -69,7 +77,8 @@ _BROADCASTS = text(f"""
 async def staging_analytics(engine: AsyncEngine, since: datetime) -> dict[str, Any]:
     """Totals, broadcasts, and one row for each node and day of staging (UTC); waiting times in seconds.
 
-    `match_accuracy` is the share of confirmations that did not have to be taken back.
+    A confirmation that was taken back, because the arrival was withdrawn or the part moved, is none; `match_accuracy`
+    is the share of all that were made and stand.
     """
     parameters = {"since": since}
     async with engine.connect() as connection:

@@ -76,10 +76,15 @@ class Procedure(_Document):
 
 
 class Equipment(_Document):
-    """An instrument that the test needs: one by its ID, or any of a type."""
+    """An instrument that the test needs: one by its ID (also as a bare text), or any of a type."""
 
     equipment_id: Identifier | None = None
     equipment_type: Identifier | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_its_id(cls, value: Any) -> Any:
+        return {"equipment_id": value} if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _names_something(self) -> Self:
@@ -96,7 +101,7 @@ class RequiredTest(_Document):
     assigned_node: Identifier
     procedure: Procedure
     required_signoffs: Annotated[tuple[Text, ...], Field(min_length=1)]
-    equipment: tuple[Identifier | Equipment, ...]
+    equipment: tuple[Equipment, ...]
 
     @field_validator("assigned_node")
     @classmethod

@@ -4,7 +4,8 @@ A line of POs and a stock of units stand under one identifier: a `part_id`, or a
 waits for the other. The rules (design, "Matching"):
 
 - For a `part_id` an arrival is presence: the part is at one place at a time, a rescan there changes nothing, a
-  scan elsewhere moves it. For a `part_number` stock is a count per place.
+  scan elsewhere moves it; carried ahead to the node of the PO that has it, it stays with that PO. For a
+  `part_number` stock is a count per place.
 - Units are allotted whole, only to the head of the line at their place, by priority, staging time and ID. Nobody
   overtakes: units that could serve an earlier PO wait for it.
 - Each unit serves one PO. An allotment ends when the PO gives it back, or when it cannot be told to any open PO.
@@ -247,8 +248,8 @@ class PartLine(BaseModel):
     """The line and the stock under one identifier. `single` for a `part_id`: presence instead of a count.
 
     `seen` and `reported` keep the time of the arrival with the broadcast's ID: it was taken in, it was reported as
-    unclaimed. For a `part_id`, `presence` is the broadcast that says where the part is, `location` since
-    `location_since`.
+    unclaimed. For a `part_id`, `visits` is where it was seen, one for each place that it moved to, and `last_seen`
+    when it was last seen at the last of them.
     """
 
     single: bool
@@ -258,9 +259,8 @@ class PartLine(BaseModel):
     seen: dict[str, UtcDateTime] = Field(default_factory=dict)
     reported: dict[str, UtcDateTime] = Field(default_factory=dict)
     counts: dict[str, int] = Field(default_factory=dict)
-    presence: str | None = None
-    location: str | None = None
-    location_since: UtcDateTime | None = None
+    visits: list[Lot] = Field(default_factory=list)
+    last_seen: UtcDateTime | None = None
     served: bool = False
 
     # --- arrivals -------------------------------------------------------------------------------------------
@@ -273,44 +273,56 @@ class PartLine(BaseModel):
         if not now - MEMORY <= arrival.timestamp <= now + CLOCK_TOLERANCE:
             return ArrivalOutcome.OUT_OF_WINDOW
         self.seen[arrival.id] = arrival.timestamp
-        if self.single and not self._moves(arrival):
-            return ArrivalOutcome.TRACKING
-        self.stock.append(
-            Lot(
-                broadcast_id=arrival.id,
-                quantity=arrival.quantity,
-                location=arrival.location,
-                at_node=reported.at_node,
-                condition=arrival.condition,
-                timestamp=arrival.timestamp,
-            )
+        lot = Lot(
+            broadcast_id=arrival.id,
+            quantity=arrival.quantity,
+            location=arrival.location,
+            at_node=reported.at_node,
+            condition=arrival.condition,
+            timestamp=arrival.timestamp,
         )
-        self.stock.sort(key=lambda lot: (lot.timestamp, lot.broadcast_id))
+        if self.single and not self._moves(lot):
+            return ArrivalOutcome.TRACKING
+        carried = next((given for given in self._open_allotments() if self._carried_ahead(given)), None)
+        if carried is not None:
+            carried.lots = [lot]
+        else:
+            self.stock.append(lot)
+            self.stock.sort(key=lambda lot: (lot.timestamp, lot.broadcast_id))
         return ArrivalOutcome.COUNTED
 
-    def _moves(self, arrival: PartArrival) -> bool:
+    def _moves(self, lot: Lot) -> bool:
         """Presence: only a later scan at another place is news; it ends the presence at the old one."""
-        if self.location_since is not None and (
-            arrival.location == self.location or arrival.timestamp < self.location_since
-        ):
-            return False
-        self.presence, self.location, self.location_since = arrival.id, arrival.location, arrival.timestamp
+        if self.last_seen is not None:
+            if lot.location == self.location:
+                self.last_seen = max(self.last_seen, lot.timestamp)
+                return False
+            if lot.timestamp < self.last_seen:
+                return False
+        self.visits.append(lot.model_copy())
+        self.last_seen = lot.timestamp
         self.stock.clear()
         return True
 
-    def moved_away(self) -> list[Revocation]:
-        """For a `part_id`: POs that were given the part where it no longer is and have not been released.
+    def _carried_ahead(self, given: _Given) -> bool:
+        """For a `part_id`: whether it is at the node of the PO that was given it, where it must be next."""
+        return self.single and given.entry.node is not None and self.location == given.entry.node
 
-        A part that was carried ahead to the PO's own node is where it must be next.
-        """
+    @property
+    def location(self) -> str | None:
+        """For a `part_id`: where it is."""
+        return self.visits[-1].location if self.visits else None
+
+    def moved_away(self) -> list[Revocation]:
+        """For a `part_id`: POs that were given the part where it no longer is and have not been released."""
         return [
             self._revoke(given, RevocationCause.MOVED, f"the part was scanned at {self.location}")
             for given in self._open_allotments()
-            if self.single and self.location not in {given.lots[0].location, given.entry.node}
+            if self.single and self.location != given.lots[0].location
         ]
 
     def damaged(self, arrival: PartArrival) -> list[Damage]:
-        """For a `part_id`: the PO to tell that a rescan at the same place found the part in another condition."""
+        """For a `part_id`: the PO to tell that a scan where it has the part found it in another condition."""
         if arrival.condition == CONDITION_OK or not self.single or arrival.location != self.location:
             return []
         held = list(self._open_allotments())
@@ -323,13 +335,17 @@ class PartLine(BaseModel):
         ]
 
     def withdraw(self, broadcast_id: str, reason: str) -> Withdrawn | None:
-        """Takes a broadcast's units back; None where no such arrival is known (any more)."""
+        """Takes a broadcast's units back; None where no such arrival is known (any more).
+
+        A `part_id` is then where it was seen before.
+        """
         taken = [lot for lot in self._units() if lot.broadcast_id == broadcast_id]
-        if not taken:
+        before = [visit for visit in self.visits if visit.broadcast_id != broadcast_id]
+        if not taken and len(before) == len(self.visits):
             return None
         self.stock = [lot for lot in self.stock if lot not in taken]
-        if self.presence == broadcast_id:
-            self.presence = self.location = self.location_since = None
+        was_there = self.presence
+        self.visits = before
         text = f"arrival {broadcast_id} was withdrawn: {reason}"
         revocations: list[Revocation] = []
         released: list[str] = []
@@ -342,7 +358,19 @@ class PartLine(BaseModel):
                 released.append(given.entry.smart_contract_id)
             elif not given.revoked:
                 revocations.append(self._revoke(given, RevocationCause.WITHDRAWN, text))
+        if was_there == broadcast_id:
+            self._return_to_last_visit()
         return Withdrawn(revocations=tuple(revocations), released=tuple(released))
+
+    def _return_to_last_visit(self) -> None:
+        self.last_seen = self.visits[-1].timestamp if self.visits else None
+        if self.visits and self.presence not in {lot.broadcast_id for lot in self._units()}:
+            self.stock.append(self.visits[-1].model_copy())
+
+    @property
+    def presence(self) -> str | None:
+        """For a `part_id`: the broadcast that says where it is."""
+        return self.visits[-1].broadcast_id if self.visits else None
 
     def _units(self) -> list[Lot]:
         """All that is known of: in stock and given."""
@@ -499,7 +527,8 @@ class PartLine(BaseModel):
         return (reported is None or reported < lot.timestamp) and not lot.at_node and not (self.single and self.served)
 
     def forget(self, now: datetime) -> None:
-        """Drops what no rule asks for any more: broadcast IDs and released POs older than the memory."""
+        """Drops what no rule asks for any more: broadcast IDs, visits and released POs older than the memory."""
+        self.visits = [v for v in self.visits[:-1] if v.timestamp + MEMORY >= now] + self.visits[-1:]
         self.seen = {key: at for key, at in self.seen.items() if at + MEMORY >= now}
         known = {lot.broadcast_id for lot in self._units()}
         self.reported = {key: at for key, at in self.reported.items() if key in known}

@@ -409,15 +409,17 @@ class ClientPOWorkflow:
     async def _release_late(self) -> None:
         waited = f"{self._start.release_alert_after} s"
         text = f"node {self._po.target_node} has not taken the PO for {waited}"
-        await self._record_failure(text, f"{text}. It goes out by itself when the node's worker is back: start it.")
+        await self._record_failure(
+            "late", text, f"{text}. It goes out by itself when the node's worker is back: start it."
+        )
 
     async def _release_refused(self, error: str) -> None:
         self._life.release_error = error
-        await self._record_failure(error, f"{error}. Mend the cause, then retry the release.")
+        await self._record_failure("refused", error, f"{error}. Mend the cause, then retry the release.")
 
-    async def _record_failure(self, error: str, text: str) -> None:
+    async def _record_failure(self, kind: str, error: str, text: str) -> None:
         self._life.failures += 1
-        event = f"release_failed:{self._life.failures}"
+        event = f"release_failed:{kind}:{self._life.failures}"
         await self._record_release(
             "release_failed",
             event,

@@ -7,6 +7,7 @@ line.) An update is refused before it enters the history where that is known alr
 `ApplicationError` once the main loop has decided.
 """
 
+import hashlib
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -146,12 +147,17 @@ class Inbox:
             update = workflow.current_update_info()
             if update is None:
                 raise RuntimeError("this is an update's handler")
-            return await self.put(update.id, name, _read(model, payload), asked=True).outcome()
+            return await self.put(_key(update.id), name, _read(model, payload), asked=True).outcome()
 
         workflow.set_update_handler(name, ask, validator=refuse)
 
     def _unknown_signal(self, name: str, _arguments: Sequence[RawValue]) -> None:
         self._signalled(excerpt(name, 200), Refused(reason="there is no signal of that name here"))
+
+
+def _key(update_id: str) -> str:
+    """Of a length that every record can keep, and never the number of a signal: whoever asks chooses the ID."""
+    return f"update-{hashlib.sha256(update_id.encode()).hexdigest()[:32]}"
 
 
 def _read(model: type[BaseModel], payload: Any = None) -> BaseModel:

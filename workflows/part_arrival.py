@@ -23,7 +23,7 @@ from schemas.part_arrival import (
     IDLE,
     AcceptedQuantity,
     ArrivalOutcome,
-    Damage,
+    PartArrival,
     PartArrivalStart,
     PartLine,
     PORef,
@@ -146,15 +146,15 @@ class PartArrivalWorkflow:
     async def _arrive(self, item: Item, reported: ReportedArrival) -> None:
         arrival = reported.arrival
         outcome = self._line.arrive(reported, workflow.now())
-        once = f"{outcome.value}:{arrival.id}:{document_hash(arrival.model_dump(mode='json'))}"
+        once = f"{outcome.value}:{document_hash(arrival.model_dump(mode='json'))}"
         changes: list[Change] = []
         match outcome:
             case ArrivalOutcome.COUNTED:
                 await self._revoke(item, self._line.moved_away())
+                changes += await self._tell_damage(item, arrival)
                 await self._match()
             case ArrivalOutcome.TRACKING:
-                for damage in self._line.damaged(arrival):
-                    changes += await self._tell_damage(item, damage)
+                changes += await self._tell_damage(item, arrival)
             case ArrivalOutcome.OUT_OF_WINDOW:
                 text = (
                     f"broadcast {arrival.id} is dated {arrival.timestamp.isoformat()}: too old, or ahead of the clock, "
@@ -241,10 +241,12 @@ class PartArrivalWorkflow:
     async def _tell(self, signal: str, message: PORef) -> bool:
         return await tell(names.client_po_id(message.smart_contract_id), signal, message)
 
-    async def _tell_damage(self, item: Item, damage: Damage) -> list[Change]:
-        if await self._tell(names.PARTS_DAMAGED, damage):
-            return []
-        return [self._released_alert(item, damage.smart_contract_id, f"part {damage.condition}")]
+    async def _tell_damage(self, item: Item, arrival: PartArrival) -> list[Change]:
+        return [
+            self._released_alert(item, damage.smart_contract_id, f"part {damage.condition}")
+            for damage in self._line.damaged(arrival)
+            if not await self._tell(names.PARTS_DAMAGED, damage)
+        ]
 
     # --- recording ------------------------------------------------------------------------------------------
 
@@ -254,7 +256,7 @@ class PartArrivalWorkflow:
             event = f"arrival_unclaimed:{lot.broadcast_id}:{timestamp(lot.timestamp)}"
             text = (
                 f"{lot.quantity} of {self._part} at {lot.location} (broadcast {lot.broadcast_id}) has been there for "
-                f"{after.days} days and no PO claims it: stage its PO, or withdraw the arrival."
+                f"{after} and no PO claims it: stage its PO, or withdraw the arrival."
             )
             await self._record(
                 "arrival_unclaimed",

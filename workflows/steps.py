@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 from temporalio import workflow
-from temporalio.exceptions import ApplicationError, FailureError
+from temporalio.exceptions import ApplicationError, FailureError, is_cancelled_exception
 
 from activities.ledger import LedgerActivities
 from schemas.alert import Alert, Severity
@@ -33,7 +33,9 @@ async def step(activity: Callable[[Any, Argument], Awaitable[Result]], argument:
             retry_policy=retry.QUICK,
             summary=summary,
         )
-    except FailureError:
+    except FailureError as error:
+        if is_cancelled_exception(error):
+            raise
         return await _regular(activity, argument, summary=summary)
 
 
@@ -82,7 +84,9 @@ async def record(entry: LedgerEntry, *changes: Change, asked: bool = False) -> R
     summary = f"{entry.action} {entry.target}"
     try:
         return await (_regular if asked else step)(LedgerActivities.record, request, summary=summary)
-    except FailureError:
+    except FailureError as error:
+        if is_cancelled_exception(error):
+            raise
         await step(LedgerActivities.record, _refusal(entry), summary=f"alert: {summary} is refused")
     while True:
         await workflow.sleep(retry.LONGEST_PAUSE, summary=f"the ledger refuses {summary}: a person must look")

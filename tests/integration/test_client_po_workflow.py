@@ -273,6 +273,17 @@ async def eventually(po: PO, key: SearchAttributeKey[Any], value: Any) -> None:
             await asyncio.sleep(0.05)
 
 
+class TestAnUpdateID:
+    @pytest.mark.parametrize("update_id", ["1", "x" * 900])
+    async def test_of_any_caller_names_its_update_alone(self, shop: Shop, update_id: str) -> None:
+        po = await shop.stage()
+        await po.ask("hold")
+        await po.is_("hold")
+        await ask(po, "resume")
+        await po.handle.execute_update("hold", {"reason": "another"}, id=update_id)
+        assert [entry.details for entry in po.entries("hold_client_po")] == ["On hold: because", "On hold: another"]
+
+
 class TestContinueAsNew:
     async def test_forgets_nothing(self, shop: Shop) -> None:
         """Stock, the line, what was given, and which broadcasts were seen."""

@@ -36,6 +36,10 @@ class TestTheSameDocument:
     def test_keeps_a_date_as_the_text_that_was_written(self, date: str) -> None:
         assert read_document(f"due_date: {date}".encode(), is_yaml=True) == {"due_date": date}
 
+    @pytest.mark.parametrize("is_yaml", [False, True])
+    def test_may_have_many_levels(self, is_yaml: bool) -> None:
+        assert read_document(b'{"a":' * 64 + b"1" + b"}" * 64, is_yaml=is_yaml)
+
 
 class TestWhatIsNoDocument:
     @pytest.mark.parametrize(
@@ -57,6 +61,10 @@ class TestWhatIsNoDocument:
             (b"a: !!python/object/apply:os.system [ls]", True),
             (b"a: &x 1\nb: *x", True),
             (b'{"a":' * 100_000, False),
+            (b"[" * 50_000, True),
+            (b'{"a":' * 65 + b"1" + b"}" * 65, False),
+            (b'{"a":' * 65 + b"1" + b"}" * 65, True),
+            (b"\n".join(b" " * level + b"a:" for level in range(70)), True),
         ],
     )
     def test_is_refused(self, text: bytes, is_yaml: bool) -> None:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from pydantic import ValidationError
@@ -51,7 +51,13 @@ def po(
 ) -> WaitingPO:
     staged_at = NOW + timedelta(seconds=after)
     return WaitingPO(
-        smart_contract_id=name, ticket=ticket, quantity=quantity, priority=priority, staged_at=staged_at, place=place
+        smart_contract_id=name,
+        ticket=ticket,
+        quantity=quantity,
+        priority=priority,
+        staged_at=staged_at,
+        place=place,
+        node=NODE,
     )
 
 
@@ -351,9 +357,62 @@ class TestOnePart:
         part.join(po("A"))
         part.arrive(arrival("B1"), NOW)
         part.allot()
-        part.arrive(arrival("B2", at=NODE), NOW)
+        part.arrive(arrival("B2", at="dock-b"), NOW)
         assert [revocation.smart_contract_id for revocation in part.moved_away()] == ["A"]
         assert part.moved_away() == []
+
+    def test_carried_ahead_to_the_node_of_its_po_stays_with_it(self, part: PartLine) -> None:
+        part.join(po("A"))
+        part.join(po("B", place=NODE, after=1))
+        part.arrive(arrival("B1"), NOW)
+        part.allot()
+        assert part.arrive(arrival("B2", at=NODE), NOW) is ArrivalOutcome.COUNTED
+        assert part.moved_away() == []
+        assert part.allot() == []
+        part.leave("A")
+        assert given_to(part.allot()) == {"B": 1}
+
+    def test_carried_ahead_and_found_damaged_is_told_to_its_po(self, part: PartLine) -> None:
+        part.join(po("A"))
+        part.arrive(arrival("B1"), NOW)
+        part.allot()
+        cracked = arrival("B2", at=NODE, condition="cracked")
+        part.arrive(cracked, NOW)
+        [damage] = part.damaged(cracked.arrival)
+        assert (damage.smart_contract_id, damage.condition) == ("A", f"cracked at {NODE} (B2)")
+
+    @settings(deadline=None)
+    @given(scans=st.lists(st.sampled_from(PLACES), min_size=1, max_size=6), data=st.data())
+    def test_is_where_it_was_seen_last_in_whatever_order_the_scans_come(
+        self, scans: list[str], data: st.DataObject
+    ) -> None:
+        part = PartLine(single=True)
+        reports = [arrival(f"B{n}", at=at, when=NOW + timedelta(seconds=n)) for n, at in enumerate(scans)]
+        for report in data.draw(st.permutations(reports)):
+            part.arrive(report, NOW)
+        assert part.location == scans[-1]
+
+    def test_is_where_it_was_before_when_a_wrong_scan_is_withdrawn(self, part: PartLine) -> None:
+        part.join(po("A", place="dock-a"))
+        part.arrive(arrival("B1"), NOW)
+        part.allot()
+        part.arrive(arrival("B2", at="dock-b"), NOW)
+        [revoked] = part.moved_away()
+        part.join(po("A", place="dock-a", ticket=2))
+        assert part.allot() == []
+        part.withdraw("B2", "another part")
+        assert part.location == "dock-a"
+        assert given_to(part.allot()) == {revoked.smart_contract_id: 1}
+
+    def test_that_left_with_its_po_does_not_come_back_when_a_later_scan_is_withdrawn(self, part: PartLine) -> None:
+        part.join(po("A"))
+        part.arrive(arrival("B1"), NOW)
+        [allotment] = part.allot()
+        part.settle(PORef(smart_contract_id="A", ticket=allotment.ticket), NOW)
+        part.arrive(arrival("B2", at="dock-b"), NOW)
+        part.withdraw("B2", "another part")
+        part.join(po("B", after=1))
+        assert part.allot() == []
 
     def test_that_moves_to_another_good_place_still_goes_to_the_head_of_the_line(self, part: PartLine) -> None:
         part.join(po("A", priority=1))
@@ -547,6 +606,8 @@ class Matching(RuleBasedStateMachine):
         outcome = self.line.arrive(scan, self.now)
         if outcome is ArrivalOutcome.COUNTED:
             self.received[scan.arrival.id] = quantity
+            if self.single and at == NODE:
+                self.held = {name: (share_of(scan.arrival),) for name in self.held}
             self.revoked([revocation.smart_contract_id for revocation in self.line.moved_away()])
         else:
             assert (outcome, self.single) == (ArrivalOutcome.TRACKING, True)
@@ -662,6 +723,17 @@ class Matching(RuleBasedStateMachine):
         assert set(in_line) == {e.smart_contract_id for e in self.waiting()} - self.returning
 
 
+def share_of(scan: PartArrival) -> Share:
+    return Share(
+        broadcast_id=scan.id,
+        quantity=scan.quantity,
+        location=scan.location,
+        at_node=scan.location == NODE,
+        condition=scan.condition,
+        timestamp=scan.timestamp,
+    )
+
+
 def counts(share: Share, place: str | None) -> bool:
     return share.location == place if place is not None else share.location != NODE
 
@@ -673,8 +745,8 @@ class MatchingByNumber(Matching):
         found = dict.fromkeys(self.received, 0)
         for lot in self.line.stock:
             found[lot.broadcast_id] += lot.quantity
-        for given in self.line.given.values():
-            for lot in given.lots:
+        for holder in self.line.given.values():
+            for lot in holder.lots:
                 found[lot.broadcast_id] += lot.quantity
         assert found == self.received
 

@@ -305,6 +305,14 @@ class TestAPartThatMovesAway:
             await shop.scan("dock", age=timedelta(seconds=-1))
             await po.is_("released")
 
+    async def test_to_the_node_of_its_po_and_is_found_damaged_puts_the_po_on_hold(self, shop: Shop) -> None:
+        po = await shop.stage()
+        await shop.scan("dock")
+        await po.is_("ready_for_release")
+        await shop.scan(shop.node, condition="cracked")
+        await po.is_("hold")
+        assert "cracked" in po.row["hold_reason"]
+
     async def test_to_another_good_place_stays_with_its_po(self, shop: Shop) -> None:
         first = await shop.stage("A", priority=1)
         second = await shop.stage("B")

@@ -81,6 +81,15 @@ class TestAPO:
         assert po.entries("withdraw_arrival") == []
 
 
+class TestIdentifiers:
+    async def test_may_be_as_long_as_they_are_allowed_to_be(self, shop: Shop) -> None:
+        part = f"{'P' * 119}-{shop.name}"
+        po = await shop.stage(part_id=part)
+        await shop.scan(part_id=part, id="B" * 200)
+        await po.recorded("confirm_arrival")
+        assert (await shop.recorded("receive_arrival", target=part)).metadata["broadcast_id"] == "B" * 200
+
+
 class TestAPart:
     @pytest.mark.parametrize("signal", sorted(SIGNALS))
     async def test_refuses_what_it_cannot_read(self, shop: Shop, signal: str) -> None:
