@@ -8,6 +8,7 @@ second key would contradict every checkpoint of the first. Who checks needs the 
 a proof convinces by being checked.
 """
 
+import asyncio
 import base64
 import hashlib
 import json
@@ -246,7 +247,8 @@ async def prove(engine: AsyncEngine, seq: int) -> Proof:
         last = await newest_checkpoint(connection)
         if last is None or not 0 <= seq < last.size:
             raise NotCovered(f"no checkpoint covers entry {seq}")
-        path = inclusion_proof([leaf async for leaf in leaves(connection, last.size)], seq)
+        all_leaves = [leaf async for leaf in leaves(connection, last.size)]
+        path = await asyncio.to_thread(inclusion_proof, all_leaves, seq)
         query = select(ledger_entries.c.entry, ledger_entries.c.leaf).where(ledger_entries.c.seq == seq)
         entry, leaf = (await connection.execute(query)).one()
         return Proof(seq, entry, leaf, last.size, last.root, path, last.note)

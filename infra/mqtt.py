@@ -1,5 +1,7 @@
 """The broker: MQTT 3.1.1, QoS 1, and acknowledgements by hand."""
 
+from typing import Any
+
 import aiomqtt
 
 from infra.settings import Settings
@@ -7,21 +9,27 @@ from infra.settings import Settings
 
 def persistent_client(settings: Settings, identifier: str) -> aiomqtt.Client:
     """A client whose session outlives it, and which acknowledges a message only through `acknowledge`."""
-    client = aiomqtt.Client(
-        settings.mqtt_host,
-        settings.mqtt_port,
-        identifier=identifier,
-        clean_session=False,
-        protocol=aiomqtt.ProtocolVersion.V311,
-        keepalive=15,
-    )
+    client = _client(settings, identifier=identifier, clean_session=False, keepalive=15)
     client._client.manual_ack_set(True)  # aiomqtt has no way of its own
     return client
 
 
 def publishing_client(settings: Settings) -> aiomqtt.Client:
     """A client that only sends."""
-    return aiomqtt.Client(settings.mqtt_host, settings.mqtt_port, protocol=aiomqtt.ProtocolVersion.V311)
+    return _client(settings)
+
+
+def _client(settings: Settings, **session: Any) -> aiomqtt.Client:
+    password = settings.mqtt_password
+    return aiomqtt.Client(
+        settings.mqtt_host,
+        settings.mqtt_port,
+        username=settings.mqtt_username,
+        password=password.get_secret_value() if password else None,
+        tls_params=aiomqtt.TLSParameters() if settings.mqtt_tls else None,
+        protocol=aiomqtt.ProtocolVersion.V311,
+        **session,
+    )
 
 
 def acknowledge(client: aiomqtt.Client, message: aiomqtt.Message) -> None:

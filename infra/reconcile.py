@@ -59,9 +59,27 @@ class Reconciler:
                 except Exception as error:
                     log.exception("%s is not repaired", after)
                     errors[after] = error
+                    await self._alert(after)
                 yield after, repaired
         if errors:
             raise NotRepaired(errors) from next(iter(errors.values()))
+
+    async def _alert(self, name: str) -> None:
+        """Once for a row; what went wrong may be another thing each time, so the log says it."""
+        event = f"{name}:not_repaired"
+        text = f"PO {name} could not be reconciled with its workflow: look at the worker's log; it is tried again."
+        alert = Alert(
+            alert_id=event,
+            alert_type="not_reconciled",
+            severity=Severity.HIGH,
+            source=names.RECONCILE_ID,
+            subject=name,
+            text=text,
+        )
+        entry = LedgerEntry(
+            idempotency_key=event, action_type="handoff", action="reconcile_failed", target=name, details=text
+        )
+        await self._ledger.record(Record(entry=entry, changes=(AlertRaised(alert=alert),)))
 
     async def _repair(self, row: Row) -> bool | None:
         handle = self._client.get_workflow_handle(row["workflow_id"])

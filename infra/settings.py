@@ -3,7 +3,7 @@
 from datetime import timedelta
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 HERE = Path(__file__).parent
@@ -28,9 +28,14 @@ class Settings(BaseSettings):
     )
     temporal_address: str = "127.0.0.1:7233"
     temporal_namespace: str = "default"
+    temporal_tls: bool = False
+    temporal_api_key: SecretStr | None = Field(default=None, description="Temporal Cloud's; needs TLS")
     temporal_ui: str = "http://127.0.0.1:8233"
     mqtt_host: str = "127.0.0.1"
     mqtt_port: int = 1883
+    mqtt_tls: bool = False
+    mqtt_username: str | None = None
+    mqtt_password: SecretStr | None = None
     api_host: str = "127.0.0.1"
     api_port: int = 8000
     metrics_host: str = Field(default="127.0.0.1", description="where workers and the gateway serve their metrics")

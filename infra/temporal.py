@@ -4,6 +4,7 @@ Workflows are started by name, so that gateways and the API need no workflow cod
 """
 
 import asyncio
+import logging
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -28,6 +29,8 @@ from schemas.base import Model
 from schemas.client_po import ClientPOStart, ClientPOStatus, SmartClientPO
 from schemas.part_arrival import JoinLine, LineStatus, PartArrivalStart, ReportedArrival
 
+log = logging.getLogger(__name__)
+
 RPC_TIMEOUT = timedelta(seconds=5)
 
 STATUS = SearchAttributeKey.for_keyword(names.SMART_STATUS)
@@ -39,9 +42,12 @@ DUE = SearchAttributeKey.for_datetime(names.SMART_DUE)
 
 async def connect(settings: Settings, runtime: Runtime | None = None) -> Client:
     """A client that has registered the search attributes on the server it met; raises `RuntimeError` without one."""
+    api_key = settings.temporal_api_key
     client = await Client.connect(
         settings.temporal_address,
         namespace=settings.temporal_namespace,
+        tls=settings.temporal_tls,
+        api_key=api_key.get_secret_value() if api_key else None,
         data_converter=pydantic_data_converter,
         runtime=runtime,
     )
@@ -51,6 +57,15 @@ async def connect(settings: Settings, runtime: Runtime | None = None) -> Client:
 
 async def register_search_attributes(client: Client) -> None:
     """Adds those that are missing; a server that does not let us (Temporal Cloud) must have them already."""
+    try:
+        await _register_search_attributes(client)
+    except RPCError as error:
+        if error.status is not RPCStatusCode.PERMISSION_DENIED:
+            raise
+        log.warning("search attributes cannot be looked at here: add the Smart... ones of schemas/names.py by hand")
+
+
+async def _register_search_attributes(client: Client) -> None:
     wanted = {key.name: IndexedValueType.ValueType(key.indexed_value_type) for key in (STATUS, PART, NODE, ORDER, DUE)}
     listed = await client.operator_service.list_search_attributes(
         ListSearchAttributesRequest(namespace=client.namespace)

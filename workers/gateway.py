@@ -136,9 +136,10 @@ class Gateway:
                 tasks.create_task(self._work(client, lane, in_hand))
             tasks.create_task(self._publish_alerts(client))
             async for message in client.messages:
-                if message.mid in in_hand:
-                    continue  # sent again because its acknowledgement is late
-                in_hand.add(message.mid)
+                if message.qos:  # without, there is neither a number nor an acknowledgement
+                    if message.mid in in_hand:
+                        continue  # sent again because its acknowledgement is late
+                    in_hand.add(message.mid)
                 self._received.add(1)
                 arrival = _read(message)
                 # Malformed ones wait for the database in the last lane, where they hold up nobody's arrival.

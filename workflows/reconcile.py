@@ -19,6 +19,6 @@ class ReconcileWorkflow:
             ReconcileActivities.reconcile,
             start_to_close_timeout=timedelta(hours=1),
             heartbeat_timeout=timedelta(minutes=1),
-            retry_policy=retry.UNTIL_DONE,
+            retry_policy=retry.PATIENTLY,
             summary="compare rows with workflows",
         )

@@ -30,3 +30,6 @@ LONGEST_PAUSE = timedelta(minutes=10)
 
 CROWDED_PAUSE = timedelta(seconds=10)
 """Before a workflow that has more signals than one run may have is told again."""
+
+PATIENTLY = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=LONGEST_PAUSE)
+"""For what is long, and fails as a whole for a part of it."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import psutil
+from pydantic import SecretStr
 
 from infra.settings import Settings
 
@@ -18,6 +19,7 @@ def environment(settings: Settings) -> dict[str, str]:
     return {
         f"SMARTFLOOR_{name.upper()}": value if isinstance(value, str) else json.dumps(value)
         for name, value in settings.model_dump(mode="json", exclude_none=True).items()
+        if not isinstance(getattr(settings, name), SecretStr)  # of which a dump has only asterisks
     }
 
 

@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeVar
+from urllib.parse import quote
 from uuid import uuid4
 
 import aiomqtt
@@ -243,7 +244,9 @@ class Floor:
 
     async def withdraw(self, broadcast: Json, reason: str = "scanned by mistake") -> httpx.Response:
         part = {name: broadcast[name] for name in ("part_id", "part_number") if name in broadcast}
-        return await self.ask("POST", f"/api/v1/arrivals/{broadcast['id']}/withdraw", json={"reason": reason, **part})
+        return await self.ask(
+            "POST", f"/api/v1/arrivals/{quote(broadcast['id'], safe='')}/withdraw", json={"reason": reason, **part}
+        )
 
     # --- the machines around --------------------------------------------------------------------------------
 
@@ -265,15 +268,15 @@ class Floor:
         self.acknowledged.malformed.add(digest)
         return digest
 
-    async def publish(self, topic: str, *payloads: bytes) -> None:
-        """At QoS 1; a broker that is away is tried again, so it may have a message twice."""
+    async def publish(self, topic: str, *payloads: bytes, qos: int = 1) -> None:
+        """A broker that is away is tried again, so it may have a message twice."""
         deadline = time.monotonic() + PATIENCE
         waiting = list(payloads)
         while waiting:
             try:
                 async with self._mqtt() as client:
                     while waiting:
-                        await client.publish(topic, waiting[0], qos=1)
+                        await client.publish(topic, waiting[0], qos=qos)
                         waiting.pop(0)
             except aiomqtt.MqttError:
                 if time.monotonic() > deadline:

@@ -184,6 +184,13 @@ class TestAServerKilledWithSIGKILL:
         assert (await po.resume()).status_code == 200
         await po.until("released")
 
+    async def test_a_po_that_was_staged_meanwhile_starts_when_somebody_asks_something_of_it(self, floor: Floor) -> None:
+        document = contract()
+        async with floor.without("temporal", killed=True):
+            answer = await floor.http.post("/api/v1/client-pos", json=document)
+            assert (answer.status_code, answer.json()["type"].rpartition(":")[2]) == (503, "not-started")
+        assert (await PO(floor, document).hold()).status_code == 200
+
 
 class TestANodeThatIsOffline:
     async def test_delays_the_release_is_alerted_and_gets_the_po_when_it_comes_back(self, floor: Floor) -> None:

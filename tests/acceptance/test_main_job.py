@@ -317,6 +317,18 @@ class TestArrivals:
         assert answer.status_code == 422
         assert {error["field"] for error in answer.json()["errors"]} == {"quantity", "location", "part_number"}
 
+    async def test_of_a_scanner_without_acknowledgements_count_as_well(self, floor: Floor) -> None:
+        number = new("PN")
+        po = await floor.stage(part_id=None, part_number=number, quantity=5)
+        bodies = [json.dumps(arrival(part_number=number)).encode() for _ in range(5)]
+        await floor.publish(names.PART_ARRIVAL_TOPIC, *bodies, qos=0)
+        await po.until("released")
+
+    async def test_is_withdrawn_whatever_the_scanner_called_it(self, floor: Floor) -> None:
+        body = await floor.scan(part_id=new("PART"), id=f"dock 1/4711?{new('BC')}")
+        await floor.until_recorded(body["part_id"], "receive_arrival")
+        assert (await floor.withdraw(body)).is_success
+
 
 class TestWhatPeopleAskOfAPO:
     async def test_a_part_that_arrives_during_a_hold_is_confirmed_but_not_released(self, floor: Floor) -> None:

@@ -14,13 +14,14 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from temporalio import activity
-from temporalio.client import WorkflowUpdateFailedError
+from temporalio.client import WorkflowFailureError, WorkflowUpdateFailedError
 from temporalio.common import SearchAttributeKey
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ApplicationError, CancelledError
 from temporalio.testing import WorkflowEnvironment
 
 from infra.settings import Settings
 from infra.temporal import DUE, STATUS, connect
+from schemas import names
 from schemas.client_po import REQUESTS
 from schemas.node import NodeDelivery, NodeReceipt
 from tests.workflows.eager import EagerTemporal
@@ -245,6 +246,23 @@ class TestTemporalsCancel:
         shop.ledger.away = False
         assert (await po.handle.result())["status"] == "cancelled"
         assert len(po.entries("hold_client_po")) == len(po.entries("cancel_client_po")) == 1
+
+
+    async def test_ends_a_test_even_while_it_waits_for_the_ledger(self, shop: Shop) -> None:
+        async with shop.node_online():
+            po = await shop.stage()
+            await shop.scan()
+            await po.handle.result()
+        test = shop.client.get_workflow_handle(names.test_execution_id(po.name))
+        shop.ledger.away = True
+        attempts = shop.ledger.attempts
+        await test.signal("explode")
+        await until(lambda: shop.ledger.attempts > attempts, lambda: "the refusal is about to be recorded")
+        await test.cancel()
+        with pytest.raises(WorkflowFailureError) as failure:
+            await asyncio.wait_for(test.result(), 20)
+        assert isinstance(failure.value.cause, CancelledError)
+        shop.ledger.away = False
 
 
 async def ask_by_signal_and_wait_for_the_attempt(shop: Shop, po: PO) -> None:

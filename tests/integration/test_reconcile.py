@@ -7,6 +7,7 @@ from uuid import uuid4
 import pytest
 from temporalio.client import Client, WorkflowExecutionStatus
 
+from infra.alerts import AlertOutbox
 from infra.client_po import ClientPOs
 from infra.database import create_engine
 from infra.ledger import Ledger
@@ -85,8 +86,10 @@ async def test_rows_that_cannot_be_repaired_are_named_after_all_others_are(setti
 
         with pytest.raises(NotRepaired) as failure:
             await repair()
+    alerted = {alert.subject for alert, _ in await AlertOutbox(engine).waiting()}
 
     await engine.dispose()
+    assert alerted == {bad, worse}
     assert done == {bad: None, good: True, worse: None, better: True}
     assert str(failure.value).startswith(f"not repaired: {bad}, {worse}; {bad} because of ValidationError")
     for name in (good, better):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.merkle import EMPTY, consistency_proof, inclusion_proof, root, verify_consistency, verify_inclusion
+from infra.merkle import EMPTY, inclusion_proof, root, verify_inclusion
 from schemas.ledger import leaf_hash, node_hash
 
 # The inputs and roots that Certificate Transparency implementations test themselves with.
@@ -79,22 +79,3 @@ class TestInclusion:
     def test_of_a_leaf_that_is_not_there_cannot_be_asked(self) -> None:
         with pytest.raises(IndexError):
             inclusion_proof(leaves(3), 3)
-
-
-class TestConsistency:
-    @given(SIZES, st.data())
-    def test_of_every_earlier_tree_can_be_proved(self, size: int, data: st.DataObject) -> None:
-        tree, old = leaves(size), data.draw(st.integers(1, size))
-        assert verify_consistency(old, size, root(tree[:old]), root(tree), consistency_proof(tree, old))
-
-    @given(SIZES, st.data())
-    def test_with_a_changed_past_is_refused(self, size: int, data: st.DataObject) -> None:
-        tree, old = leaves(size), data.draw(st.integers(1, size))
-        changed = data.draw(st.integers(0, old - 1))
-        other = [*tree[:changed], leaf_hash(b"other"), *tree[changed + 1 :]]
-        assert not verify_consistency(old, size, root(tree[:old]), root(other), consistency_proof(other, old))
-
-    @pytest.mark.parametrize("old", [0, 4])
-    def test_with_a_tree_of_no_such_size_cannot_be_asked(self, old: int) -> None:
-        with pytest.raises(IndexError):
-            consistency_proof(leaves(3), old)
