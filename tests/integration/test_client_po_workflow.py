@@ -247,7 +247,6 @@ class TestTemporalsCancel:
         assert (await po.handle.result())["status"] == "cancelled"
         assert len(po.entries("hold_client_po")) == len(po.entries("cancel_client_po")) == 1
 
-
     async def test_ends_a_test_even_while_it_waits_for_the_ledger(self, shop: Shop) -> None:
         async with shop.node_online():
             po = await shop.stage()
