@@ -18,7 +18,8 @@ from schemas.node import NodeDelivery
 from schemas.part_arrival import JoinLine, PartArrivalStart, WaitingPO
 from schemas.record import ClientPOChanged, Record
 
-LOCAL = timedelta(seconds=3)
+LOCAL = timedelta(minutes=2)
+"""Longer than the product has patience: it has regular activities to fall back on, the floor has nothing."""
 NODE = "NOD-TestStation-LP-01"
 
 
