@@ -12,6 +12,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from api.house import House, TheHouse
 from api.problems import Problem, away, invalid, not_found
+from api.security import GuardedRoute, only, requires
 from infra.client_po import Row
 from infra.documents import NotReadable, read_document
 from infra.ledger import LedgerConflict
@@ -21,13 +22,14 @@ from schemas import names
 from schemas.canonical import NotCanonical, document_hash
 from schemas.client_po import TERMINAL, ClientPOStatus, SmartClientPO, outlook
 from schemas.faults import Fault, faults
+from schemas.identity import Identity
 from schemas.ledger import LedgerEntry
+from schemas.permission import Permission
 from schemas.record import ClientPOStaged, Record
 
-router = APIRouter(prefix="/api/v1", tags=["SmartClientPOs"])
+router = APIRouter(prefix="/api/v1", tags=["SmartClientPOs"], route_class=GuardedRoute)
 
-MAX_DOCUMENT = 256 * 1024
-"""Bytes: well below what a workflow's input may be."""
+YAML = ("application/yaml", "application/x-yaml", "text/yaml")
 
 
 class StagedResource(BaseModel):
@@ -102,13 +104,15 @@ class StagingQueue(BaseModel):
         "requestBody": {
             "required": True,
             "content": {
-                "application/json": {"schema": SmartClientPO.model_json_schema()},
-                "application/yaml": {"schema": {"type": "object"}},
+                media_type: {"schema": {"$ref": f"#/components/schemas/{SmartClientPO.__name__}"}}
+                for media_type in ("application/json", *YAML)
             },
         }
     },
 )
-async def stage(request: Request, response: Response, house: TheHouse) -> StagedResource:
+async def stage(
+    request: Request, response: Response, house: TheHouse, who: Annotated[Identity, requires(Permission.JOB_CREATE)]
+) -> StagedResource:
     """Stage a SmartClientPO (JSON or YAML): 201 when it is new, 200 for the same document again."""
     document = await _document(request)
     try:
@@ -123,14 +127,16 @@ async def stage(request: Request, response: Response, house: TheHouse) -> Staged
         raise invalid([Fault(field="document", message=str(error))]) from error
     name = po.smart_contract_id
     try:
-        receipt = await house.ledger.record(_staging(po, document, hash_))
+        repeated = (await house.ledger.record(_staging(po, document, hash_, who))).repeated
     except LedgerConflict as conflict:
-        raise Problem(
-            409,
-            "conflict",
-            "Another document is staged under this ID",
-            f"{name} is staged with another document; to change terms use PATCH, for another contract another ID",
-        ) from conflict
+        repeated = True
+        if (await _row(house, name))["document_hash"] != hash_:  # else it is who sends it that differs
+            raise Problem(
+                409,
+                "conflict",
+                "Another document is staged under this ID",
+                f"{name} is staged with another document; to change terms use PATCH, for another contract another ID",
+            ) from conflict
     row = await _row(house, name)
     if row["status"] not in TERMINAL:
         try:
@@ -143,12 +149,12 @@ async def stage(request: Request, response: Response, house: TheHouse) -> Staged
                 f"{name} is recorded; its workflow starts when this request is sent again, or with the next reconcile",
                 retry_after=2,
             ) from error
-    response.status_code = 200 if receipt.repeated else 201
+    response.status_code = 200 if repeated else 201
     response.headers["Location"] = f"/api/v1/client-pos/{name}"
     return _resource(house, row)
 
 
-@router.get("/client-pos/{smart_contract_id}")
+@router.get("/client-pos/{smart_contract_id}", dependencies=[requires(Permission.JOB_VIEW)])
 async def show(smart_contract_id: str, house: TheHouse) -> ClientPOResource:
     """Its state, what it waits for and who can move it on, and its timeline."""
     row = await _row(house, smart_contract_id)
@@ -167,7 +173,7 @@ async def show(smart_contract_id: str, house: TheHouse) -> ClientPOResource:
     )
 
 
-@router.get("/staging-queue")
+@router.get("/staging-queue", dependencies=[requires(Permission.JOB_VIEW)])
 async def staging_queue(
     house: TheHouse,
     status: ClientPOStatus | None = None,
@@ -210,10 +216,11 @@ class Asking:
         self._house = house
         self._key = idempotency_key
 
-    async def __call__(self, update: str, request: schema.Request) -> StagedResource:
+    async def __call__(self, update: str, asked: schema.Reasoned, who: Identity) -> StagedResource:
+        request = schema.REQUESTS[update].model_validate({**asked.model_dump(), "user_id": who.user_id})
         row = await _row(self._house, self._name)
         handle = self._house.temporal.get_workflow_handle(row["workflow_id"])
-        update_id = f"{update}:{self._key}" if self._key else None
+        update_id = f"{update}:{who.user_id}:{self._key}" if self._key else None
         try:
             await handle.execute_update(update, request, id=update_id, rpc_timeout=2 * RPC_TIMEOUT)
         except WorkflowUpdateFailedError as error:
@@ -230,57 +237,61 @@ class Asking:
 Ask = Annotated[Asking, Depends()]
 
 
+MayAmend = Annotated[Identity, requires(Permission.PO_AMEND)]
+MayHold = Annotated[Identity, requires(Permission.PO_HOLD)]
+
+
 @router.patch("/client-pos/{smart_contract_id}")
-async def amend(amendment: schema.AmendRequest, ask: Ask) -> StagedResource:
+async def amend(amendment: schema.Amendment, ask: Ask, who: MayAmend) -> StagedResource:
     """Change priority, due date or expected arrival before release, with a reason."""
-    return await ask(names.AMEND, amendment)
+    return await ask(names.AMEND, amendment, who)
 
 
 @router.post("/client-pos/{smart_contract_id}/hold")
-async def hold(request: schema.HoldRequest, ask: Ask) -> StagedResource:
+async def hold(request: schema.Reasoned, ask: Ask, who: MayHold) -> StagedResource:
     """Keep it from being released; while its node is taking it the answer comes after the outcome."""
-    return await ask(names.HOLD, request)
+    return await ask(names.HOLD, request, who)
 
 
 @router.post("/client-pos/{smart_contract_id}/resume")
-async def resume(request: schema.ResumeRequest, ask: Ask) -> StagedResource:
+async def resume(request: schema.Reasoned, ask: Ask, who: MayHold) -> StagedResource:
     """End a hold."""
-    return await ask(names.RESUME, request)
+    return await ask(names.RESUME, request, who)
 
 
 @router.post("/client-pos/{smart_contract_id}/cancel")
-async def cancel(request: schema.CancelRequest, ask: Ask) -> StagedResource:
+async def cancel(
+    request: schema.Reasoned, ask: Ask, who: Annotated[Identity, requires(Permission.PO_CANCEL)]
+) -> StagedResource:
     """End it before release; its parts go to the next in line."""
-    return await ask(names.CANCEL, request)
+    return await ask(names.CANCEL, request, who)
 
 
 @router.post("/client-pos/{smart_contract_id}/retry")
 async def retry(
-    ask: Ask, request: Annotated[schema.RetryRequest, Body(default_factory=schema.RetryRequest)]
+    ask: Ask,
+    who: Annotated[Identity, requires(Permission.JOB_RELEASE)],
+    request: Annotated[schema.Retrial, Body(default_factory=schema.Retrial)],
 ) -> StagedResource:
     """Try the release again at once."""
-    return await ask(names.RETRY, request)
+    return await ask(names.RETRY, request, who)
 
 
 @router.post("/client-pos/{smart_contract_id}/accept-quantity")
-async def accept_quantity(request: schema.AcceptQuantityRequest, ask: Ask) -> StagedResource:
+async def accept_quantity(request: schema.Acceptance, ask: Ask, who: MayAmend) -> StagedResource:
     """Accept fewer parts than ordered."""
-    return await ask(names.ACCEPT_QUANTITY, request)
+    return await ask(names.ACCEPT_QUANTITY, request, who)
 
 
 async def _document(request: Request) -> dict[str, Any]:
-    body = await request.body()
-    if len(body) > MAX_DOCUMENT:
-        raise Problem(
-            413, "too-large", "The document is too large", f"a SmartClientPO has at most {MAX_DOCUMENT} bytes"
-        )
+    media_type = only(request, "application/json", *YAML)
     try:
-        return read_document(body, is_yaml="yaml" in request.headers.get("content-type", ""))
+        return read_document(await request.body(), is_yaml=media_type in YAML)
     except NotReadable as error:
         raise invalid([Fault(field="document", message=str(error))]) from error
 
 
-def _staging(po: SmartClientPO, document: dict[str, Any], hash_: str) -> Record:
+def _staging(po: SmartClientPO, document: dict[str, Any], hash_: str, who: Identity) -> Record:
     name = po.smart_contract_id
     entry = LedgerEntry(
         idempotency_key=f"{name}:stage",
@@ -288,6 +299,7 @@ def _staging(po: SmartClientPO, document: dict[str, Any], hash_: str) -> Record:
         action="stage_client_po",
         target=name,
         details=f"SmartClientPO staged, awaiting part {po.part}",
+        user_id=who.user_id,
         metadata={
             "staging_id": names.staging_id(name),
             "part_id": po.part,

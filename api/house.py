@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
+from api.security import AccessControl
 from infra.client_po import ClientPOs
 from infra.ledger import Ledger
 from infra.registry import Registry
@@ -29,6 +30,7 @@ class House:
     starter: ClientPOStarter
     part_arrivals: PartArrivals
     sdk_metrics: SdkMetrics
+    access: AccessControl
 
     def workflow_url(self, workflow_id: str) -> str:
         """Where people see a workflow in the Temporal Web UI."""

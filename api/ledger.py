@@ -7,10 +7,17 @@ from pydantic import AwareDatetime, BaseModel
 
 from api.house import TheHouse
 from api.problems import not_found
+from api.security import GuardedRoute, requires
 from infra.checkpoint import NotCovered, newest_checkpoint, prove
 from schemas.ledger import RecordedEntry
+from schemas.permission import Permission
 
-router = APIRouter(prefix="/api/v1/ledger", tags=["Ledger"])
+router = APIRouter(
+    prefix="/api/v1/ledger",
+    tags=["Ledger"],
+    route_class=GuardedRoute,
+    dependencies=[requires(Permission.LEDGER_READ)],
+)
 
 LARGEST = 2**63 - 1
 """What the database can number."""

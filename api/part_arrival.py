@@ -10,12 +10,15 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from api.house import TheHouse
 from api.problems import Problem, not_found
+from api.security import GuardedRoute, requires
 from infra.temporal import RPC_TIMEOUT
 from schemas import names
-from schemas.base import BroadcastId, Identifier, Text
+from schemas.base import BroadcastId, Identifier, Model, Text
+from schemas.identity import Identity
 from schemas.part_arrival import PartArrival, ReportedArrival, WithdrawArrival, needs_a_part
+from schemas.permission import Permission
 
-router = APIRouter(prefix="/api/v1/arrivals", tags=["Arrivals"])
+router = APIRouter(prefix="/api/v1/arrivals", tags=["Arrivals"], route_class=GuardedRoute)
 
 
 class AcceptedArrival(BaseModel):
@@ -26,13 +29,12 @@ class AcceptedArrival(BaseModel):
     links: dict[str, str]
 
 
-class Withdrawal(BaseModel):
+class Withdrawal(Model):
     """Names the part as the broadcast did."""
 
     part_id: Identifier | None = None
     part_number: Annotated[Identifier | None, Field(validate_default=True)] = None
     reason: Text
-    user_id: Identifier = "unidentified"
 
     @field_validator("part_number")
     @classmethod
@@ -41,9 +43,11 @@ class Withdrawal(BaseModel):
 
 
 @router.post("", status_code=202)
-async def report(arrival: PartArrival, house: TheHouse) -> AcceptedArrival:
+async def report(
+    arrival: PartArrival, house: TheHouse, who: Annotated[Identity, requires(Permission.ARRIVAL_REPORT)]
+) -> AcceptedArrival:
     """The body of a broadcast, from a hand scanner; the same `id` again changes nothing."""
-    reported = ReportedArrival(arrival=arrival, at_node=arrival.location in house.registry)
+    reported = ReportedArrival(arrival=arrival, at_node=arrival.location in house.registry, user_id=who.user_id)
     workflow_id = await house.part_arrivals.report(reported)
     return AcceptedArrival(
         id=arrival.id, workflow_id=workflow_id, links={"temporal_ui": house.workflow_url(workflow_id)}
@@ -51,10 +55,15 @@ async def report(arrival: PartArrival, house: TheHouse) -> AcceptedArrival:
 
 
 @router.post("/{broadcast_id}/withdraw")
-async def withdraw(broadcast_id: BroadcastId, withdrawal: Withdrawal, house: TheHouse) -> dict[str, Any]:
+async def withdraw(
+    broadcast_id: BroadcastId,
+    withdrawal: Withdrawal,
+    house: TheHouse,
+    who: Annotated[Identity, requires(Permission.ARRIVAL_WITHDRAW)],
+) -> dict[str, Any]:
     """Take an arrival back: POs that it confirmed wait again, released ones are alerted."""
     workflow_id = names.part_arrival_id(withdrawal.part_id, withdrawal.part_number)
-    request = WithdrawArrival(broadcast_id=broadcast_id, reason=withdrawal.reason, user_id=withdrawal.user_id)
+    request = WithdrawArrival(broadcast_id=broadcast_id, reason=withdrawal.reason, user_id=who.user_id)
     handle = house.temporal.get_workflow_handle(workflow_id)
     try:
         answer: dict[str, Any] = await handle.execute_update(names.WITHDRAW, request, rpc_timeout=2 * RPC_TIMEOUT)

@@ -168,32 +168,19 @@ class SmartClientPO(_Document):
         return self.part_id or self.part_number or ""
 
 
-class Request(Model):
-    """What a person asks for; `user_id` is who."""
+class Reasoned(Model):
+    """What a person asks for, and why. Over HTTP their token says who they are."""
 
     reason: Text
-    user_id: Identifier = "unidentified"
 
 
-class HoldRequest(Request):
-    """Keeps a PO from being released; its place in the line and its parts stay."""
-
-
-class ResumeRequest(Request):
-    """Ends a hold."""
-
-
-class CancelRequest(Request):
-    """Ends the PO and gives its parts back to the next in line."""
-
-
-class RetryRequest(Request):
-    """Tries a release again at once."""
+class Retrial(Reasoned):
+    """A reason, for what needs none."""
 
     reason: Text = "retry"
 
 
-class AmendRequest(Request, Partial):
+class Amendment(Reasoned, Partial):
     """Changes terms before release: only the fields that are given; None takes a date away."""
 
     priority: Priority | None = None
@@ -214,10 +201,40 @@ class AmendRequest(Request, Partial):
         return {name: getattr(self, name) for name in fields if name in self.model_fields_set}
 
 
-class AcceptQuantityRequest(Request):
+class Acceptance(Reasoned):
     """Accepts fewer parts than ordered; without a `quantity`, those that are there now."""
 
     quantity: Quantity | None = None
+
+
+class Request(Reasoned):
+    """What a workflow is asked; `user_id` is who asks. A signal from the Temporal UI may leave it out."""
+
+    user_id: Identifier = "unidentified"
+
+
+class HoldRequest(Request):
+    """Keeps a PO from being released; its place in the line and its parts stay."""
+
+
+class ResumeRequest(Request):
+    """Ends a hold."""
+
+
+class CancelRequest(Request):
+    """Ends the PO and gives its parts back to the next in line."""
+
+
+class RetryRequest(Retrial, Request):
+    """Tries a release again at once."""
+
+
+class AmendRequest(Amendment, Request):
+    """An amendment and who asks for it."""
+
+
+class AcceptQuantityRequest(Acceptance, Request):
+    """An acceptance and who gives it."""
 
 
 class ClientPOEnd(Model):

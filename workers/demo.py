@@ -9,7 +9,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from infra.bearer import LocalKey
 from infra.checkpoint import NoKey, checkpoint
 from infra.database import create_engine
 from infra.documents import read_document
@@ -32,6 +33,7 @@ from infra.verify import verify_ledger
 from infra.verify_export import Broken
 from schemas import names
 from schemas.client_po import ClientPOStatus
+from schemas.permission import Role
 
 SAMPLES = Path(__file__).parents[1] / "infra" / "samples"
 PATIENCE = 20.0
@@ -68,10 +70,14 @@ class Scene:
 
 @dataclass
 class Demo:
-    """The shop as somebody at the dock and somebody at the Business Hub see it."""
+    """The shop as somebody at the dock, somebody on the floor, and the Business Hub see it.
+
+    `http` is the supervisor's, `hub` the Business Hub's: each has a token of its own, and may what its role may.
+    """
 
     shop: Shop
     http: httpx.AsyncClient
+    hub: httpx.AsyncClient
     mqtt: aiomqtt.Client
     run: str
     scenes: list[Scene] = field(default_factory=list)
@@ -89,7 +95,7 @@ class Demo:
         return document
 
     async def stage(self, document: Body) -> str:
-        answer = await self.http.post("/client-pos", json=document)
+        answer = await self.hub.post("/client-pos", json=document)
         answer.raise_for_status()
         name: str = document["smart_contract_id"]
         self.staged.append(name)
@@ -109,7 +115,7 @@ class Demo:
         await self.mqtt.publish(names.PART_ARRIVAL_TOPIC, json.dumps(body), qos=1)
 
     async def act(self, name: str, verb: str, reason: str) -> None:
-        answer = await self.http.post(f"/client-pos/{name}/{verb}", json={"reason": reason, "user_id": "demo"})
+        answer = await self.http.post(f"/client-pos/{name}/{verb}", json={"reason": reason})
         answer.raise_for_status()
 
     async def see(self, name: str) -> Body:
@@ -269,13 +275,23 @@ def check(condition: bool, otherwise: str) -> None:
 @asynccontextmanager
 async def _open(settings: Settings, console: Console) -> AsyncIterator[Demo]:
     run = f"{datetime.now(UTC):%H%M%S}"
-    async with Shop(settings, report=lambda line: console.print(line, style="dim")) as shop:
-        url = f"{api_url(shop.settings)}/api/v1"
-        async with (
-            httpx.AsyncClient(base_url=url, timeout=PATIENCE, trust_env=False) as http,
-            publishing_client(shop.settings) as mqtt,
-        ):
-            yield Demo(shop, http, mqtt, run)
+    async with (
+        Shop(settings, report=lambda line: console.print(line, style="dim")) as shop,
+        _client(shop.settings, Role.SUPERVISOR, "maria") as http,
+        _client(shop.settings, Role.SERVICE, "business-hub") as hub,
+        publishing_client(shop.settings) as mqtt,
+    ):
+        yield Demo(shop, http, hub, mqtt, run)
+
+
+def _client(settings: Settings, role: Role, user_id: str) -> httpx.AsyncClient:
+    token = LocalKey(settings).token(role, user_id, timedelta(hours=1))
+    return httpx.AsyncClient(
+        base_url=f"{api_url(settings)}/api/v1",
+        headers={"Authorization": f"Bearer {token}"},
+        timeout=PATIENCE,
+        trust_env=False,
+    )
 
 
 async def demo(settings: Settings, console: Console) -> bool:

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -20,6 +20,8 @@ import aiomqtt
 import httpx
 from temporalio.client import Client, WorkflowExecution, WorkflowHandle
 
+from infra.bearer import LocalKey
+from infra.embedded.addresses import api_url
 from infra.embedded.process import Process
 from infra.embedded.shop import Shop
 from infra.node_store import NodeStore
@@ -27,6 +29,7 @@ from infra.settings import Settings
 from schemas import names
 from schemas.canonical import document_hash
 from schemas.node import NodeDelivery
+from schemas.permission import Role
 
 LP = "NOD-TestStation-LP-01"
 CP = "NOD-TestStation-CP-01"
@@ -166,9 +169,7 @@ class PO:
         )
 
     async def _ask(self, what: str, action: str, **body: Any) -> httpx.Response:
-        answer = await self.floor.ask(
-            "POST", f"/api/v1/client-pos/{self.name}/{what}", json={"user_id": "maria", **body}
-        )
+        answer = await self.floor.ask("POST", f"/api/v1/client-pos/{self.name}/{what}", json=body)
         return self._acknowledge(action, answer)
 
     def _acknowledge(self, action: str, answer: httpx.Response) -> httpx.Response:
@@ -177,8 +178,20 @@ class PO:
         return answer
 
 
+def bearer(settings: Settings, role: Role, user_id: str) -> dict[str, str]:
+    """The header of a person, or of a machine, for an hour."""
+    token = LocalKey(settings).token(role, user_id, timedelta(hours=1))
+    return {"Authorization": f"Bearer {token}"}
+
+
+def client(settings: Settings) -> httpx.AsyncClient:
+    """The production manager's, who is called maria: her role may everything that the main job needs."""
+    headers = bearer(settings, Role.PRODUCTION_MANAGER, "maria")
+    return httpx.AsyncClient(base_url=api_url(settings), headers=headers, trust_env=False, timeout=30)
+
+
 class Floor:
-    """A running shop."""
+    """A running shop, and `http` for maria."""
 
     def __init__(self, shop: Shop, http: httpx.AsyncClient, temporal: Client) -> None:
         self.shop = shop
