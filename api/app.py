@@ -7,6 +7,7 @@ from importlib.metadata import version
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute, iter_route_contexts
 from fastapi_offline import FastAPIOffline
 from opentelemetry.metrics import Histogram
 from pydantic.json_schema import models_json_schema
@@ -16,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import analytics, client_po, health, ledger, part_arrival, problems
 from api.house import House
-from api.security import AccessControl
+from api.security import AccessControl, permissions_of
 from infra.bearer import open_bearer
 from infra.client_po import ClientPOs
 from infra.recorder import open_ledger
@@ -80,6 +81,11 @@ def _document(app: FastAPI) -> None:
             models = [(SmartClientPO, "validation"), (problems.ProblemDetails, "serialization")]
             _, definitions = models_json_schema(models, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
             document["components"]["schemas"] |= definitions["$defs"]
+            for route in iter_route_contexts(app.routes):
+                for permission in permissions_of(route.dependant) if isinstance(route.original_route, APIRoute) else ():
+                    for method in route.methods or ():
+                        operation = document["paths"][route.path][method.lower()]
+                        operation["description"] += f"\n\nNeeds the permission `{permission}`."
         return app.openapi_schema or {}
 
     app.openapi = openapi  # type: ignore[method-assign]
