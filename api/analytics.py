@@ -4,11 +4,12 @@ from datetime import UTC, date, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import AwareDatetime, BaseModel
+from pydantic import BaseModel
 
 from api.house import TheHouse
 from api.security import GuardedRoute, requires
 from infra.analytics import staging_analytics
+from schemas.base import UtcDateTime
 from schemas.permission import Permission
 
 router = APIRouter(prefix="/api/v1/analytics", tags=["Analytics"], route_class=GuardedRoute)
@@ -60,7 +61,7 @@ class StagingAnalytics(BaseModel):
 @router.get("/staging", dependencies=[requires(Permission.REPORT_VIEW)])
 async def staging(
     house: TheHouse,
-    since: Annotated[AwareDatetime, Query(description="entries recorded from then on")] = datetime(
+    since: Annotated[UtcDateTime, Query(description="entries recorded from then on")] = datetime(
         2000, 1, 1, tzinfo=UTC
     ),
 ) -> StagingAnalytics:

@@ -100,6 +100,7 @@ class StagingQueue(BaseModel):
 @router.post(
     "/client-pos",
     status_code=201,
+    responses={200: {"model": StagedResource, "description": "It was staged before"}},
     openapi_extra={
         "requestBody": {
             "required": True,

@@ -3,12 +3,13 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
-from pydantic import AwareDatetime, BaseModel
+from pydantic import BaseModel
 
 from api.house import TheHouse
 from api.problems import not_found
 from api.security import GuardedRoute, requires
 from infra.checkpoint import NotCovered, newest_checkpoint, prove
+from schemas.base import UtcDateTime
 from schemas.ledger import RecordedEntry
 from schemas.permission import Permission
 
@@ -51,8 +52,8 @@ async def entries(
     target: str | None = None,
     action: str | None = None,
     user: str | None = None,
-    since: AwareDatetime | None = None,
-    until: AwareDatetime | None = None,
+    since: UtcDateTime | None = None,
+    until: UtcDateTime | None = None,
     after: Annotated[int | None, Query(ge=-1, le=LARGEST)] = None,
     before: Annotated[int | None, Query(ge=0, le=LARGEST)] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,

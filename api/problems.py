@@ -6,6 +6,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
@@ -105,14 +106,24 @@ def _of_the_framework(request: Request, error: HTTPException) -> Problem:
         case 404:
             return not_found(f"the path {request.url.path}")
         case 405:
-            allowed = (error.headers or {}).get("Allow", "other methods")
+            allowed = ", ".join(sorted(_methods(request)))  # Starlette names those of the first route alone
             detail = f"{request.method} is not for this path; it takes {allowed}"
-            return Problem(405, "method-not-allowed", "Another method is needed", detail, headers=error.headers)
+            return Problem(405, "method-not-allowed", "Another method is needed", detail, headers={"Allow": allowed})
         case 413:
             return too_large(request.app.state.settings.request_limit)
         case status:
             text = str(error.detail)
             return Problem(status, "bad-request" if status == 400 else "http", text, text, headers=error.headers)
+
+
+def _methods(request: Request) -> set[str]:
+    """What the path takes."""
+    found: set[str] = set()
+    for route in iter_route_contexts(request.app.routes):
+        pattern = getattr(route, "path_regex", None)
+        if route.methods and pattern and pattern.match(request.url.path):
+            found |= route.methods
+    return found
 
 
 def install(app: FastAPI) -> None:

@@ -302,6 +302,7 @@ class TestAProblem:
         [
             ("GET", "/api/v1/nowhere", {}, 404, "not-found", "/api/v1/nowhere"),
             ("PUT", "/api/v1/staging-queue", {}, 405, "method-not-allowed", "GET"),
+            ("DELETE", "/api/v1/client-pos/SC-1", {}, 405, "method-not-allowed", "GET, PATCH"),
             ("POST", "/api/v1/client-pos", {"content": b"x" * 300_000}, 413, "too-large", "262144"),
             ("GET", "/health", {"content": b"x" * 300_000}, 413, "too-large", "262144"),
             (
