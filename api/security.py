@@ -28,6 +28,7 @@ from infra.bearer import Bearer, BearerRefused, IssuerAway
 from infra.ledger import Ledger
 from infra.settings import Settings
 from schemas.alert import Alert, Severity
+from schemas.base import excerpt
 from schemas.faults import Fault
 from schemas.identity import Identity
 from schemas.ledger import LedgerEntry
@@ -130,7 +131,7 @@ class AccessControl:
 
     async def admit(self, request: Request, permission: Permission) -> Identity:
         """Raises `Problem`: 401, 403 or 429, or 503 while nobody can say whether the token is good."""
-        address = request.client.host if request.client else "unknown"
+        address = excerpt(request.client.host, 100) if request.client else "unknown"
         try:
             identity = await self._bearer.identity(_token(request))
         except BearerRefused as refusal:
