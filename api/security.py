@@ -19,8 +19,8 @@ from fastapi import Depends, Request, Response, Security
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from limits.aio.storage import MemoryStorage
-from limits.aio.strategies import MovingWindowRateLimiter
+from limits.storage import MemoryStorage
+from limits.strategies import MovingWindowRateLimiter
 from opentelemetry.metrics import Meter
 
 from api.problems import Problem
@@ -136,18 +136,18 @@ class AccessControl:
             identity = await self._bearer.identity(_token(request))
         except BearerRefused as refusal:
             self._refused(permission, 401)
-            await self._watch.refused(address, str(refusal))
+            self._watch.refused(address, str(refusal))
             raise _unauthenticated(str(refusal), invalid="authorization" in request.headers) from refusal
         except IssuerAway as away:
             raise Problem(503, "away", "Nobody can check your token", str(away), retry_after=10) from away
         if not may(identity.role, permission):
             self._refused(permission, 403)
-            await self._watch.refused(identity.user_id, f"role {identity.role} lacks {permission}")
+            self._watch.refused(identity.user_id, f"role {identity.role} lacks {permission}")
             raise _forbidden(identity, permission)
         # By user and not by token, else a second token would double the rate.
-        if not await self._window.hit(self._rate, identity.user_id):
+        if not self._window.hit(self._rate, identity.user_id):
             self._refused(permission, 429)
-            stats = await self._window.get_window_stats(self._rate, identity.user_id)
+            stats = self._window.get_window_stats(self._rate, identity.user_id)
             pause = max(1, round(stats.reset_time - datetime.now(UTC).timestamp()))
             detail = f"{identity.user_id} has used up {self._rate}; ask again in {pause} s"
             raise Problem(429, "too-many-requests", "Too many requests", detail, retry_after=pause)
@@ -170,11 +170,11 @@ class RefusalWatch:
         self._alerted: set[str] = set()
         self._recording: set[asyncio.Task[None]] = set()
 
-    async def refused(self, who: str, reason: str) -> None:
+    def refused(self, who: str, reason: str) -> None:
         """Counts one; whoever was refused does not wait for the alert."""
-        if (await self._window.get_window_stats(self._limit, who)).remaining == self._limit.amount:
+        if self._window.get_window_stats(self._limit, who).remaining == self._limit.amount:
             self._alerted.discard(who)
-        if await self._window.hit(self._limit, who) or who in self._alerted:
+        if self._window.hit(self._limit, who) or who in self._alerted:
             return
         self._alerted.add(who)
         recording = asyncio.create_task(self._alert(who, reason), name=f"alert: {who} is refused again and again")
