@@ -140,10 +140,6 @@ class AccessControl:
             raise _unauthenticated(str(refusal), invalid="authorization" in request.headers) from refusal
         except IssuerAway as away:
             raise Problem(503, "away", "Nobody can check your token", str(away), retry_after=10) from away
-        if not may(identity.role, permission):
-            self._refused(permission, 403)
-            self._watch.refused(identity.user_id, f"role {identity.role} lacks {permission}")
-            raise _forbidden(identity, permission)
         # By user and not by token, else a second token would double the rate.
         if not self._window.hit(self._rate, identity.user_id):
             self._refused(permission, 429)
@@ -151,6 +147,10 @@ class AccessControl:
             pause = max(1, round(stats.reset_time - datetime.now(UTC).timestamp()))
             detail = f"{identity.user_id} has used up {self._rate}; ask again in {pause} s"
             raise Problem(429, "too-many-requests", "Too many requests", detail, retry_after=pause)
+        if not may(identity.role, permission):
+            self._refused(permission, 403)
+            self._watch.refused(identity.user_id, f"role {identity.role} lacks {permission}")
+            raise _forbidden(identity, permission)
         return identity
 
     def _refused(self, permission: Permission, status: int) -> None:

@@ -140,6 +140,12 @@ class TestTheKeysOfAProvider:
                 await checking.identity(provider.token("unknown"))
         assert provider.fetches == 1
 
+    async def test_are_not_fetched_for_a_token_that_none_of_them_could_make_good(self, provider: Provider) -> None:
+        token = jwt.encode({}, "a shared secret that is long enough", "HS256", headers={"kid": "first"})
+        with pytest.raises(BearerRefused, match="algorithm"):
+            await bearer(provider).identity(token)
+        assert provider.fetches == 0
+
     async def test_no_longer_count_when_they_are_taken_away(self, provider: Provider) -> None:
         checking = bearer(provider, fresh=0)
         await checking.identity(provider.token("first"))

@@ -228,6 +228,11 @@ class TestManyRequests:
         assert answers[3].headers["content-type"] == PROBLEM
         assert 50 < int(answers[3].headers["retry-after"]) <= 60
 
+    async def test_count_when_they_are_refused_too(self, http: httpx.AsyncClient, settings: Settings) -> None:
+        headers = bearer(settings, Role.OPERATOR)
+        answers = [await http.get("/api/v1/ledger/entries", headers=headers) for _ in range(4)]
+        assert [answer.status_code for answer in answers] == [403, 403, 403, 429]
+
     async def test_are_not_more_with_a_second_token(self, http: httpx.AsyncClient, settings: Settings) -> None:
         for _ in range(3):
             await http.get("/api/v1/staging-queue", headers=bearer(settings, Role.OPERATOR))
