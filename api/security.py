@@ -10,6 +10,7 @@ Nothing of a request but its head is read before that: who may not, is not told 
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -167,16 +168,19 @@ class RefusalWatch:
         self._ledger = ledger
         self._window = MovingWindowRateLimiter(MemoryStorage())
         self._limit = limits.parse(settings.refusal_limit)
-        self._alerted: set[str] = set()
+        self._alerted: dict[str, float] = {}
+        """When each was refused last, of those of whom it was said."""
         self._recording: set[asyncio.Task[None]] = set()
 
     def refused(self, who: str, reason: str) -> None:
         """Counts one; whoever was refused does not wait for the alert."""
-        if self._window.get_window_stats(self._limit, who).remaining == self._limit.amount:
-            self._alerted.discard(who)
-        if self._window.hit(self._limit, who) or who in self._alerted:
+        now = time.monotonic()
+        if now - self._alerted.get(who, float("-inf")) <= self._limit.get_expiry():
+            self._alerted[who] = now
             return
-        self._alerted.add(who)
+        if self._window.hit(self._limit, who):
+            return
+        self._alerted[who] = now
         recording = asyncio.create_task(self._alert(who, reason), name=f"alert: {who} is refused again and again")
         self._recording.add(recording)
         recording.add_done_callback(self._recording.discard)
@@ -207,7 +211,7 @@ class RefusalWatch:
             await self._ledger.record(Record(entry=entry, changes=(AlertRaised(alert=alert),)))
         except Exception:
             log.exception("%s is refused again and again, and the alert could not be recorded", who)
-            self._alerted.discard(who)  # the next refusal tries again
+            self._alerted.pop(who, None)  # the next refusal tries again
 
 
 def _token(request: Request) -> str:

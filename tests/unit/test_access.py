@@ -5,6 +5,7 @@ is seen.
 """
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -215,6 +216,22 @@ class TestWhoMay:
             assert [error["field"] for error in answer.json()["errors"]] == [field]
 
 
+class TestAnIssuerThatIsAway:
+    @pytest.fixture
+    def settings(self, tmp_path: Path) -> Settings:
+        return Settings(state_dir=tmp_path, oidc_issuer="https://login.example", oidc_jwks_url="http://127.0.0.1:1/")
+
+    async def test_lets_nobody_in_and_nobody_down(self, http: httpx.AsyncClient, settings: Settings) -> None:
+        head = base64.urlsafe_b64encode(b'{"alg":"RS256","kid":"1"}').decode().rstrip("=")
+        answer = await http.get("/api/v1/staging-queue", headers={"Authorization": f"Bearer {head}.e30.e30"})
+        assert (answer.status_code, answer.headers["content-type"]) == (503, PROBLEM)
+        assert int(answer.headers["retry-after"]) > 0
+
+    async def test_does_not_make_the_local_key_count(self, http: httpx.AsyncClient, settings: Settings) -> None:
+        answer = await http.get("/api/v1/staging-queue", headers=bearer(settings, Role.ADMIN))
+        assert answer.status_code == 401
+
+
 class TestManyRequests:
     @pytest.fixture
     def settings(self, tmp_path: Path) -> Settings:
@@ -280,6 +297,16 @@ class TestRefusals:
             await http.get("/api/v1/ledger/entries")
         await asyncio.sleep(0)
         assert [record.entry.target for record in ledger.records] == ["127.0.0.1"]
+
+    async def test_that_never_stop_stay_one_alert(
+        self, http: httpx.AsyncClient, settings: Settings, ledger: StubLedger
+    ) -> None:
+        await self.refuse(http, settings, 5)
+        for _ in range(4):
+            await asyncio.sleep(0.4)
+            await self.refuse(http, settings, 1)
+        await self.refuse(http, settings, 5)
+        assert len(ledger.records) == 1
 
     async def test_are_alerted_again_after_they_had_stopped(
         self, http: httpx.AsyncClient, settings: Settings, ledger: StubLedger
