@@ -8,8 +8,9 @@ from importlib.metadata import version
 from fastapi import FastAPI, Request, Response
 from fastapi_offline import FastAPIOffline
 
-from api import analytics, client_po, health, ledger, part_arrival, problems
+from api import alert, analytics, client_po, health, ledger, part_arrival, problems
 from api.house import House
+from infra.alerts import Alerts
 from infra.client_po import ClientPOs
 from infra.recorder import open_ledger
 from infra.registry import load_registry
@@ -33,6 +34,7 @@ def create_app() -> FastAPI:
                 engine=engine,
                 ledger=ledger_,
                 client_pos=ClientPOs(engine),
+                alerts=Alerts(engine),
                 temporal=temporal,
                 starter=ClientPOStarter(temporal, settings),
                 part_arrivals=PartArrivals(temporal, settings.unclaimed_after),
@@ -43,7 +45,7 @@ def create_app() -> FastAPI:
     # The documentation's scripts come from here: a shop floor may have no way out.
     app = FastAPIOffline(title="Smartfloor", version=version("smartfloor"), lifespan=open_house, redoc_url=None)
     problems.install(app)
-    for routes in (client_po, part_arrival, analytics, ledger, health):
+    for routes in (client_po, part_arrival, alert, analytics, ledger, health):
         app.include_router(routes.router)
     _measure(app)
     return app

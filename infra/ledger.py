@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from infra.rows import statement
+from infra.rows import Reason, statement
 from infra.tables import ledger_entries
 from schemas.base import timestamp
 from schemas.ledger import GENESIS, Draft, LedgerEntry, Receipt, RecordedEntry, RecordRefused, leaf_hash
@@ -87,7 +87,7 @@ class _Page:
         self._recorded_at = timestamp(now)
         self.now = now
         self.rows: list[tuple[Any, ...]] = []
-        self.changes: list[Change] = []
+        self.changes: list[tuple[Change, Reason]] = []
         self.known: dict[str, tuple[str, Receipt]] = {}  # the entry's text and its receipt, by idempotency key
 
     def write(self, record: Record, draft: Draft) -> Receipt:
@@ -119,7 +119,8 @@ class _Page:
                 self.now,
             )
         )
-        self.changes += record.changes
+        reason = Reason(entry, self._seq, self.now)
+        self.changes += [(change, reason) for change in record.changes]
         self.known[entry.idempotency_key] = sealed, receipt
         self._seq += 1
         self._recorder_seq += 1
@@ -236,8 +237,8 @@ class Ledger:
                     asyncpg.OperatorInterventionError,
                 ) as gone:
                     raise ConnectionResetError(f"the database went away: {gone}") from gone  # nobody else names these
-                for change in page.changes:
-                    await connection.execute(statement(change, page.now))
+                for change, reason in page.changes:
+                    await connection.execute(statement(change, reason))
                 self._doubt = page.doubt()
                 await connection.commit()
                 self._settle_doubt(committed=True)

@@ -17,6 +17,7 @@ class Settings(BaseSettings):
     state_dir: Path = Field(default=Path(".smartfloor"), description="the embedded shop's state, keys, node disks")
     floor_hub_id: str = Field(default="FLOOR-HUB-01", description="smart_id of what the Floor Hub records")
     nodes_file: Path = Field(default=HERE / "nodes.yaml", description="the registry of test nodes")
+    notifications_file: Path = Field(default=HERE / "notifications.yaml", description="who is told of alerts, and when")
 
     database_url: str = Field(
         default="postgresql://smartfloor@127.0.0.1:5432/smartfloor",
@@ -44,6 +45,9 @@ class Settings(BaseSettings):
         default=timedelta(days=30), description="an arrival that no PO claimed is reported after this time"
     )
     reconcile_every: timedelta = timedelta(days=1)
+    failing_tasks_every: timedelta = Field(
+        default=timedelta(seconds=30), description="how often workflows are looked for whose tasks keep failing"
+    )
 
     @property
     def ledger_key_file(self) -> Path:

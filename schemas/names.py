@@ -67,3 +67,4 @@ SMART_DUE = "SmartDue"
 PART_ARRIVAL_TOPIC = "smart/infobroadcast/part_arrival"
 DEADLETTER_TOPIC = "smart/deadletter"
 ALERT_TOPIC = "smart/alertbroadcast"
+ALERT_INFO_TOPIC = "smart/infobroadcast/alert"  # _acknowledged, _resolved

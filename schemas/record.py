@@ -7,13 +7,41 @@ from pydantic import Field
 from schemas.alert import Alert
 from schemas.base import Model, Partial, UtcDateTime
 from schemas.ledger import LedgerEntry
+from schemas.permission import Role
 
 
 class AlertRaised(Model):
-    """Puts an alert into the outbox, once for its `alert_id`."""
+    """Raises an alert and puts it into the outbox; while one of its cause is open, that one is only counted up.
+
+    Nothing happens for an `alert_id` that was raised before.
+    """
 
     kind: Literal["alert_raised"] = "alert_raised"
     alert: Alert
+
+
+class AlertAcknowledged(Model):
+    """The entry's user has seen the alert, and says in its details what is done about it."""
+
+    kind: Literal["alert_acknowledged"] = "alert_acknowledged"
+    alert_id: str
+    note: str | None
+
+
+class AlertEscalated(Model):
+    """Nobody acknowledged it in time: for the `number`th time it has another owner."""
+
+    kind: Literal["alert_escalated"] = "alert_escalated"
+    alert_id: str
+    number: int
+    owner: Role
+
+
+class AlertResolved(Model):
+    """The cause is gone, as the entry says; nothing happens where no alert of it is open."""
+
+    kind: Literal["alert_resolved"] = "alert_resolved"
+    cause: str
 
 
 class ClientPOStaged(Model):
@@ -63,7 +91,7 @@ class ClientPOChanged(Partial):
 
 
 Change = Annotated[
-    AlertRaised | ClientPOStaged | ClientPOChanged,
+    AlertRaised | AlertAcknowledged | AlertEscalated | AlertResolved | ClientPOStaged | ClientPOChanged,
     Field(discriminator="kind"),
 ]
 

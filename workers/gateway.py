@@ -1,4 +1,4 @@
-"""The gateway: turns broadcasts into signals, and the outbox of alerts into broadcasts.
+"""The gateway: turns broadcasts into signals, and the outbox of alerts into broadcasts; the notifier runs beside it.
 
 A broadcast is acknowledged only after Temporal has accepted it, so a gateway that dies in between gets it again.
 Broadcasts of one part are handed over in the order in which they came, those of different parts side by side.
@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from temporalio.service import RPCError
 from tenacity import AsyncRetrying, before_sleep_log, retry_if_exception_type, wait_exponential
 
-from infra.alerts import AlertOutbox
+from infra.alerts import AlertOutbox, Message
 from infra.documents import NotReadable, read_document
 from infra.ledger import Ledger
 from infra.mqtt import acknowledge, persistent_client
@@ -26,12 +26,13 @@ from infra.registry import Registry, load_registry
 from infra.settings import Settings
 from infra.temporal import PartArrivals, connect
 from schemas import names
-from schemas.alert import Alert, Severity
+from schemas.alert import Alert, AlertEvent, Severity, cause_of
 from schemas.base import excerpt
 from schemas.faults import faults
 from schemas.ledger import LedgerEntry
 from schemas.part_arrival import PartArrival, ReportedArrival
 from schemas.record import AlertRaised, Record
+from workers.notifier import Notifier
 from workers.process import say_ready, stop_requested
 
 log = logging.getLogger(__name__)
@@ -60,14 +61,16 @@ async def run_gateway(settings: Settings) -> None:
             ledger,
             AlertOutbox(engine),
         )
-        running = asyncio.create_task(gateway.run(settings))
+        notifier = Notifier(engine, ledger, client, settings)
+        running = [asyncio.create_task(gateway.run(settings)), asyncio.create_task(notifier.run())]
         stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-        if not running.cancelled():
-            running.result()
+        await asyncio.wait({*running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (stopping, *running):
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        for task in running:
+            if not task.cancelled():
+                task.result()
 
 
 def read_arrival(payload: bytes) -> PartArrival:
@@ -158,7 +161,8 @@ class Gateway:
         }
         topic = f"{names.DEADLETTER_TOPIC}/{message.topic}"
         text = f"A broadcast on {message.topic} cannot be read: {reason}. It is on {topic}; send it again, corrected."
-        alert_id = f"deadletter:{message.topic}:{digest}:{hashlib.sha256(reason.encode()).hexdigest()[:16]}"
+        fault = hashlib.sha256(reason.encode()).hexdigest()[:16]
+        alert_id = f"deadletter:{message.topic}:{digest}:{fault}"
         record = Record(
             entry=LedgerEntry(
                 idempotency_key=alert_id,
@@ -177,6 +181,8 @@ class Gateway:
                         source="gateway",
                         subject=str(message.topic),
                         text=excerpt(text),
+                        # A scanner that is set up wrongly sends the same fault with every part.
+                        cause=cause_of("malformed_broadcast", str(message.topic), fault),
                     )
                 ),
             ),
@@ -187,13 +193,22 @@ class Gateway:
     async def _publish_alerts(self, client: aiomqtt.Client) -> None:
         while True:
             try:
-                for alert, raised_at in await self._outbox.waiting():
-                    body = alert.model_dump(mode="json") | {"raised_at": raised_at.isoformat()}
-                    await client.publish(f"{names.ALERT_TOPIC}/{alert.severity}", json.dumps(body), qos=1)
-                    await self._outbox.published(alert.alert_id)
+                for message in await self._outbox.unpublished():
+                    await client.publish(_topic(message), json.dumps(message.body()), qos=1)
+                    await self._outbox.published(message.message_id)
             except AWAY as error:
                 log.warning("alerts wait, the database is away: %s", error)
             await asyncio.sleep(OUTBOX_INTERVAL)
+
+
+def _topic(message: Message) -> str:
+    """What asks for somebody is an alert; that somebody saw it, or that it is over, is information.
+
+    Lamps and boards follow both; who only listens for alerts hears of each once, and of each new owner.
+    """
+    if message.event in {AlertEvent.RAISED, AlertEvent.ESCALATED}:
+        return f"{names.ALERT_TOPIC}/{message.severity}"
+    return f"{names.ALERT_INFO_TOPIC}_{message.event}"
 
 
 def _read(message: aiomqtt.Message) -> PartArrival | Malformed:

@@ -10,7 +10,7 @@ the PO, so nothing interrupts the next attempts until the node has answered.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -29,7 +29,7 @@ from temporalio.exceptions import (
 from activities.node import NodeActivities
 from activities.part_arrival import PartArrivalActivities
 from schemas import names
-from schemas.alert import Alert, Severity
+from schemas.alert import Alert, Severity, cause_of
 from schemas.client_po import (
     REQUESTS,
     AcceptQuantityRequest,
@@ -60,7 +60,7 @@ from schemas.part_arrival import (
     Revocation,
     WaitingPO,
 )
-from schemas.record import AlertRaised, Change, ClientPOChanged
+from schemas.record import AlertRaised, AlertResolved, Change, ClientPOChanged
 from workflows import retry
 from workflows.inbox import Inbox, Item, Refused
 from workflows.steps import record, step, tell
@@ -68,6 +68,9 @@ from workflows.test_execution import TestExecutionStart, TestExecutionWorkflow
 
 STATUS = SearchAttributeKey.for_keyword(names.SMART_STATUS)
 DUE = SearchAttributeKey.for_datetime(names.SMART_DUE)
+
+LATE, REFUSED = "late", "refused"
+"""What a release fails by: its node does not take the PO, or will not."""
 
 FROM_THE_LINE: dict[str, type[PORef]] = {
     names.PARTS_CONFIRMED: Allotment,
@@ -188,7 +191,9 @@ class ClientPOWorkflow:
                 await self._record(item, "resume_client_po", f"Resumed: {request.reason}", request.user_id)
             case CancelRequest():
                 self._life.cancelled = True
-                await self._record(item, "cancel_client_po", f"Cancelled: {request.reason}", request.user_id)
+                await self._record(
+                    item, "cancel_client_po", f"Cancelled: {request.reason}", request.user_id, release_ends=True
+                )
                 await self._tell_line(names.LEAVE, self._ref())
             case RetryRequest():
                 self._life.release_error = None
@@ -202,7 +207,7 @@ class ClientPOWorkflow:
     async def _hold(self, item: Item, reason: str, user_id: str) -> None:
         self._life.hold(reason)
         self._life.late_at = None
-        await self._record(item, "hold_client_po", f"On hold: {reason}", user_id)
+        await self._record(item, "hold_client_po", f"On hold: {reason}", user_id, release_ends=True)
 
     async def _amend(self, item: Item, request: AmendRequest) -> None:
         before = self._life.model_copy()
@@ -280,10 +285,20 @@ class ClientPOWorkflow:
                 "part_number": self._po.part_number,
             },
             row={"status": confirmed.status, "arrived": allotment.quantity, "arrived_now": True},
+            changes=self._claimed(allotment),
         )
         self._life.confirmation_recorded = True
         if allotment.damage:
             await self._record(item, "hold_client_po", f"On hold: part {allotment.damage}")
+
+    def _claimed(self, allotment: Allotment) -> list[AlertResolved]:
+        """For arrivals that have been there for so long that they may have been reported as unclaimed."""
+        reported = workflow.now() - timedelta(seconds=self._start.unclaimed_after)
+        return [
+            AlertResolved(cause=cause_of("arrival_unclaimed", self._po.part, share.broadcast_id))
+            for share in allotment.shares
+            if share.timestamp <= reported
+        ]
 
     async def _unconfirm(self, item: Item, revocation: Revocation) -> None:
         self._life.allotment = None
@@ -298,6 +313,7 @@ class ClientPOWorkflow:
             f"Waiting for {self._po.part} again: {revocation.reason}",
             metadata={"reason": revocation.reason},
             row={"arrived": 0, "unconfirmed": True},
+            release_ends=True,
         )
         await self._join_line()
 
@@ -319,6 +335,7 @@ class ClientPOWorkflow:
                 "broadcast_ids": list(allotment.broadcast_ids) if allotment else [],
             },
             self._row(receipt_hash=receipt.receipt_hash, released_now=True),
+            *self._release_ended(),
         )
         await self._start_test(receipt)
         await self._tell_line(names.SETTLE, self._ref())
@@ -409,13 +426,24 @@ class ClientPOWorkflow:
     async def _release_late(self) -> None:
         waited = f"{self._start.release_alert_after} s"
         text = f"node {self._po.target_node} has not taken the PO for {waited}"
-        await self._record_failure(text, f"{text}. It goes out by itself when the node's worker is back: start it.")
+        await self._record_failure(
+            LATE, text, f"{text}. It goes out by itself when the node's worker is back: start it."
+        )
 
     async def _release_refused(self, error: str) -> None:
         self._life.release_error = error
-        await self._record_failure(error, f"{error}. Mend the cause, then retry the release.")
+        text = f"{error}. Mend the cause, then retry the release."
+        await self._record_failure(REFUSED, error, text, AlertResolved(cause=self._failure(LATE)))
 
-    async def _record_failure(self, error: str, text: str) -> None:
+    def _failure(self, what: str) -> str:
+        """A node that does not answer and one that refuses are two causes: what a person must do differs."""
+        return cause_of("release_failed", self._po.smart_contract_id, what)
+
+    def _release_ended(self) -> list[AlertResolved]:
+        """Nothing is to be done about failures of a release that is over."""
+        return [AlertResolved(cause=self._failure(what)) for what in (LATE, REFUSED)] if self._life.failures else []
+
+    async def _record_failure(self, what: str, error: str, text: str, *changes: Change) -> None:
         self._life.failures += 1
         event = f"release_failed:{self._life.failures}"
         await self._record_release(
@@ -424,7 +452,8 @@ class ClientPOWorkflow:
             f"Failed to release SmartClientPO: {error}",
             {"error": error},
             self._row(),
-            self._alert(event, "release_failed", text),
+            self._alert(event, "release_failed", text, what),
+            *changes,
         )
 
     async def _start_test(self, receipt: NodeReceipt) -> None:
@@ -463,11 +492,13 @@ class ClientPOWorkflow:
         *,
         metadata: dict[str, Any] | None = None,
         row: dict[str, Any] | None = None,
+        changes: Iterable[Change] = (),
+        release_ends: bool = False,
     ) -> None:
         """Records what a message did; the message's key makes the event's."""
         event = f"{action}:{item.key}"
-        row_change = self._row(**(row or {}))
-        await self._enter(action, event, details, user_id, metadata or {}, row_change, asked=item.asked)
+        all_changes = [self._row(**(row or {})), *changes, *(self._release_ended() if release_ends else ())]
+        await self._enter(action, event, details, user_id, metadata or {}, *all_changes, asked=item.asked)
 
     async def _record_release(
         self, action: str, event: str, details: str, metadata: dict[str, Any], *changes: Change
@@ -484,7 +515,10 @@ class ClientPOWorkflow:
             "system",
             {"signal": item.name, "reason": reason},
             self._alert(
-                event, "request_refused", f"Signal {item.name} was refused: {reason}. Send it again, corrected."
+                event,
+                "request_refused",
+                f"Signal {item.name} was refused: {reason}. Send it again, corrected.",
+                item.name,
             ),
         )
 
@@ -526,7 +560,7 @@ class ClientPOWorkflow:
             asked=asked,
         )
 
-    def _alert(self, event: str, alert_type: str, text: str) -> AlertRaised:
+    def _alert(self, event: str, alert_type: str, text: str, *what: str) -> AlertRaised:
         name = self._po.smart_contract_id
         return AlertRaised(
             alert=Alert(
@@ -536,6 +570,7 @@ class ClientPOWorkflow:
                 source=names.client_po_id(name),
                 subject=name,
                 text=text,
+                cause=cause_of(alert_type, name, *what),
             )
         )
 

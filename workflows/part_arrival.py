@@ -15,7 +15,7 @@ from temporalio import workflow
 from temporalio.common import SearchAttributeKey
 
 from schemas import names
-from schemas.alert import Alert, Severity
+from schemas.alert import Alert, Severity, cause_of
 from schemas.base import timestamp
 from schemas.canonical import document_hash
 from schemas.ledger import LedgerEntry
@@ -34,7 +34,7 @@ from schemas.part_arrival import (
     WaitingPO,
     WithdrawArrival,
 )
-from schemas.record import AlertRaised, Change
+from schemas.record import AlertRaised, AlertResolved, Change
 from workflows.inbox import Inbox, Item, Refused
 from workflows.steps import record, tell
 
@@ -145,11 +145,16 @@ class PartArrivalWorkflow:
 
     async def _arrive(self, item: Item, reported: ReportedArrival) -> None:
         arrival = reported.arrival
+        in_stock = [lot.broadcast_id for lot in self._line.stock]
         outcome = self._line.arrive(reported, workflow.now())
         once = f"{outcome.value}:{arrival.id}:{document_hash(arrival.model_dump(mode='json'))}"
         changes: list[Change] = []
         match outcome:
             case ArrivalOutcome.COUNTED:
+                still = {lot.broadcast_id for lot in self._line.stock}
+                changes += self._no_longer_lie_around(
+                    broadcast_id for broadcast_id in in_stock if broadcast_id not in still
+                )
                 await self._revoke(item, self._line.moved_away())
                 await self._match()
             case ArrivalOutcome.TRACKING:
@@ -160,7 +165,7 @@ class PartArrivalWorkflow:
                     f"broadcast {arrival.id} is dated {arrival.timestamp.isoformat()}: too old, or ahead of the clock, "
                     "to be matched. Look whether the part is there and scan it again with a new ID."
                 )
-                changes.append(self._alert(once, "arrival_refused", text))
+                changes.append(self._alert(once, "arrival_refused", text, arrival.id))
         await self._record(
             outcome.value,
             self._numbered(outcome.value, item) if outcome is ArrivalOutcome.DUPLICATE else once,
@@ -188,7 +193,8 @@ class PartArrivalWorkflow:
                 await self._refuse(item, reason)
             return
         await self._revoke(item, withdrawn.revocations)
-        changes = [
+        changes = self._no_longer_lie_around([withdrawal.broadcast_id])
+        changes += [
             self._released_alert(item, name, f"arrival {withdrawal.broadcast_id} was withdrawn")
             for name in withdrawn.released
         ]
@@ -261,7 +267,7 @@ class PartArrivalWorkflow:
                 event,
                 text,
                 {"broadcast_id": lot.broadcast_id, "quantity": lot.quantity, "location": lot.location},
-                self._alert(event, "arrival_unclaimed", text, Severity.MEDIUM),
+                self._alert(event, "arrival_unclaimed", text, lot.broadcast_id, severity=Severity.MEDIUM),
             )
 
     async def _refuse(self, item: Item, reason: str) -> None:
@@ -272,7 +278,7 @@ class PartArrivalWorkflow:
             event,
             text,
             {"signal": item.name, "reason": reason},
-            self._alert(event, "request_refused", f"{text}. Send it again, corrected."),
+            self._alert(event, "request_refused", f"{text}. Send it again, corrected.", item.name),
         )
 
     def _numbered(self, event: str, item: Item) -> str:
@@ -307,9 +313,20 @@ class PartArrivalWorkflow:
 
     def _released_alert(self, item: Item, smart_contract_id: str, what: str) -> AlertRaised:
         text = f"{what}, but PO {smart_contract_id} is already released: stop its test."
-        return self._alert(self._numbered(f"after_release:{smart_contract_id}", item), "withdrawn_after_release", text)
+        event = self._numbered(f"after_release:{smart_contract_id}", item)
+        return self._alert(event, "withdrawn_after_release", text, smart_contract_id)
 
-    def _alert(self, event: str, alert_type: str, text: str, severity: Severity = Severity.HIGH) -> AlertRaised:
+    def _no_longer_lie_around(self, broadcast_ids: Iterable[str]) -> list[Change]:
+        """Nobody has to look after these arrivals any more, where they were reported."""
+        return [
+            AlertResolved(cause=cause_of("arrival_unclaimed", self._part, broadcast_id))
+            for broadcast_id in broadcast_ids
+            if broadcast_id in self._line.reported
+        ]
+
+    def _alert(
+        self, event: str, alert_type: str, text: str, what: str, *, severity: Severity = Severity.HIGH
+    ) -> AlertRaised:
         return AlertRaised(
             alert=Alert(
                 alert_id=f"{self._id}:{event}",
@@ -318,6 +335,7 @@ class PartArrivalWorkflow:
                 source=self._id,
                 subject=self._part,
                 text=text,
+                cause=cause_of(alert_type, self._part, what),
             )
         )
 
