@@ -29,7 +29,7 @@ from schemas.alert import Alert
 from schemas.canonical import document_hash
 from schemas.ledger import Draft, LedgerEntry, Receipt, RecordRefused
 from schemas.part_arrival import PartArrival, ReportedArrival
-from schemas.record import AlertRaised, ClientPOChanged, Record
+from schemas.record import AlertRaised, AlertResolved, ClientPOChanged, Record
 from workers.worker import SANDBOX, WORKFLOWS
 
 DEADLINE = 20.0
@@ -51,6 +51,7 @@ class MemoryLedger:
     def __init__(self) -> None:
         self.entries: dict[str, LedgerEntry] = {}
         self.alerts: dict[str, Alert] = {}
+        self.open: dict[str, Alert] = {}
         self.rows: dict[str, dict[str, Any]] = {}
         self.conflicts: list[str] = []
         self.away = False
@@ -75,6 +76,9 @@ class MemoryLedger:
                 match change:
                     case AlertRaised():
                         self.alerts.setdefault(change.alert.alert_id, change.alert)
+                        self.open[change.alert.cause] = change.alert
+                    case AlertResolved():
+                        self.open.pop(change.cause, None)
                     case ClientPOChanged():
                         row = self.rows.setdefault(change.smart_contract_id, {})
                         row.update(change.model_dump(exclude={"kind", "smart_contract_id"}))
@@ -196,6 +200,10 @@ class Shop:
             for alert in self.ledger.alerts.values()
             if alert.alert_type == alert_type and alert.subject.endswith(self.name)
         ]
+
+    def open_alerts(self, alert_type: str) -> list[Alert]:
+        """Those whose cause is not gone."""
+        return [alert for alert in self.alerts(alert_type) if alert in self.ledger.open.values()]
 
     async def recorded(self, action: str, count: int = 1, target: str | None = None) -> LedgerEntry:
         """Waits for an action's nth entry."""

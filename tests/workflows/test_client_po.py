@@ -322,10 +322,34 @@ class TestANode:
         await po.is_("ready_for_release")
         failure = await po.recorded("release_failed")
         assert "has not taken the PO for 1 s" in failure.details
-        assert len(shop.alerts("release_failed")) == 1
+        assert len(shop.open_alerts("release_failed")) == 1
         async with shop.node_online():
             await po.is_("released")
         assert len(po.entries("release_failed")) == 1
+        assert shop.open_alerts("release_failed") == []
+
+    @pytest.mark.parametrize("ends", ["hold", "cancel", "withdraw"])
+    async def test_that_is_away_is_nobodys_business_once_nothing_is_released_to_it(self, shop: Shop, ends: str) -> None:
+        po = await shop.stage()
+        broadcast = await shop.scan()
+        await po.recorded("release_failed")
+        if ends == "withdraw":
+            await shop.line.signal("withdraw", {"broadcast_id": broadcast, "reason": "wrong label"})
+            await po.recorded("withdraw_arrival")
+        else:
+            await po.ask(ends)
+            await po.recorded(f"{ends}_client_po")
+        assert shop.open_alerts("release_failed") == []
+
+    async def test_that_refuses_after_it_was_away_is_another_cause(self, shop: Shop) -> None:
+        shop.store.take(other_delivery(shop))
+        po = await shop.stage()
+        await shop.scan()
+        await po.recorded("release_failed")
+        async with shop.node_online():
+            await po.recorded("release_failed", 2)
+        [alert] = shop.open_alerts("release_failed")
+        assert "with other content" in alert.text
 
     async def test_that_holds_something_else_makes_the_po_wait_for_a_person(self, shop: Shop) -> None:
         shop.store.take(other_delivery(shop))

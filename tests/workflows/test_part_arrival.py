@@ -76,9 +76,29 @@ class TestAnUnclaimedArrival:
         await shop.recorded("receive_arrival")
         await shop.pass_time(2 * UNCLAIMED_AFTER)
         await shop.recorded("arrival_unclaimed")
+        assert len(shop.open_alerts("arrival_unclaimed")) == 1
         async with shop.node_online():
             po = await shop.stage()
             await po.is_("released")
+        assert shop.open_alerts("arrival_unclaimed") == []
+
+    async def test_is_not_unclaimed_any_more_when_it_is_withdrawn(self, shop: Shop) -> None:
+        broadcast = await shop.scan()
+        await shop.recorded("receive_arrival")
+        await shop.pass_time(2 * UNCLAIMED_AFTER)
+        await shop.recorded("arrival_unclaimed")
+        await shop.line.signal("withdraw", {"broadcast_id": broadcast, "reason": "wrong label"})
+        await shop.recorded("withdraw_arrival")
+        assert shop.open_alerts("arrival_unclaimed") == []
+
+    async def test_is_not_unclaimed_there_any_more_when_it_is_elsewhere(self, shop: Shop) -> None:
+        await shop.scan("dock")
+        await shop.recorded("receive_arrival")
+        await shop.pass_time(2 * UNCLAIMED_AFTER)
+        await shop.recorded("arrival_unclaimed")
+        await shop.scan("shelf")
+        await shop.recorded("receive_arrival", 2)
+        assert shop.open_alerts("arrival_unclaimed") == []
 
 
 class TestAWithdrawal:

@@ -98,6 +98,7 @@ def _keep_what_is_unpublished() -> None:
     op.execute(
         """
         INSERT INTO alert_messages (message_id, alert_id, event, owner, occurred_at)
-        SELECT concat_ws(':', number, 'raised'), alert_id, 'raised', owner, raised_at FROM alerts WHERE published_at IS NULL
+        SELECT concat_ws(':', number, 'raised'), alert_id, 'raised', owner, raised_at
+        FROM alerts WHERE published_at IS NULL
         """
     )

@@ -1,0 +1,44 @@
+"""Alerts: whose they are, and what makes two reports the same."""
+
+import pytest
+
+from schemas.alert import KINDS, OWNERS, Alert, Severity, kind_of
+from schemas.permission import Permission, Role, may
+
+
+def alert(**fields: str) -> Alert:
+    given = {"alert_id": "A", "alert_type": "t", "severity": "low", "source": "s", "subject": "SC-1", "text": "look"}
+    return Alert.model_validate(given | fields)
+
+
+class TestAnOwner:
+    @pytest.mark.parametrize("owner", {*(kind.owner for kind in KINDS.values()), *OWNERS.values()})
+    def test_may_acknowledge_what_is_theirs(self, owner: Role) -> None:
+        assert may(owner, Permission.ALERT_ACKNOWLEDGE)
+
+    def test_is_who_the_table_names_for_the_type(self) -> None:
+        assert alert(alert_type="withdrawn_after_release").kind.owner is Role.QUALITY_MANAGER
+
+    @pytest.mark.parametrize("severity", Severity)
+    def test_follows_from_the_severity_where_the_table_does_not_know_the_type(self, severity: Severity) -> None:
+        assert kind_of("never_heard_of", severity).owner is OWNERS[severity]
+
+    def test_of_what_the_table_does_not_know_ends_it_by_acknowledging(self) -> None:
+        assert not alert(alert_type="never_heard_of").kind.lasting
+
+
+class TestACause:
+    def test_is_the_type_and_the_subject_where_nothing_else_is_said(self) -> None:
+        assert alert(alert_id="one").cause == alert(alert_id="two").cause == "t:SC-1"
+        assert alert(subject="SC-2").cause != alert(subject="SC-1").cause
+
+    def test_that_is_given_counts(self) -> None:
+        assert alert(cause="t:SC-1:late").cause == "t:SC-1:late"
+
+    def test_survives_the_wire(self) -> None:
+        said = alert(cause="t:SC-1:late")
+        assert Alert.model_validate_json(said.model_dump_json()) == said
+
+    def test_is_filled_in_where_a_message_is_older_than_causes(self) -> None:
+        old = alert().model_dump(exclude={"cause"})
+        assert Alert.model_validate(old).cause == "t:SC-1"
