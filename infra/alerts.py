@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, func, literal, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Interval, and_, case, func, or_, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -298,7 +298,8 @@ class AlertOutbox:
             .cte("oldest")
         )
         attempts = alert_deliveries.c.attempts
-        pause = func.least(literal(FIRST_PAUSE) * func.power(2, attempts), LONGEST_PAUSE)
+        seconds = func.least(FIRST_PAUSE.total_seconds() * func.power(2.0, attempts), LONGEST_PAUSE.total_seconds())
+        pause = func.make_interval(0, 0, 0, 0, 0, 0, seconds, type_=Interval)
         taken = (
             update(alert_deliveries)
             .where(key == tuple_(oldest.c.message_id, oldest.c.receiver))

@@ -37,8 +37,8 @@ def create_engine(url: str, *, pool_size: int = 5) -> AsyncEngine:
     return engine
 
 
-async def migrate(owner_url: str, writer_url: str) -> None:
-    """Brings the schema to the newest revision and creates the writer's role where it is missing.
+async def migrate(owner_url: str, writer_url: str, revision: str = "head") -> None:
+    """Brings the schema up to a revision, the newest by default, and creates the writer's role where it is missing.
 
     Several processes may do this at the same time. Raises `ValueError` when owner and writer are one role: an owner
     can always change the ledger.
@@ -54,7 +54,7 @@ async def migrate(owner_url: str, writer_url: str) -> None:
 
     def upgrade(connection: Connection) -> None:
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        command.upgrade(config, revision)
 
     engine = create_engine(owner_url, pool_size=1)
     try:
