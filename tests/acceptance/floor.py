@@ -33,6 +33,8 @@ CP = "NOD-TestStation-CP-01"
 FI = "NOD-TestStation-FI-01"
 DOCK = "dock-1"
 
+ALERTS = (f"{names.ALERT_TOPIC}/#", f"{names.DEADLETTER_TOPIC}/#")
+
 PATIENCE = 40.0
 """Seconds that the shop is given to do what it should: long enough for a workflow task of a killed worker."""
 
@@ -281,8 +283,8 @@ class Floor:
                 await asyncio.sleep(0.2)
 
     @asynccontextmanager
-    async def listening(self) -> AsyncIterator[list[Json]]:
-        """The alerts and dead letters that are published from now on."""
+    async def listening(self, *topics: str) -> AsyncIterator[list[Json]]:
+        """The alerts and dead letters that are published from now on, or what is on other topics."""
         heard: list[Json] = []
 
         async def listen(client: aiomqtt.Client) -> None:
@@ -291,7 +293,7 @@ class Floor:
                 heard.append({"on": str(message.topic), **letter})
 
         async with self._mqtt() as client:
-            await client.subscribe([(f"{names.ALERT_TOPIC}/#", 1), (f"{names.DEADLETTER_TOPIC}/#", 1)])
+            await client.subscribe([(topic, 1) for topic in topics or ALERTS])
             listener = asyncio.create_task(listen(client))
             try:
                 yield heard
