@@ -42,9 +42,12 @@ class FailingTasks:
                 await self._ledger.record(resolution(alert, why))
 
     async def _raise(self, execution: WorkflowExecution) -> None:
-        """The length of the history is the same as long as its task fails, and never again."""
+        """The length of its history stays as long as its task fails, and comes never again.
+
+        What it fails by may change meanwhile, so that is in the alert's text alone, which nothing is compared with.
+        """
         problems = ", ".join(execution.typed_search_attributes.get(PROBLEMS, ()))
-        event = f"{ALERT_TYPE}:{execution.id}:{execution.run_id}:{execution.history_length}"
+        event = f"{ALERT_TYPE}:{execution.run_id}:{execution.history_length}"
         text = (
             f"{execution.workflow_type} {execution.id} stands still: its workflow task keeps failing ({problems}). "
             f"See its last events ({workflow_url(self._settings, execution.id)}) and the worker's log, and start a "
@@ -63,7 +66,7 @@ class FailingTasks:
             action_type="alert",
             action=ALERT_TYPE,
             target=execution.id,
-            details=f"The workflow task keeps failing: {problems}",
+            details="The workflow task keeps failing",
             metadata={"run_id": execution.run_id, "workflow_type": execution.workflow_type},
         )
         await self._ledger.record(Record(entry=entry, changes=(AlertRaised(alert=alert),)))

@@ -3,6 +3,7 @@
 What a receiver is told carries the message's ID, so that it can tell a repeat (`Message-ID`, `webhook-id`).
 """
 
+import asyncio
 import json
 from datetime import UTC, datetime
 from email.message import EmailMessage
@@ -20,11 +21,7 @@ from schemas.base import excerpt
 from schemas.notification import EmailAddress, MailServer, Notifications, Receiver
 
 PATIENCE = 15.0
-"""Seconds that one attempt may take."""
-
-
-class Unreached(Exception):
-    """The receiver does not have it, as far as we know; the text says why."""
+"""Seconds that one attempt may take, however slowly the receiver answers."""
 
 
 class Unknown(Exception):
@@ -53,45 +50,38 @@ class Receivers:
         }
 
     async def tell(self, receiver: Receiver, message: Message) -> None:
-        """Returns when the receiver has taken it; raises `Unreached` or `Unknown`."""
-        if receiver.kind == "webhook" and (webhook := self._webhooks.get(receiver.name)):
-            await self._post(*webhook, message)
-        elif receiver.kind == "email" and self._server is not None:
-            await self._mail(self._server, receiver.name, message)
-        else:
-            raise Unknown(f"the settings do not name {receiver}")
-
-    async def _post(self, url: str, signer: Signer, message: Message) -> None:
-        body = json.dumps(message.body())
-        now = datetime.now(UTC)
-        headers = {
-            "content-type": "application/json",
-            "webhook-id": message.message_id,
-            "webhook-timestamp": str(int(now.timestamp())),
-            "webhook-signature": signer.sign(message.message_id, now, body),
-        }
-        try:
-            async with httpx.AsyncClient(timeout=PATIENCE) as client:
-                answer = await client.post(url, content=body, headers=headers)
-        except httpx.HTTPError as error:
-            raise Unreached(_why(error)) from error
-        if not answer.is_success:
-            raise Unreached(f"it answered {answer.status_code}")
+        """Returns when the receiver has taken it; raises `Unknown`, or whatever it is that kept it from that."""
+        async with asyncio.timeout(PATIENCE):
+            if receiver.kind == "webhook" and (webhook := self._webhooks.get(receiver.name)):
+                await _post(*webhook, message)
+            elif receiver.kind == "email" and self._server is not None:
+                await self._mail(self._server, receiver.name, message)
+            else:
+                raise Unknown(f"the settings do not name {receiver}")
 
     async def _mail(self, server: MailServer, address: EmailAddress, message: Message) -> None:
-        try:
-            await aiosmtplib.send(
-                letter(message, server.sender, address),
-                hostname=server.host,
-                port=server.port,
-                use_tls=server.security == "tls",
-                start_tls=server.security == "starttls",
-                username=server.user,
-                password=self._password,
-                timeout=PATIENCE,
-            )
-        except (aiosmtplib.SMTPException, OSError) as error:
-            raise Unreached(_why(error)) from error
+        await aiosmtplib.send(
+            letter(message, server.sender, address),
+            hostname=server.host,
+            port=server.port,
+            use_tls=server.security == "tls",
+            start_tls=server.security == "starttls",
+            username=server.user,
+            password=self._password,
+        )
+
+
+async def _post(url: str, signer: Signer, message: Message) -> None:
+    body = json.dumps(message.body())
+    now = datetime.now(UTC)
+    headers = {
+        "content-type": "application/json",
+        "webhook-id": message.message_id,
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": signer.sign(message.message_id, now, body),
+    }
+    async with httpx.AsyncClient(timeout=PATIENCE) as client:
+        (await client.post(url, content=body, headers=headers)).raise_for_status()
 
 
 def letter(message: Message, sender: EmailAddress, address: EmailAddress) -> EmailMessage:
@@ -117,7 +107,3 @@ def letter(message: Message, sender: EmailAddress, address: EmailAddress) -> Ema
 
 def _read(file: Path, beside: Path) -> str:
     return (file.parent / beside).read_text().strip()
-
-
-def _why(error: Exception) -> str:
-    return excerpt(f"{type(error).__name__}: {error}", 500)

@@ -13,8 +13,6 @@ from typing import Any
 
 import aiomqtt
 from pydantic import ValidationError
-from sqlalchemy.exc import SQLAlchemyError
-from temporalio.service import RPCError
 from tenacity import AsyncRetrying, before_sleep_log, retry_if_exception_type, wait_exponential
 
 from infra.alerts import AlertOutbox, Message
@@ -33,7 +31,7 @@ from schemas.ledger import LedgerEntry
 from schemas.part_arrival import PartArrival, ReportedArrival
 from schemas.record import AlertRaised, Record
 from workers.notifier import Notifier
-from workers.process import say_ready, stop_requested
+from workers.process import AWAY, say_ready, stop_requested
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +40,6 @@ LANES = 16
 OUTBOX_INTERVAL = 1.0
 LETTER = 4000
 """Characters of a malformed broadcast that its dead letter repeats: well below what a broker carries."""
-AWAY = (RPCError, SQLAlchemyError, OSError, TimeoutError)
-"""What a server that is away looks like; it is tried again until it is back."""
 
 
 class Malformed(ValueError):

@@ -10,23 +10,20 @@ import logging
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
-from temporalio.service import RPCError
 
 from infra.alerts import AlertOutbox, Alerts, escalation
 from infra.failing_tasks import FailingTasks
 from infra.ledger import Ledger
-from infra.receivers import Receivers, Unknown, Unreached
+from infra.receivers import Receivers, Unknown
 from infra.settings import Settings
+from schemas.base import excerpt
 from schemas.notification import Receiver
 from schemas.permission import Role
+from workers.process import AWAY
 
 log = logging.getLogger(__name__)
-
-AWAY = (RPCError, SQLAlchemyError, OSError, TimeoutError)
-"""What a server that is away looks like."""
 
 INTERVAL = timedelta(seconds=1)
 
@@ -64,13 +61,14 @@ class Notifier:
             while delivery := await self._outbox.take(receiver):
                 try:
                     await self._receivers.tell(receiver, delivery.message)
-                except Unreached as error:
-                    log.warning("%s was not reached (attempt %d): %s", receiver, delivery.attempt, error)
-                    await self._outbox.failed(delivery, str(error))
-                    return
                 except Unknown as error:
                     log.warning("message %s is not delivered: %s", delivery.message.message_id, error)
                     await self._outbox.given_up(delivery, str(error))
+                except Exception as error:  # whatever it is, it concerns this receiver alone
+                    why = excerpt(f"{type(error).__name__}: {error}", 500)
+                    log.warning("%s was not reached (attempt %d): %s", receiver, delivery.attempt, why)
+                    await self._outbox.failed(delivery, why)
+                    return
                 else:
                     await self._outbox.delivered(delivery)
         except AWAY as error:

@@ -6,6 +6,12 @@ import os
 import signal
 from pathlib import Path
 
+from sqlalchemy.exc import SQLAlchemyError
+from temporalio.service import RPCError
+
+AWAY = (RPCError, SQLAlchemyError, OSError, TimeoutError)
+"""What a server that is away looks like; it is tried again until it is back."""
+
 
 def start_logging() -> None:
     """One line a record on stderr."""

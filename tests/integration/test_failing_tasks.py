@@ -3,19 +3,22 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import pytest_asyncio
+from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import workflow
 from temporalio.client import Client, WorkflowHandle
+from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from infra.alerts import Alerts
 from infra.client_po import Row
 from infra.database import create_engine
 from infra.embedded.temporal import Temporal
-from infra.failing_tasks import FailingTasks
+from infra.failing_tasks import PROBLEMS, FailingTasks
 from infra.ledger import Ledger
 from infra.settings import Settings
 from infra.temporal import connect
@@ -90,12 +93,26 @@ class Floor:
 
 
 @pytest_asyncio.fixture
-async def floor(client: Client, database: Settings, server: Settings) -> AsyncIterator[Floor]:
+async def engine(database: Settings) -> AsyncIterator[AsyncEngine]:
     engine = create_engine(database.database_writer_url)
-    async with Ledger(engine, recorder="gateway", smart_id="FLOOR-HUB-01") as ledger:
-        alerts = Alerts(engine)
-        yield Floor(client, alerts, FailingTasks(client, alerts, ledger, server).look)
+    yield engine
     await engine.dispose()
+
+
+@pytest_asyncio.fixture
+async def ledger(engine: AsyncEngine) -> AsyncIterator[Ledger]:
+    async with Ledger(engine, recorder="gateway", smart_id="FLOOR-HUB-01") as ledger:
+        yield ledger
+
+
+@pytest.fixture
+def alerts(engine: AsyncEngine) -> Alerts:
+    return Alerts(engine)
+
+
+@pytest.fixture
+def floor(client: Client, alerts: Alerts, ledger: Ledger, server: Settings) -> Floor:
+    return Floor(client, alerts, FailingTasks(client, alerts, ledger, server).look)
 
 
 class TestAWorkflowWhoseTaskKeepsFailing:
@@ -112,6 +129,30 @@ class TestAWorkflowWhoseTaskKeepsFailing:
         assert "goes on" in alert["resolved_note"]
         assert alert["count"] == 1
         await handle.terminate()
+
+    async def test_and_now_by_something_else_is_still_the_same_alert(
+        self, database: Settings, ledger: Ledger, alerts: Alerts
+    ) -> None:
+        class Server:
+            """One that says what it says."""
+
+            def __init__(self, problem: str) -> None:
+                self.problem = problem
+
+            async def list_workflows(self, _query: str) -> AsyncIterator[Any]:
+                yield SimpleNamespace(
+                    id="W-0",
+                    run_id="R-0",
+                    history_length=4,
+                    workflow_type="Patient",
+                    typed_search_attributes=TypedSearchAttributes([SearchAttributePair(PROBLEMS, [self.problem])]),
+                )
+
+        for problem in ("cause=UnhandledFailure", "cause=NonDeterministicError"):
+            server: Any = Server(problem)
+            await FailingTasks(server, alerts, ledger, database).look()
+        matching, _ = await alerts.page(limit=9, offset=0)
+        assert matching == 1
 
     async def test_is_no_longer_alerted_once_it_has_ended(self, floor: Floor) -> None:
         handle = await floor.start("W-2")
