@@ -120,7 +120,7 @@ def _alert_escalated(change: AlertEscalated, reason: Reason) -> Executable:
     """Nobody is told where it was acknowledged or resolved a moment before."""
     escalated = (
         update(alerts)
-        .where(alerts.c.alert_id == change.alert_id, alerts.c.escalations == change.number - 1)
+        .where(alerts.c.alert_id == change.alert_id)
         .values(owner=change.owner, owner_since=reason.at, escalations=change.number)
         .returning(alerts)
         .cte("escalated")
