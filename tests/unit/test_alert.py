@@ -12,7 +12,7 @@ def alert(**fields: str) -> Alert:
 
 
 class TestAnOwner:
-    @pytest.mark.parametrize("owner", {*(kind.owner for kind in KINDS.values()), *OWNERS.values()})
+    @pytest.mark.parametrize("owner", sorted({*(kind.owner for kind in KINDS.values()), *OWNERS.values()}))
     def test_may_acknowledge_what_is_theirs(self, owner: Role) -> None:
         assert may(owner, Permission.ALERT_ACKNOWLEDGE)
 
