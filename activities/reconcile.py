@@ -1,4 +1,4 @@
-"""Finding POs whose row and workflow no longer agree."""
+"""Finding POs and approvals whose row and workflow no longer agree."""
 
 from typing import TYPE_CHECKING
 
@@ -7,14 +7,16 @@ from temporalio import activity
 from schemas.reconcile import Reconciled
 
 if TYPE_CHECKING:
+    from infra.approval_reconcile import ApprovalReconciler
     from infra.reconcile import Reconciler
 
 
 class ReconcileActivities:
     """The daily comparison of rows with workflows."""
 
-    def __init__(self, reconciler: "Reconciler") -> None:
+    def __init__(self, reconciler: "Reconciler", approvals: "ApprovalReconciler") -> None:
         self._reconciler = reconciler
+        self._approvals = approvals
 
     @activity.defn
     async def reconcile(self) -> Reconciled:
@@ -24,6 +26,10 @@ class ReconcileActivities:
         """
         started: list[str] = []
         closed: list[str] = []
+        async for approval_id, was_closed in self._approvals.repair():
+            activity.heartbeat(approval_id)
+            if was_closed:
+                closed.append(approval_id)
         async for smart_contract_id, was_started in self._reconciler.repair():
             activity.heartbeat(smart_contract_id)
             if was_started is not None:

@@ -4,12 +4,15 @@ from datetime import UTC, date, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import AwareDatetime, BaseModel
+from pydantic import BaseModel
 
 from api.house import TheHouse
+from api.security import GuardedRoute, requires
 from infra.analytics import staging_analytics
+from schemas.base import UtcDateTime
+from schemas.permission import Permission
 
-router = APIRouter(prefix="/api/v1/analytics", tags=["Analytics"])
+router = APIRouter(prefix="/api/v1/analytics", tags=["Analytics"], route_class=GuardedRoute)
 
 
 class StagingFigures(BaseModel):
@@ -55,10 +58,10 @@ class StagingAnalytics(BaseModel):
     by_node_and_day: list[NodeAndDay]
 
 
-@router.get("/staging")
+@router.get("/staging", dependencies=[requires(Permission.REPORT_VIEW)])
 async def staging(
     house: TheHouse,
-    since: Annotated[AwareDatetime, Query(description="entries recorded from then on")] = datetime(
+    since: Annotated[UtcDateTime, Query(description="entries recorded from then on")] = datetime(
         2000, 1, 1, tzinfo=UTC
     ),
 ) -> StagingAnalytics:

@@ -1,26 +1,42 @@
 """The application: adapters opened once, routes by capability, problems for all errors."""
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from typing import Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI
+from fastapi.routing import APIRoute, iter_route_contexts
 from fastapi_offline import FastAPIOffline
+from opentelemetry.metrics import Histogram
+from pydantic.json_schema import models_json_schema
+from starlette.datastructures import Headers
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import analytics, client_po, health, ledger, part_arrival, problems
+from api import alert, analytics, approvals, client_po, health, ledger, part_arrival, problems
 from api.house import House
+from api.security import AccessControl, permissions_of
+from infra.alerts import Alerts
+from infra.approvals import Approvals
+from infra.bearer import open_bearer
 from infra.client_po import ClientPOs
+from infra.decisions import DecisionSigner
 from infra.recorder import open_ledger
 from infra.registry import load_registry
 from infra.settings import Settings
 from infra.telemetry import sdk_metrics, start_metrics
 from infra.temporal import ClientPOStarter, PartArrivals, connect
+from schemas.client_po import SmartClientPO
+
+ROUTES = (client_po, part_arrival, approvals, alert, analytics, ledger, health)
 
 
 def create_app() -> FastAPI:
     """Reads its settings from the environment; needs the database and Temporal to be there when it starts."""
     settings = Settings()
+    meter = start_metrics("api")
 
     @asynccontextmanager
     async def open_house(app: FastAPI) -> AsyncIterator[None]:
@@ -33,35 +49,94 @@ def create_app() -> FastAPI:
                 engine=engine,
                 ledger=ledger_,
                 client_pos=ClientPOs(engine),
+                alerts=Alerts(engine),
                 temporal=temporal,
                 starter=ClientPOStarter(temporal, settings),
                 part_arrivals=PartArrivals(temporal, settings.unclaimed_after),
+                approvals=Approvals(engine),
+                decisions=DecisionSigner(settings),
                 sdk_metrics=sdk,
+                access=AccessControl(open_bearer(settings), settings, ledger_, meter),
             )
             yield
 
     # The documentation's scripts come from here: a shop floor may have no way out.
     app = FastAPIOffline(title="Smartfloor", version=version("smartfloor"), lifespan=open_house, redoc_url=None)
+    app.state.settings = settings
     problems.install(app)
-    for routes in (client_po, part_arrival, analytics, ledger, health):
-        app.include_router(routes.router)
-    _measure(app)
-    return app
-
-
-def _measure(app: FastAPI) -> None:
-    """How long each route takes, by route and status."""
-    duration = start_metrics("api").create_histogram(
+    for routes in ROUTES:
+        app.include_router(routes.router, responses=problems.ANY_PROBLEM)
+    _document(app)
+    app.add_middleware(SizeLimit, max_body_size=settings.request_limit)
+    duration = meter.create_histogram(
         "http.server.request.duration",
         unit="s",
         explicit_bucket_boundaries_advisory=[0.005, 0.01, 0.05, 0.1, 0.5, 1, 5],
     )
+    app.add_middleware(Measured, duration=duration)
+    return app
 
-    @app.middleware("http")
-    async def measure(request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
+
+def _document(app: FastAPI) -> None:
+    """Adds to the OpenAPI document what routes refer to and FastAPI does not see in their signatures."""
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = generate()
+            models = [(SmartClientPO, "validation"), (problems.ProblemDetails, "serialization")]
+            _, definitions = models_json_schema(models, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
+            document["components"]["schemas"] |= definitions["$defs"]
+            for route in iter_route_contexts(app.routes):
+                for permission in permissions_of(route.dependant) if isinstance(route.original_route, APIRoute) else ():
+                    for method in route.methods or ():
+                        operation = document["paths"][route.path_format][method.lower()]
+                        operation["description"] += f"\n\nNeeds the permission `{permission}`."
+        return app.openapi_schema or {}
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+class SizeLimit(RequestBodyLimitMiddleware):
+    """Bounds the body of every request: by what its head says of it, else by what comes.
+
+    Starlette's own answer to a head that says too much is plain text, whatever the application would answer.
+    """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            length = Headers(scope=scope).get("content-length", "0")
+            if length.isdecimal() and int(length) > self.max_body_size:
+                await problems.too_large(self.max_body_size).response()(scope, receive, send)
+                return
+        await super().__call__(scope, receive, send)
+
+
+class Measured:
+    """How long each route takes, by route and status."""
+
+    def __init__(self, app: ASGIApp, duration: Histogram) -> None:
+        self._app = app
+        self._duration = duration
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        status = 500  # what escapes from here is answered so
+
+        async def note(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
         began = time.perf_counter()
-        response = await answer(request)
-        route = request.scope.get("route")
-        labels = {"http.route": getattr(route, "path", "none"), "http.response.status_code": response.status_code}
-        duration.record(time.perf_counter() - began, labels)
-        return response
+        try:
+            await self._app(scope, receive, note)
+        finally:
+            labels = {
+                "http.route": getattr(scope.get("route"), "path", "none"),
+                "http.response.status_code": status,
+            }
+            self._duration.record(time.perf_counter() - began, labels)

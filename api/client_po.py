@@ -6,28 +6,29 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Header, Query, Request, Response
 from pydantic import BaseModel, ValidationError
-from temporalio.client import WorkflowUpdateFailedError
-from temporalio.exceptions import ApplicationError
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.service import RPCError
 
 from api.house import House, TheHouse
-from api.problems import Problem, away, invalid, not_found
+from api.problems import Problem, invalid, not_found
+from api.security import GuardedRoute, only, requires
+from api.updates import NotOpen, ask_workflow, refused
 from infra.client_po import Row
 from infra.documents import NotReadable, read_document
 from infra.ledger import LedgerConflict
-from infra.temporal import RPC_TIMEOUT
 from schemas import client_po as schema
 from schemas import names
 from schemas.canonical import NotCanonical, document_hash
 from schemas.client_po import TERMINAL, ClientPOStatus, SmartClientPO, outlook
+from schemas.decision import Wanted
 from schemas.faults import Fault, faults
+from schemas.identity import Identity
 from schemas.ledger import LedgerEntry
+from schemas.permission import Permission
 from schemas.record import ClientPOStaged, Record
 
-router = APIRouter(prefix="/api/v1", tags=["SmartClientPOs"])
+router = APIRouter(prefix="/api/v1", tags=["SmartClientPOs"], route_class=GuardedRoute)
 
-MAX_DOCUMENT = 256 * 1024
-"""Bytes: well below what a workflow's input may be."""
+YAML = ("application/yaml", "application/x-yaml", "text/yaml")
 
 
 class StagedResource(BaseModel):
@@ -53,6 +54,7 @@ class StagedResource(BaseModel):
     hold_reason: str | None
     release_error: str | None
     receipt_hash: str | None
+    pending_approval: str | None
     document_hash: str
     staged_timestamp: datetime
     arrival_timestamp: datetime | None
@@ -98,17 +100,20 @@ class StagingQueue(BaseModel):
 @router.post(
     "/client-pos",
     status_code=201,
+    responses={200: {"model": StagedResource, "description": "It was staged before"}},
     openapi_extra={
         "requestBody": {
             "required": True,
             "content": {
-                "application/json": {"schema": SmartClientPO.model_json_schema()},
-                "application/yaml": {"schema": {"type": "object"}},
+                media_type: {"schema": {"$ref": f"#/components/schemas/{SmartClientPO.__name__}"}}
+                for media_type in ("application/json", *YAML)
             },
         }
     },
 )
-async def stage(request: Request, response: Response, house: TheHouse) -> StagedResource:
+async def stage(
+    request: Request, response: Response, house: TheHouse, who: Annotated[Identity, requires(Permission.JOB_CREATE)]
+) -> StagedResource:
     """Stage a SmartClientPO (JSON or YAML): 201 when it is new, 200 for the same document again."""
     document = await _document(request)
     try:
@@ -124,15 +129,17 @@ async def stage(request: Request, response: Response, house: TheHouse) -> Staged
     name = po.smart_contract_id
     if not same:
         try:
-            receipt = await house.ledger.record(_staging(po, document, hash_))
+            same = (await house.ledger.record(_staging(po, document, hash_, who))).repeated
         except LedgerConflict as conflict:
-            raise Problem(
-                409,
-                "conflict",
-                "Another document is staged under this ID",
-                f"{name} is staged with another document; to change terms use PATCH, for another contract another ID",
-            ) from conflict
-        same = receipt.repeated
+            same = (await _row(house, name))["document_hash"] == hash_  # then it is who sends it that differs
+            if not same:
+                raise Problem(
+                    409,
+                    "conflict",
+                    "Another document is staged under this ID",
+                    f"{name} is staged with another document; to change terms use PATCH, for another contract another "
+                    "ID",
+                ) from conflict
     row = await _row(house, name)
     if row["status"] not in TERMINAL:
         await _start(house, row)
@@ -141,7 +148,7 @@ async def stage(request: Request, response: Response, house: TheHouse) -> Staged
     return _resource(house, row)
 
 
-@router.get("/client-pos/{smart_contract_id}")
+@router.get("/client-pos/{smart_contract_id}", dependencies=[requires(Permission.JOB_VIEW)])
 async def show(smart_contract_id: str, house: TheHouse) -> ClientPOResource:
     """Its state, what it waits for and who can move it on, and its timeline."""
     row = await _row(house, smart_contract_id)
@@ -160,7 +167,7 @@ async def show(smart_contract_id: str, house: TheHouse) -> ClientPOResource:
     )
 
 
-@router.get("/staging-queue")
+@router.get("/staging-queue", dependencies=[requires(Permission.JOB_VIEW)])
 async def staging_queue(
     house: TheHouse,
     status: ClientPOStatus | None = None,
@@ -203,79 +210,97 @@ class Asking:
         self._house = house
         self._key = idempotency_key
 
-    async def __call__(self, update: str, request: schema.Request) -> StagedResource:
-        row = await _row(self._house, self._name)
-        handle = self._house.temporal.get_workflow_handle(row["workflow_id"])
-        update_id = f"{update}:{self._key}" if self._key else None
+    async def __call__(self, update: str, asked: schema.Reasoned, who: Identity, **fields: Any) -> StagedResource:
+        values = {**asked.model_dump(exclude_unset=True), **fields, "reason": asked.reason, "user_id": who.user_id}
+        request = schema.REQUESTS[update].model_validate(values)
+        row = await self.row()
+        update_id = f"{update}:{who.user_id}:{self._key}" if self._key else None
         try:
-            await handle.execute_update(update, request, id=update_id, rpc_timeout=2 * RPC_TIMEOUT)
-        except WorkflowUpdateFailedError as error:
-            detail = error.cause.message if isinstance(error.cause, ApplicationError) else str(error.cause)
-            raise _refused(detail) from error
-        except RPCError as error:
-            if error.status is not RPCStatusCode.NOT_FOUND:
-                raise away("Temporal") from error
-            row = await _row(self._house, self._name)
+            await ask_workflow(self._house, row["workflow_id"], update, request, update_id=update_id)
+        except NotOpen as error:
+            row = await self.row()
             if row["status"] not in TERMINAL and await _start(self._house, row):
-                return await self(update, request)
-            raise _refused(f"the PO is {row['status']}: nothing can be changed any more") from error
-        return _resource(self._house, await _row(self._house, self._name))
+                return await self(update, asked, who, **fields)
+            raise refused(f"the PO is {row['status']}: nothing can be changed any more") from error
+        return _resource(self._house, await self.row())
+
+    async def row(self) -> Row:
+        """As it is now; raises `Problem` where there is none."""
+        return await _row(self._house, self._name)
+
+    def decision(self, wanted: Wanted, who: Identity, meaning: str) -> str:
+        """The token that says that this person decides it."""
+        return self._house.decisions.sign(
+            who,
+            workflow_id=wanted.workflow_id,
+            content_hash=wanted.content_hash,
+            decision=wanted.decisions[0],
+            meaning=meaning,
+        )
 
 
 Ask = Annotated[Asking, Depends()]
 
 
+MayAmend = Annotated[Identity, requires(Permission.PO_AMEND)]
+MayHold = Annotated[Identity, requires(Permission.PO_HOLD)]
+
+
 @router.patch("/client-pos/{smart_contract_id}")
-async def amend(amendment: schema.AmendRequest, ask: Ask) -> StagedResource:
+async def amend(amendment: schema.Amendment, ask: Ask, who: MayAmend) -> StagedResource:
     """Change priority, due date or expected arrival before release, with a reason."""
-    return await ask(names.AMEND, amendment)
+    return await ask(names.AMEND, amendment, who)
 
 
 @router.post("/client-pos/{smart_contract_id}/hold")
-async def hold(request: schema.HoldRequest, ask: Ask) -> StagedResource:
+async def hold(request: schema.Reasoned, ask: Ask, who: MayHold) -> StagedResource:
     """Keep it from being released; while its node is taking it the answer comes after the outcome."""
-    return await ask(names.HOLD, request)
+    return await ask(names.HOLD, request, who)
 
 
 @router.post("/client-pos/{smart_contract_id}/resume")
-async def resume(request: schema.ResumeRequest, ask: Ask) -> StagedResource:
+async def resume(request: schema.Reasoned, ask: Ask, who: MayHold) -> StagedResource:
     """End a hold."""
-    return await ask(names.RESUME, request)
+    return await ask(names.RESUME, request, who)
 
 
 @router.post("/client-pos/{smart_contract_id}/cancel")
-async def cancel(request: schema.CancelRequest, ask: Ask) -> StagedResource:
+async def cancel(
+    request: schema.Reasoned, ask: Ask, who: Annotated[Identity, requires(Permission.PO_CANCEL)]
+) -> StagedResource:
     """End it before release; its parts go to the next in line."""
-    return await ask(names.CANCEL, request)
+    return await ask(names.CANCEL, request, who)
 
 
 @router.post("/client-pos/{smart_contract_id}/retry")
 async def retry(
-    ask: Ask, request: Annotated[schema.RetryRequest, Body(default_factory=schema.RetryRequest)]
+    ask: Ask,
+    who: Annotated[Identity, requires(Permission.JOB_RELEASE)],
+    request: Annotated[schema.Retrial, Body(default_factory=schema.Retrial)],
 ) -> StagedResource:
     """Try the release again at once."""
-    return await ask(names.RETRY, request)
+    return await ask(names.RETRY, request, who)
 
 
-@router.post("/client-pos/{smart_contract_id}/accept-quantity")
-async def accept_quantity(request: schema.AcceptQuantityRequest, ask: Ask) -> StagedResource:
-    """Accept fewer parts than ordered."""
-    return await ask(names.ACCEPT_QUANTITY, request)
+@router.post("/client-pos/{smart_contract_id}/accept-quantity", status_code=202)
+async def accept_quantity(acceptance: schema.Acceptance, ask: Ask, who: MayAmend) -> StagedResource:
+    """Ask that fewer parts than ordered be accepted: `pending_approval` says which approval a second person answers."""
+    row = await ask.row()
+    quantity = acceptance.quantity or row["arrived"]
+    wanted = schema.acceptance_wanted(row["smart_contract_id"], quantity, row["quantity"])
+    token = ask.decision(wanted, who, f"asks to accept {quantity} of {row['quantity']}")
+    return await ask(names.ACCEPT_QUANTITY, acceptance, who, token=token, quantity=quantity or None)
 
 
 async def _document(request: Request) -> dict[str, Any]:
-    body = await request.body()
-    if len(body) > MAX_DOCUMENT:
-        raise Problem(
-            413, "too-large", "The document is too large", f"a SmartClientPO has at most {MAX_DOCUMENT} bytes"
-        )
+    media_type = only(request, "application/json", *YAML)
     try:
-        return read_document(body, is_yaml="yaml" in request.headers.get("content-type", ""))
+        return read_document(await request.body(), is_yaml=media_type in YAML)
     except NotReadable as error:
         raise invalid([Fault(field="document", message=str(error))]) from error
 
 
-def _staging(po: SmartClientPO, document: dict[str, Any], hash_: str) -> Record:
+def _staging(po: SmartClientPO, document: dict[str, Any], hash_: str, who: Identity) -> Record:
     name = po.smart_contract_id
     entry = LedgerEntry(
         idempotency_key=f"{name}:stage",
@@ -283,6 +308,7 @@ def _staging(po: SmartClientPO, document: dict[str, Any], hash_: str) -> Record:
         action="stage_client_po",
         target=name,
         details=f"SmartClientPO staged, awaiting part {po.part}",
+        user_id=who.user_id,
         metadata={
             "staging_id": names.staging_id(name),
             "part_id": po.part,
@@ -325,10 +351,6 @@ async def _row(house: House, smart_contract_id: str) -> Row:
     return row
 
 
-def _refused(detail: str) -> Problem:
-    return Problem(409, "refused", "The state forbids it", detail)
-
-
 def _resource(house: House, row: Row) -> StagedResource:
     status = ClientPOStatus(row["status"])
     chained = row["sequence_number"] > 1
@@ -341,8 +363,11 @@ def _resource(house: House, row: Row) -> StagedResource:
         node=row["target_node"],
         hold_reason=row["hold_reason"],
         release_error=row["release_error"],
+        pending_approval=row["pending_approval"],
     )
     name = row["smart_contract_id"]
     links = {"self": f"/api/v1/client-pos/{name}", "temporal_ui": house.workflow_url(row["workflow_id"])}
+    if row["pending_approval"]:
+        links["approval"] = f"/api/v1/approvals/{row['pending_approval']}"
     fields = {field: row[field] for field in StagedResource.model_fields if field in row}
     return StagedResource(**fields, **view.model_dump(), links=links)

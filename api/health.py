@@ -1,7 +1,10 @@
 """Whether this process lives, and whether it can work; and its metrics."""
 
+from typing import Any, Literal
+
 from fastapi import APIRouter, Response
-from fastapi.responses import JSONResponse
+from fastapi.responses import PlainTextResponse
+from pydantic import BaseModel
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from temporalio.service import RPCError
@@ -11,14 +14,28 @@ from infra.telemetry import exposition
 
 router = APIRouter(tags=["Health"])
 
+State = Literal["ok", "away"]
 
-@router.get("/health")
-@router.get("/api/v1/health/ready")
-async def ready(house: TheHouse) -> JSONResponse:
+
+class Readiness(BaseModel):
+    """`status` is ok when all parts are."""
+
+    status: State
+    database: State
+    temporal: State
+
+
+AWAY: dict[int | str, dict[str, Any]] = {503: {"model": Readiness, "description": "What is away"}}
+
+
+@router.get("/health", responses=AWAY)
+@router.get("/api/v1/health/ready", responses=AWAY)
+async def ready(house: TheHouse, response: Response) -> Readiness:
     """200 when the database and Temporal answer, else 503 with what does not."""
-    parts = {"database": await _database(house), "temporal": await _temporal(house)}
+    parts: dict[str, State] = {"database": await _database(house), "temporal": await _temporal(house)}
     well = all(state == "ok" for state in parts.values())
-    return JSONResponse({"status": "ok" if well else "away", **parts}, 200 if well else 503)
+    response.status_code = 200 if well else 503
+    return Readiness(status="ok" if well else "away", **parts)
 
 
 @router.get("/api/v1/health/live")
@@ -27,13 +44,13 @@ async def live() -> dict[str, str]:
     return {"status": "ok"}
 
 
-@router.get("/metrics")
-async def metrics(house: TheHouse) -> Response:
+@router.get("/metrics", response_class=PlainTextResponse)
+async def metrics(house: TheHouse) -> PlainTextResponse:
     """Prometheus text: OpenTelemetry instruments and the Temporal SDK's."""
-    return Response(await exposition(house.sdk_metrics), media_type="text/plain; version=0.0.4")
+    return PlainTextResponse(await exposition(house.sdk_metrics), media_type="text/plain; version=0.0.4")
 
 
-async def _database(house: TheHouse) -> str:
+async def _database(house: TheHouse) -> State:
     try:
         async with house.engine.connect() as connection:
             await connection.execute(text("SELECT 1"))
@@ -42,7 +59,7 @@ async def _database(house: TheHouse) -> str:
     return "ok"
 
 
-async def _temporal(house: TheHouse) -> str:
+async def _temporal(house: TheHouse) -> State:
     try:
         well = await house.temporal.service_client.check_health()
     except RPCError:

@@ -2,18 +2,21 @@
 
 from dataclasses import dataclass
 from typing import Annotated
-from urllib.parse import quote
 
 from fastapi import Depends, Request
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
+from api.security import AccessControl
+from infra.alerts import Alerts
+from infra.approvals import Approvals
 from infra.client_po import ClientPOs
+from infra.decisions import DecisionSigner
 from infra.ledger import Ledger
 from infra.registry import Registry
 from infra.settings import Settings
 from infra.telemetry import SdkMetrics
-from infra.temporal import ClientPOStarter, PartArrivals
+from infra.temporal import ClientPOStarter, PartArrivals, workflow_url
 
 
 @dataclass(frozen=True)
@@ -25,15 +28,18 @@ class House:
     engine: AsyncEngine
     ledger: Ledger
     client_pos: ClientPOs
+    alerts: Alerts
     temporal: Client
     starter: ClientPOStarter
     part_arrivals: PartArrivals
+    approvals: Approvals
+    decisions: DecisionSigner
     sdk_metrics: SdkMetrics
+    access: AccessControl
 
     def workflow_url(self, workflow_id: str) -> str:
         """Where people see a workflow in the Temporal Web UI."""
-        ui, namespace = self.settings.temporal_ui, self.settings.temporal_namespace
-        return f"{ui}/namespaces/{namespace}/workflows/{quote(workflow_id, safe='')}"
+        return workflow_url(self.settings, workflow_id)
 
 
 def _house(request: Request) -> House:

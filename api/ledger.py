@@ -3,14 +3,22 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
-from pydantic import AwareDatetime, BaseModel
+from pydantic import BaseModel
 
 from api.house import TheHouse
 from api.problems import not_found
+from api.security import GuardedRoute, requires
 from infra.checkpoint import NotCovered, newest_checkpoint, prove
+from schemas.base import UtcDateTime
 from schemas.ledger import RecordedEntry
+from schemas.permission import Permission
 
-router = APIRouter(prefix="/api/v1/ledger", tags=["Ledger"])
+router = APIRouter(
+    prefix="/api/v1/ledger",
+    tags=["Ledger"],
+    route_class=GuardedRoute,
+    dependencies=[requires(Permission.LEDGER_READ)],
+)
 
 LARGEST = 2**63 - 1
 """What the database can number."""
@@ -44,8 +52,8 @@ async def entries(
     target: str | None = None,
     action: str | None = None,
     user: str | None = None,
-    since: AwareDatetime | None = None,
-    until: AwareDatetime | None = None,
+    since: UtcDateTime | None = None,
+    until: UtcDateTime | None = None,
     after: Annotated[int | None, Query(ge=-1, le=LARGEST)] = None,
     before: Annotated[int | None, Query(ge=0, le=LARGEST)] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,

@@ -1,11 +1,13 @@
 """Errors as RFC 9457 problem details: a stable `type`, what is wrong, and what would be right."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import iter_route_contexts
+from pydantic import BaseModel
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from temporalio.client import WorkflowUpdateRPCTimeoutOrCancelledError
@@ -14,7 +16,28 @@ from temporalio.service import RPCError
 from schemas.faults import Fault
 
 TYPES = "urn:smartfloor:problem:"
+MEDIA_TYPE = "application/problem+json"
 _DATA_EXCEPTION = "22"  # class of SQLSTATE
+
+
+class ProblemDetails(BaseModel):
+    """RFC 9457. `errors` names each field at fault, and what would be right."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[Fault] = []
+
+
+ANY_PROBLEM: dict[int | str, dict[str, Any]] = {
+    status: {
+        "description": description,
+        "content": {MEDIA_TYPE: {"schema": {"$ref": f"#/components/schemas/{ProblemDetails.__name__}"}}},
+    }
+    for status, description in (("4XX", "What would be right"), ("5XX", "What is away, and when to ask again"))
+}
+"""The answers that every route may give, for the documentation."""
 
 
 class Problem(Exception):
@@ -28,6 +51,7 @@ class Problem(Exception):
         detail: str,
         *,
         errors: Sequence[Fault] = (),
+        headers: Mapping[str, str] | None = None,
         retry_after: int | None = None,
     ) -> None:
         super().__init__(detail)
@@ -36,7 +60,9 @@ class Problem(Exception):
         self.title = title
         self.detail = detail
         self.errors = errors
-        self.retry_after = retry_after
+        self.headers = {**(headers or {})}
+        if retry_after is not None:
+            self.headers["Retry-After"] = str(retry_after)
 
     def response(self) -> JSONResponse:
         """As `application/problem+json`."""
@@ -48,8 +74,7 @@ class Problem(Exception):
         }
         if self.errors:
             body["errors"] = [fault.model_dump() for fault in self.errors]
-        headers = {"Retry-After": str(self.retry_after)} if self.retry_after is not None else None
-        return JSONResponse(body, self.status, headers, media_type="application/problem+json")
+        return JSONResponse(body, self.status, self.headers, media_type=MEDIA_TYPE)
 
 
 def invalid(errors: Sequence[Fault]) -> Problem:
@@ -70,6 +95,37 @@ def away(what: str) -> Problem:
     )
 
 
+def too_large(limit: int) -> Problem:
+    """413."""
+    return Problem(413, "too-large", "The request is too large", f"a request has at most {limit} bytes")
+
+
+def _of_the_framework(request: Request, error: HTTPException) -> Problem:
+    """What Starlette and FastAPI refuse by themselves."""
+    match error.status_code:
+        case 404:
+            return not_found(f"the path {request.url.path}")
+        case 405:
+            allowed = ", ".join(sorted(_methods(request)))  # Starlette names those of the first route alone
+            detail = f"{request.method} is not for this path; it takes {allowed}"
+            return Problem(405, "method-not-allowed", "Another method is needed", detail, headers={"Allow": allowed})
+        case 413:
+            return too_large(request.app.state.settings.request_limit)
+        case status:
+            text = str(error.detail)
+            return Problem(status, "bad-request" if status == 400 else "http", text, text, headers=error.headers)
+
+
+def _methods(request: Request) -> set[str]:
+    """What the path takes."""
+    found: set[str] = set()
+    for route in iter_route_contexts(request.app.routes):
+        pattern = getattr(route, "path_regex", None)
+        if route.methods and pattern and pattern.match(request.url.path):
+            found |= route.methods
+    return found
+
+
 def install(app: FastAPI) -> None:
     """Every error of this application becomes a problem."""
 
@@ -86,8 +142,13 @@ def install(app: FastAPI) -> None:
         return invalid(found).response()
 
     @app.exception_handler(HTTPException)
-    async def _http(_: Request, error: HTTPException) -> JSONResponse:
-        return Problem(error.status_code, "http", str(error.detail), str(error.detail)).response()
+    async def _http(request: Request, error: HTTPException) -> JSONResponse:
+        return _of_the_framework(request, error).response()
+
+    @app.exception_handler(Exception)
+    async def _unforeseen(_: Request, error: Exception) -> JSONResponse:
+        detail = "this is a fault of ours; the log of the API has it with its time"
+        return Problem(500, "internal-error", "The API failed", detail).response()
 
     @app.exception_handler(WorkflowUpdateRPCTimeoutOrCancelledError)
     async def _no_answer(_: Request, error: WorkflowUpdateRPCTimeoutOrCancelledError) -> JSONResponse:

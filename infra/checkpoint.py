@@ -12,11 +12,8 @@ import asyncio
 import base64
 import hashlib
 import json
-import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Self
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -30,6 +27,7 @@ from cryptography.hazmat.primitives.serialization import (
 from sqlalchemy import func, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from infra.keys import place
 from infra.merkle import Frontier, inclusion_proof
 from infra.settings import Settings
 from infra.tables import ledger_checkpoints, ledger_entries
@@ -100,10 +98,10 @@ class CheckpointKey:
         try:
             file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             private = Ed25519PrivateKey.generate()
-            _place(file, private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+            place(file, private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
             key = cls.load(settings)
             public_file.unlink(missing_ok=True)  # of a key that is gone, and signed another ledger
-            _place(public_file, f"{key.verifier_key}\n".encode())
+            place(public_file, f"{key.verifier_key}\n".encode())
         except OSError as error:
             raise NoKey(
                 f"no key can be made to sign the ledger ({error.filename}: {error.strerror}): let this process write "
@@ -135,18 +133,6 @@ def verifier_key(settings: Settings) -> str:
             f"there is no key to check the checkpoints with: put a copy of {file.name} of the machine that signs them, "
             f"or of an export's .pub, at {file}"
         ) from error
-
-
-def _place(file: Path, content: bytes) -> None:
-    """Writes a file that only its owner can read, unless there is one."""
-    with NamedTemporaryFile(dir=file.parent) as temporary:  # mode 600
-        temporary.write(content)
-        temporary.flush()
-        os.fsync(temporary.fileno())
-        try:
-            os.link(temporary.name, file)  # whole or not at all, and never over another's key
-        except FileExistsError:
-            return
 
 
 async def checkpoint(engine: AsyncEngine, settings: Settings) -> str:

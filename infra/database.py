@@ -55,8 +55,8 @@ def _sqlstate(error: BaseException | None) -> str:
     return (getattr(error, "sqlstate", None) or "")[:2]
 
 
-async def migrate(owner_url: str, writer_url: str) -> None:
-    """Brings the schema to the newest revision and creates the writer's role where it is missing.
+async def migrate(owner_url: str, writer_url: str, revision: str = "head") -> None:
+    """Brings the schema up to a revision, the newest by default, and creates the writer's role where it is missing.
 
     Several processes may do this at the same time. Raises `ValueError` when owner and writer are one role: an owner
     can always change the ledger.
@@ -72,7 +72,7 @@ async def migrate(owner_url: str, writer_url: str) -> None:
 
     def upgrade(connection: Connection) -> None:
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        command.upgrade(config, revision)
 
     engine = create_engine(owner_url, pool_size=1)
     try:

@@ -16,7 +16,7 @@ from sqlalchemy import Select, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from infra.database import is_away
-from infra.rows import statement
+from infra.rows import Reason, statement
 from infra.tables import ledger_entries
 from schemas.base import timestamp
 from schemas.ledger import GENESIS, Draft, LedgerEntry, Receipt, RecordedEntry, RecordRefused, leaf_hash
@@ -86,7 +86,7 @@ class _Page:
         self._recorded_at = timestamp(now)
         self.now = now
         self.rows: list[tuple[Any, ...]] = []
-        self.changes: list[Change] = []
+        self.changes: list[tuple[Change, Reason]] = []
         self.known: dict[str, tuple[str, Receipt]] = {}  # the entry's text and its receipt, by idempotency key
 
     def write(self, record: Record, draft: Draft) -> Receipt:
@@ -118,7 +118,8 @@ class _Page:
                 self.now,
             )
         )
-        self.changes += record.changes
+        reason = Reason(entry, self._seq, self.now)
+        self.changes += [(change, reason) for change in record.changes]
         self.known[entry.idempotency_key] = sealed, receipt
         self._seq += 1
         self._recorder_seq += 1
@@ -231,8 +232,8 @@ class Ledger:
                     await driver.copy_records_to_table("ledger_entries", columns=_COLUMNS, records=page.rows)
                 except _GONE as gone:
                     raise ConnectionResetError(f"the database went away: {gone}") from gone  # nobody else names these
-                for change in page.changes:
-                    await connection.execute(statement(change, page.now))
+                for change, reason in page.changes:
+                    await connection.execute(statement(change, reason))
                 self._doubt = page.doubt()
                 await connection.commit()
                 self._settle_doubt(committed=True)

@@ -17,10 +17,10 @@ from infra.ledger import Ledger
 from infra.temporal import ClientPOStarter
 from schemas import names
 from schemas.alert import Alert, Severity
-from schemas.client_po import ClientPOEnd, ClientPOStatus
+from schemas.client_po import LATE, REFUSED, ClientPOEnd, ClientPOStatus, release_failure
 from schemas.ledger import LedgerEntry
 from schemas.part_arrival import PORef
-from schemas.record import AlertRaised, ClientPOChanged, Record
+from schemas.record import AlertRaised, AlertResolved, ClientPOChanged, Record
 
 log = logging.getLogger(__name__)
 
@@ -129,7 +129,7 @@ class Reconciler:
             "cancel_client_po",
             text,
             {"workflow": how},
-            ClientPOChanged(smart_contract_id=name, status=ClientPOStatus.CANCELLED),
+            ClientPOChanged(smart_contract_id=name, status=ClientPOStatus.CANCELLED, pending_approval=None),
         )
 
     async def _record(
@@ -153,4 +153,5 @@ class Reconciler:
             details=text,
             metadata={"staging_id": row["staging_id"], **metadata},
         )
-        await self._ledger.record(Record(entry=entry, changes=(change, AlertRaised(alert=alert))))
+        over = (AlertResolved(cause=release_failure(name, what)) for what in (LATE, REFUSED))
+        await self._ledger.record(Record(entry=entry, changes=(change, *over, AlertRaised(alert=alert))))

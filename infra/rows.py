@@ -1,37 +1,64 @@
 """How each change of `schemas.record` becomes SQL, inside the transaction of its ledger entry."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Executable, update
+from sqlalchemy import CTE, ColumnElement, Executable, String, case, cast, exists, func, literal, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
-from infra.tables import alerts, client_pos
-from schemas.record import AlertRaised, Change, ClientPOChanged, ClientPOStaged
+from infra.tables import alert_messages, alerts, approvals, client_pos
+from schemas.alert import AlertEvent, AlertState
+from schemas.ledger import LedgerEntry
+from schemas.record import (
+    AlertAcknowledged,
+    AlertEscalated,
+    AlertRaised,
+    AlertResolved,
+    ApprovalChanged,
+    ApprovalOpened,
+    Change,
+    ClientPOChanged,
+    ClientPOStaged,
+)
 
-if TYPE_CHECKING:
-    from datetime import datetime
+
+@dataclass(frozen=True)
+class Reason:
+    """The entry that justifies a change, with its number and time."""
+
+    entry: LedgerEntry
+    seq: int
+    at: datetime
 
 
-def statement(change: Change, recorded_at: "datetime") -> Executable:
-    """The statement for one change; `recorded_at` is the time of the entry that it belongs to."""
+def statement(change: Change, reason: Reason) -> Executable:
+    """The statement for one change."""
     match change:
         case ClientPOStaged():
             values = change.model_dump(exclude={"kind"})
-            return insert(client_pos).values(**values, staged_timestamp=recorded_at, updated_at=recorded_at)
+            return insert(client_pos).values(**values, staged_timestamp=reason.at, updated_at=reason.at)
         case ClientPOChanged():
-            return _client_po_changed(change, recorded_at)
+            return _client_po_changed(change, reason.at)
+        case ApprovalOpened():
+            return insert(approvals).values(**change.model_dump(exclude={"kind"}), opened_at=reason.at)
+        case ApprovalChanged():
+            return _approval_changed(change, reason.at)
         case AlertRaised():
-            return (
-                insert(alerts)
-                .values(**change.alert.model_dump(), raised_at=recorded_at)
-                .on_conflict_do_nothing(index_elements=["alert_id"])
-            )
+            return _alert_raised(change, reason)
+        case AlertAcknowledged():
+            return _alert_acknowledged(change, reason)
+        case AlertEscalated():
+            return _alert_escalated(change, reason)
+        case AlertResolved():
+            return _alert_resolved(change, reason)
 
 
 _STAMPS = {"arrived_now", "unconfirmed", "released_now"}
 
 
-def _client_po_changed(change: ClientPOChanged, recorded_at: "datetime") -> Executable:
+def _client_po_changed(change: ClientPOChanged, recorded_at: datetime) -> Executable:
     values: dict[str, Any] = change.model_dump(exclude={"kind", "smart_contract_id", *_STAMPS})
     if change.arrived_now:
         values["arrival_timestamp"] = recorded_at
@@ -44,3 +71,98 @@ def _client_po_changed(change: ClientPOChanged, recorded_at: "datetime") -> Exec
         .where(client_pos.c.smart_contract_id == change.smart_contract_id)
         .values(**values, updated_at=recorded_at)
     )
+
+
+def _approval_changed(change: ApprovalChanged, recorded_at: datetime) -> Executable:
+    values: dict[str, Any] = change.model_dump(exclude={"kind", "approval_id", "ended_now"})
+    if change.ended_now:
+        values["ended_at"] = recorded_at
+    return update(approvals).where(approvals.c.approval_id == change.approval_id).values(**values)
+
+
+# --- alerts: each changes the row of the alert and, in the same statement, puts what it did into the outbox
+
+
+def _alert_raised(change: AlertRaised, reason: Reason) -> Executable:
+    """The partial unique index over the cause decides whether it is new, or counted up."""
+    alert = change.alert
+    values: Mapping[str, Any] = {
+        **alert.model_dump(),
+        "owner": alert.owner or alert.kind.owner,
+        "state": AlertState.RAISED,
+        "raised_at": reason.at,
+        "last_seen": reason.at,
+        "owner_since": reason.at,
+        "raised_entry": reason.seq,
+    }
+    known = exists().where(alerts.c.alert_id == alert.alert_id)
+    row = select(*(literal(value, alerts.c[name].type) for name, value in values.items())).where(~known)
+    raised = (
+        insert(alerts)
+        .from_select(list(values), row)
+        .on_conflict_do_update(
+            index_elements=["cause"],
+            index_where=text("state <> 'resolved'"),  # no parameter: a generic plan would not find the index
+            set_={"count": alerts.c.count + 1, "last_seen": reason.at, "text": alert.text},
+        )
+        .returning(alerts)
+        .cte("raised")
+    )
+    return _told(raised, AlertEvent.RAISED, reason.at, raised.c.count == 1)
+
+
+def _alert_acknowledged(change: AlertAcknowledged, reason: Reason) -> Executable:
+    """Also where it was resolved a moment before: the row says what the ledger says."""
+    acknowledged = (
+        update(alerts)
+        .where(alerts.c.alert_id == change.alert_id, alerts.c.acknowledged_at.is_(None))
+        .values(
+            state=case((alerts.c.state == AlertState.RAISED, AlertState.ACKNOWLEDGED), else_=alerts.c.state),
+            acknowledged_at=reason.at,
+            acknowledged_by=reason.entry.user_id,
+            acknowledged_note=change.note,
+            acknowledged_entry=reason.seq,
+        )
+        .returning(alerts)
+        .cte("acknowledged")
+    )
+    return _told(acknowledged, AlertEvent.ACKNOWLEDGED, reason.at)
+
+
+def _alert_escalated(change: AlertEscalated, reason: Reason) -> Executable:
+    """Nobody is told where it was acknowledged or resolved a moment before."""
+    escalated = (
+        update(alerts)
+        .where(alerts.c.alert_id == change.alert_id)
+        .values(owner=change.owner, owner_since=reason.at, escalations=change.number)
+        .returning(alerts)
+        .cte("escalated")
+    )
+    return _told(escalated, AlertEvent.ESCALATED, reason.at, escalated.c.state == AlertState.RAISED)
+
+
+def _alert_resolved(change: AlertResolved, reason: Reason) -> Executable:
+    resolved = (
+        update(alerts)
+        .where(alerts.c.cause == change.cause, alerts.c.state != AlertState.RESOLVED)
+        .values(
+            state=AlertState.RESOLVED,
+            resolved_at=reason.at,
+            resolved_by=reason.entry.user_id,
+            resolved_note=reason.entry.details,
+            resolved_entry=reason.seq,
+        )
+        .returning(alerts)
+        .cte("resolved")
+    )
+    return _told(resolved, AlertEvent.RESOLVED, reason.at)
+
+
+def _told(alert: CTE, event: AlertEvent, at: datetime, *conditions: ColumnElement[bool]) -> Executable:
+    """An alert escalates more than once; everything else of its life happens once."""
+    once = func.concat(cast(alert.c.number, String), f":{event}")
+    name = func.concat(once, ":", alert.c.escalations) if event is AlertEvent.ESCALATED else once
+    message = select(
+        name, alert.c.alert_id, literal(event.value), alert.c.owner, literal(at, alert_messages.c.occurred_at.type)
+    ).where(*conditions)
+    return insert(alert_messages).from_select(["message_id", "alert_id", "event", "owner", "occurred_at"], message)

@@ -2,11 +2,37 @@
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr
+import limits
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 HERE = Path(__file__).parent
+
+SignatureAlgorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
+"""Asymmetric ones only: with a shared secret, whoever can check a token can make one."""
+
+
+def _rate(text: str) -> str:
+    limits.parse(text)
+    return text
+
+
+Rate = Annotated[str, AfterValidator(_rate)]
+"""As the package limits writes them: `100/minute`, `10 per 5 minutes`."""
+
+
+def _safe_from_others(url: str) -> str:
+    """Whoever can change the keys on their way here can be anybody."""
+    parts = urlsplit(url)
+    if parts.scheme != "https" and parts.hostname not in ("127.0.0.1", "::1", "localhost"):
+        raise ValueError("keys are fetched over https")
+    return url
+
+
+KeysUrl = Annotated[str, AfterValidator(_safe_from_others)]
 
 
 class Settings(BaseSettings):
@@ -17,6 +43,7 @@ class Settings(BaseSettings):
     state_dir: Path = Field(default=Path(".smartfloor"), description="the embedded shop's state, keys, node disks")
     floor_hub_id: str = Field(default="FLOOR-HUB-01", description="smart_id of what the Floor Hub records")
     nodes_file: Path = Field(default=HERE / "nodes.yaml", description="the registry of test nodes")
+    notifications_file: Path = Field(default=HERE / "notifications.yaml", description="who is told of alerts, and when")
 
     database_url: str = Field(
         default="postgresql://smartfloor@127.0.0.1:5432/smartfloor",
@@ -50,6 +77,37 @@ class Settings(BaseSettings):
         default=timedelta(days=30), description="an arrival that no PO claimed is reported after this time"
     )
     reconcile_every: timedelta = timedelta(days=1)
+    failing_tasks_every: timedelta = Field(
+        default=timedelta(seconds=30), description="how often workflows are looked for whose tasks keep failing"
+    )
+
+    token_audience: str = Field(default="smartfloor", description="who bearer tokens must be meant for (aud)")
+    oidc_issuer: str | None = Field(
+        default=None, description="whose bearer tokens count (iss); None: those of the local development key"
+    )
+    oidc_jwks_url: KeysUrl | None = Field(default=None, description="where that issuer publishes its keys")
+    oidc_algorithms: tuple[SignatureAlgorithm, ...] = ("RS256", "ES256", "EdDSA")
+    oidc_role_claim: str = Field(default="role", description="the claim that names the role, alone or in a list")
+    oidc_user_claim: str = Field(default="sub", description="the claim that becomes the user_id of the ledger")
+
+    login_lasts: timedelta = Field(
+        default=timedelta(minutes=15), description="how old a login may be for a decision that signs a record"
+    )
+    decision_lasts: timedelta = Field(default=timedelta(minutes=10), description="until when a decision token counts")
+
+    rate_limit: Rate = Field(default="3000/minute", description="requests of one user to one API process")
+    refusal_limit: Rate = Field(
+        default="10/10 minutes", description="requests without token or permission; more of one user are alerted"
+    )
+    request_limit: int = Field(
+        default=256 * 1024, le=1024**2, description="bytes of a request: a document becomes a workflow's input"
+    )
+
+    @model_validator(mode="after")
+    def _whole_issuer(self) -> Self:
+        if (self.oidc_issuer is None) != (self.oidc_jwks_url is None):
+            raise ValueError("give oidc_issuer and oidc_jwks_url, or neither")
+        return self
 
     @property
     def ledger_key_file(self) -> Path:
@@ -60,6 +118,21 @@ class Settings(BaseSettings):
     def ledger_public_key_file(self) -> Path:
         """Its public half (C2SP signed-note verifier key): all that checking needs."""
         return self.state_dir / "keys" / "ledger.pub"
+
+    @property
+    def token_key_file(self) -> Path:
+        """The Ed25519 key that signs bearer tokens for development (PEM, mode 600)."""
+        return self.state_dir / "keys" / "token.pem"
+
+    @property
+    def decision_key_file(self) -> Path:
+        """The Ed25519 key that the API signs decision tokens with (PEM, mode 600)."""
+        return self.state_dir / "keys" / "decision.pem"
+
+    @property
+    def decision_public_key_file(self) -> Path:
+        """Its public half (PEM): what the workers check decisions with."""
+        return self.state_dir / "keys" / "decision.pub"
 
     def node_store(self, node_id: str) -> Path:
         """The one SQLite file of a node."""

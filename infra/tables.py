@@ -1,6 +1,19 @@
 """Every table of the database, named in one place; the migrations create exactly these (a test compares)."""
 
-from sqlalchemy import BigInteger, Column, DateTime, Index, Integer, LargeBinary, MetaData, SmallInteger, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+)
 
 metadata = MetaData()
 
@@ -25,6 +38,7 @@ ledger_entries = Table(
     _moment("recorded_at"),
     Index("ledger_entries_target", "target", "seq"),
     Index("ledger_entries_action", "action", "recorded_at"),
+    Index("ledger_entries_user", "user_id", "seq"),
 )
 
 ledger_checkpoints = Table(
@@ -61,6 +75,7 @@ client_pos = Table(
     Column("hold_reason", Text),
     Column("release_error", Text),
     Column("receipt_hash", Text),
+    Column("pending_approval", Text),
     _moment("staged_timestamp"),
     _moment("arrival_timestamp", nullable=True),
     _moment("release_timestamp", nullable=True),
@@ -70,16 +85,87 @@ client_pos = Table(
     Index("client_pos_part", "part_id"),
 )
 
+approvals = Table(
+    "approvals",
+    metadata,
+    Column("approval_id", Text, primary_key=True),
+    Column("request_type", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("requested_by", Text, nullable=False),
+    Column("on_behalf_of", Text),
+    Column("summary", Text, nullable=False),  # the difference for people
+    Column("changes", Text, nullable=False),  # the same as JSON
+    Column("reason", Text, nullable=False),
+    Column("content_hash", Text, nullable=False),
+    Column("permission", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("wakes", Text),  # the workflow that waits for the outcome
+    Column("status", Text, nullable=False),
+    Column("decided_by", Text),
+    Column("decided_role", Text),
+    Column("note", Text),
+    _moment("opened_at"),
+    _moment("expires_at"),
+    _moment("ended_at", nullable=True),
+    Index("approvals_open", "opened_at", postgresql_where="status = 'open'"),
+)
+
 alerts = Table(
     "alerts",
     metadata,
     Column("alert_id", Text, primary_key=True),
+    Column("number", BigInteger, Identity(always=True), nullable=False, unique=True),  # what people call it
     Column("alert_type", Text, nullable=False),
     Column("severity", Text, nullable=False),
     Column("source", Text, nullable=False),
     Column("subject", Text, nullable=False),
     Column("text", Text, nullable=False),
+    Column("cause", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("count", Integer, nullable=False, server_default="1"),
+    Column("escalations", Integer, nullable=False, server_default="0"),
     _moment("raised_at"),
-    _moment("published_at", nullable=True),  # the outbox: null until the broker has it
-    Index("alerts_outbox", "raised_at", postgresql_where="published_at IS NULL"),
+    _moment("last_seen"),
+    _moment("owner_since"),
+    _moment("acknowledged_at", nullable=True),
+    Column("acknowledged_by", Text),
+    Column("acknowledged_note", Text),
+    _moment("resolved_at", nullable=True),
+    Column("resolved_by", Text),
+    Column("resolved_note", Text),
+    # The numbers of the ledger entries that say so.
+    Column("raised_entry", BigInteger),
+    Column("acknowledged_entry", BigInteger),
+    Column("resolved_entry", BigInteger),
+    Index("alerts_open_cause", "cause", unique=True, postgresql_where="state <> 'resolved'"),
+    Index("alerts_unacknowledged", "owner_since", postgresql_where="state = 'raised'"),
+    Index("alerts_subject", "subject"),
+)
+
+alert_messages = Table(
+    "alert_messages",
+    metadata,
+    Column("message_id", Text, primary_key=True),
+    Column("alert_id", Text, ForeignKey(alerts.c.alert_id), nullable=False),
+    Column("event", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    _moment("occurred_at"),
+    _moment("published_at", nullable=True),  # null until the broker has it
+    _moment("routed_at", nullable=True),  # null until its deliveries are planned
+    Index("alert_messages_alert", "alert_id"),
+    Index("alert_messages_unpublished", "occurred_at", postgresql_where="published_at IS NULL"),
+    Index("alert_messages_unrouted", "occurred_at", postgresql_where="routed_at IS NULL"),
+)
+
+alert_deliveries = Table(
+    "alert_deliveries",
+    metadata,
+    Column("message_id", Text, ForeignKey(alert_messages.c.message_id), primary_key=True),
+    Column("receiver", Text, primary_key=True),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    _moment("next_attempt_at", nullable=True),  # null: it arrived, or it was given up
+    _moment("delivered_at", nullable=True),
+    Column("error", Text),
+    Index("alert_deliveries_due", "receiver", "next_attempt_at", postgresql_where="next_attempt_at IS NOT NULL"),
 )

@@ -7,6 +7,7 @@ import asyncio
 import logging
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import quote
 
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
@@ -53,6 +54,12 @@ async def connect(settings: Settings, runtime: Runtime | None = None) -> Client:
     )
     await register_search_attributes(client)
     return client
+
+
+def workflow_url(settings: Settings, workflow_id: str) -> str:
+    """Where people see a workflow in the Temporal Web UI."""
+    ui, namespace = settings.temporal_ui, settings.temporal_namespace
+    return f"{ui}/namespaces/{namespace}/workflows/{quote(workflow_id, safe='')}"
 
 
 async def register_search_attributes(client: Client) -> None:

@@ -7,6 +7,7 @@ from pydantic import (
     AfterValidator,
     AwareDatetime,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     SerializerFunctionWrapHandler,
     StringConstraints,
@@ -36,8 +37,20 @@ def _utc(moment: datetime) -> datetime:
         raise ValueError("the time is before the year 1 or after the year 9999 in UTC") from error
 
 
-UtcDateTime = Annotated[AwareDatetime, AfterValidator(_utc)]
-"""An aware time, kept in UTC; a time without an offset is refused."""
+def _written_out(value: Any) -> Any:
+    """Not a number, whose unit and beginning would be guessed, whether it comes as one or as text."""
+    if isinstance(value, str | bytes):
+        try:
+            float(value)
+        except ValueError:
+            return value
+    elif not isinstance(value, int | float):
+        return value
+    raise ValueError("write the time as ISO 8601 with its offset, 2026-01-31T08:00:00Z")
+
+
+UtcDateTime = Annotated[AwareDatetime, BeforeValidator(_written_out), AfterValidator(_utc)]
+"""An aware time, kept in UTC; a time without an offset is refused, and so is a number."""
 
 Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 """A business key: safe in workflow IDs, URLs, topics and file names."""

@@ -24,8 +24,12 @@ from pydantic import (
 )
 
 from schemas import names
+from schemas.alert import cause_of
+from schemas.approval import ApprovalRequest, ApprovalType, Difference
 from schemas.base import Identifier, Model, Partial, Text, UtcDateTime, excerpt
+from schemas.decision import Wanted, content_hash
 from schemas.part_arrival import Allotment, needs_a_part, one_part_is_one
+from schemas.permission import Permission
 from schemas.routing import RoutingTrigger
 
 
@@ -173,32 +177,19 @@ class SmartClientPO(_Document):
         return self.part_id or self.part_number or ""
 
 
-class Request(Model):
-    """What a person asks for; `user_id` is who."""
+class Reasoned(Model):
+    """What a person asks for, and why. Over HTTP their token says who they are."""
 
     reason: Text
-    user_id: Identifier = "unidentified"
 
 
-class HoldRequest(Request):
-    """Keeps a PO from being released; its place in the line and its parts stay."""
-
-
-class ResumeRequest(Request):
-    """Ends a hold."""
-
-
-class CancelRequest(Request):
-    """Ends the PO and gives its parts back to the next in line."""
-
-
-class RetryRequest(Request):
-    """Tries a release again at once."""
+class Retrial(Reasoned):
+    """A reason, for what needs none."""
 
     reason: Text = "retry"
 
 
-class AmendRequest(Request, Partial):
+class Amendment(Reasoned, Partial):
     """Changes terms before release: only the fields that are given; None takes a date away."""
 
     priority: Priority | None = None
@@ -219,10 +210,50 @@ class AmendRequest(Request, Partial):
         return {name: getattr(self, name) for name in fields if name in self.model_fields_set}
 
 
-class AcceptQuantityRequest(Request):
+class Acceptance(Reasoned):
     """Accepts fewer parts than ordered; without a `quantity`, those that are there now."""
 
     quantity: Quantity | None = None
+
+
+class Request(Reasoned):
+    """What a workflow is asked; `user_id` is who asks. A signal from the Temporal UI may leave it out."""
+
+    user_id: Identifier = "unidentified"
+
+
+class HoldRequest(Request):
+    """Keeps a PO from being released; its place in the line and its parts stay."""
+
+
+class ResumeRequest(Request):
+    """Ends a hold."""
+
+
+class CancelRequest(Request):
+    """Ends the PO and gives its parts back to the next in line."""
+
+
+class RetryRequest(Retrial, Request):
+    """Tries a release again at once."""
+
+
+class AmendRequest(Amendment, Request):
+    """An amendment and who asks for it."""
+
+
+class AcceptQuantityRequest(Acceptance, Request):
+    """An acceptance and the decision token of who gives it; it takes effect when a second person approves."""
+
+    token: str | None = None
+
+
+class PendingAcceptance(Model):
+    """An acceptance that waits for its approval."""
+
+    approval_id: str
+    content_hash: str
+    quantity: Quantity
 
 
 class ClientPOEnd(Model):
@@ -236,7 +267,8 @@ class ClientPOEnd(Model):
 class ClientPOLife(BaseModel):
     """What is known of a staged PO between two events: mutable, and the only state of its workflow.
 
-    `late_at` is when its node will have let it wait too long, `late_told` that this was alerted.
+    `acceptance` waits for an approval, `acceptances` counts those that were asked for, `tokens` are the decision tokens
+    that counted. `late_at` is when its node will have let it wait too long, `late_told` that this was alerted.
     """
 
     quantity: int
@@ -256,6 +288,9 @@ class ClientPOLife(BaseModel):
     late_at: UtcDateTime | None = None
     late_told: bool = False
     last_refusal: str | None = None
+    acceptance: PendingAcceptance | None = None
+    acceptances: int = 0
+    tokens: list[str] = Field(default_factory=list)
     receipt_hash: str | None = None
     cancelled: bool = False
 
@@ -324,6 +359,8 @@ class ClientPOLife(BaseModel):
             return "a part_id is one part: fewer cannot be accepted"
         if self.allotment is not None:
             return "the arrival is already confirmed"
+        if self.acceptance is not None:
+            return f"{self.acceptance.approval_id} already asks for {self.acceptance.quantity}"
         quantity = request.quantity or self.arrived
         if not 0 < quantity < self.quantity:
             return f"accept between 1 and {self.quantity - 1} parts; {self.arrived} of {self.quantity} are there"
@@ -345,6 +382,47 @@ class ClientPOStart(Model):
     signals: int = 0
 
 
+LATE, REFUSED = "late", "refused"
+"""What a release fails by: its node does not take the PO, or will not."""
+
+
+def release_failure(smart_contract_id: str, what: str) -> str:
+    """The cause of its alert: `LATE` and `REFUSED` are two, because what a person must do differs."""
+    return cause_of("release_failed", smart_contract_id, what)
+
+
+def acceptance_wanted(smart_contract_id: str, quantity: int, ordered: int) -> Wanted:
+    """The decision by which a person asks that fewer parts be accepted."""
+    return Wanted(
+        workflow_id=names.client_po_id(smart_contract_id),
+        content_hash=content_hash(smart_contract_id, accepted=quantity, ordered=ordered),
+        decisions=(names.ACCEPT_QUANTITY,),
+        permission=Permission.PO_AMEND,
+        signs_record=False,
+    )
+
+
+def acceptance_id(smart_contract_id: str, number: int) -> str:
+    """The approval that is asked the `number`th time."""
+    return f"{smart_contract_id}.fewer-parts.{number}"
+
+
+def acceptance_request(
+    po: SmartClientPO, number: int, *, quantity: int, reason: str, requested_by: str
+) -> ApprovalRequest:
+    """What a second person is asked."""
+    name = po.smart_contract_id
+    return ApprovalRequest(
+        approval_id=acceptance_id(name, number),
+        request_type=ApprovalType.FEWER_PARTS,
+        subject=name,
+        requested_by=requested_by,
+        changes=(Difference(field="parts that confirm it", before=po.quantity, after=quantity),),
+        reason=reason,
+        wakes=names.client_po_id(name),
+    )
+
+
 class Outlook(Model):
     """What a PO waits for and who can move it on, in words."""
 
@@ -362,6 +440,7 @@ def outlook(
     node: str,
     hold_reason: str | None,
     release_error: str | None,
+    pending_approval: str | None = None,
 ) -> Outlook:
     """The same sentence for the API and the Temporal Web UI."""
     match status:
@@ -370,7 +449,8 @@ def outlook(
             return Outlook(
                 waits_for=f"part {part}{where}: {arrived} of {quantity} there",
                 moved_on_by=f"an arrival broadcast for {part}"
-                + (", or a person who accepts fewer" if quantity > 1 else ""),
+                + (f", or whoever answers the approval {pending_approval}" if pending_approval else "")
+                + (", or a person who accepts fewer" if quantity > 1 and not pending_approval else ""),
             )
         case ClientPOStatus.ARRIVAL_CONFIRMED:
             return Outlook(waits_for="the ledger to record the arrival", moved_on_by="the ledger coming back")

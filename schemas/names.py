@@ -27,6 +27,11 @@ def part_arrival_id(part_id: str | None, part_number: str | None) -> str:
     return f"part/{part_id}" if part_id else f"part-number/{part_number}"
 
 
+def approval_workflow_id(approval_id: str) -> str:
+    """Workflow ID of an `ApprovalWorkflow`."""
+    return f"approval/{approval_id}"
+
+
 def staging_id(smart_contract_id: str) -> str:
     """What the Business Hub knows a staged PO by."""
     return f"STAGE-{smart_contract_id}"
@@ -56,6 +61,12 @@ REORDER = "reorder"
 ACCEPT = "accept"
 WITHDRAW = "withdraw"  # also an update
 
+# Signals and updates of ApprovalWorkflow; it is cancelled by CANCEL
+RESPOND = "respond"
+NOTE = "note"
+# Signal from an ApprovalWorkflow to the workflow that asked
+APPROVAL_ENDED = "approval_ended"
+
 # Search attributes
 SMART_STATUS = "SmartStatus"
 SMART_PART = "SmartPart"
@@ -67,3 +78,4 @@ SMART_DUE = "SmartDue"
 PART_ARRIVAL_TOPIC = "smart/infobroadcast/part_arrival"
 DEADLETTER_TOPIC = "smart/deadletter"
 ALERT_TOPIC = "smart/alertbroadcast"
+ALERT_INFO_TOPIC = "smart/infobroadcast/alert"  # _acknowledged, _resolved

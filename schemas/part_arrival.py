@@ -15,7 +15,7 @@ waits for the other. The rules (design, "Matching"):
 `PartLine` is pure and mutable: its methods take the time as an argument and return what has to be told to whom.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Literal
@@ -23,7 +23,10 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationInfo, field_validator
 
 from schemas import names
+from schemas.approval import ApprovalRequest, ApprovalType, Difference
 from schemas.base import BroadcastId, Identifier, Model, Text, UtcDateTime
+from schemas.decision import Wanted, content_hash
+from schemas.permission import Permission
 
 MEMORY = timedelta(days=7)
 """How long broadcast IDs are remembered."""
@@ -92,11 +95,50 @@ class ReportedArrival(Model):
 
 
 class WithdrawArrival(Model):
-    """Takes an arrival back: it was scanned by mistake."""
+    """Takes an arrival back: it was scanned by mistake.
+
+    Where a PO was released with it already, a decision token says who asks, and a second person must approve.
+    """
 
     broadcast_id: BroadcastId
     reason: Text
     user_id: Identifier = "unidentified"
+    token: str | None = None
+
+
+class PendingWithdrawal(Model):
+    """A withdrawal that waits for its approval, the POs that were released with its arrival, and what is asked."""
+
+    withdrawal: WithdrawArrival
+    released: tuple[str, ...]
+    content_hash: str
+
+
+def withdrawal_wanted(line_id: str, broadcast_id: str) -> Wanted:
+    """The decision by which a person asks that an arrival be withdrawn."""
+    return Wanted(
+        workflow_id=line_id,
+        content_hash=content_hash(line_id, withdraw=broadcast_id),
+        decisions=(names.WITHDRAW,),
+        permission=Permission.ARRIVAL_WITHDRAW,
+        signs_record=False,
+    )
+
+
+def withdrawal_request(
+    line_id: str, withdrawal: WithdrawArrival, released: tuple[str, ...], *, number: str, requested_by: str
+) -> ApprovalRequest:
+    """What a second person is asked; `number` tells this request from others for the same arrival."""
+    digest = content_hash(line_id, withdraw=withdrawal.broadcast_id, number=number)
+    return ApprovalRequest(
+        approval_id=f"withdrawal.{digest[:24]}",
+        request_type=ApprovalType.WITHDRAWAL_AFTER_RELEASE,
+        subject=", ".join(released),
+        requested_by=requested_by,
+        changes=(Difference(field=f"arrival {withdrawal.broadcast_id}", before="released with it", after="withdrawn"),),
+        reason=withdrawal.reason,
+        wakes=line_id,
+    )
 
 
 class WaitingPO(Model):
@@ -238,18 +280,19 @@ class _Given(BaseModel):
 
 
 class Withdrawn(Model):
-    """Effect of a withdrawal: POs to tell, and POs that had already been released."""
+    """Effect of a withdrawal: POs to tell, and POs that had already been released; or the approval that it needs."""
 
-    revocations: tuple[Revocation, ...]
-    released: tuple[str, ...]
+    revocations: tuple[Revocation, ...] = ()
+    released: tuple[str, ...] = ()
+    approval_id: str | None = None
 
 
 class PartLine(BaseModel):
     """The line and the stock under one identifier. `single` for a `part_id`: presence instead of a count.
 
     `seen` and `reported` keep the time of the arrival with the broadcast's ID: it was taken in, it was reported as
-    unclaimed. For a `part_id`, `visits` is where it was seen, one for each place that it moved to, and `last_seen`
-    when it was last seen at the last of them.
+    unclaimed. `claimed` are those reported ones of which nothing was left in stock. For a `part_id`, `visits` is where
+    it was seen, one for each place that it moved to, and `last_seen` when it was last seen at the last of them.
     """
 
     single: bool
@@ -258,6 +301,7 @@ class PartLine(BaseModel):
     given: dict[str, _Given] = Field(default_factory=dict)
     seen: dict[str, UtcDateTime] = Field(default_factory=dict)
     reported: dict[str, UtcDateTime] = Field(default_factory=dict)
+    claimed: list[str] = Field(default_factory=list)
     counts: dict[str, int] = Field(default_factory=dict)
     visits: list[Lot] = Field(default_factory=list)
     last_seen: UtcDateTime | None = None
@@ -333,6 +377,14 @@ class PartLine(BaseModel):
             Damage(smart_contract_id=g.entry.smart_contract_id, ticket=g.entry.ticket, condition=condition)
             for g in held
         ]
+
+    def released_with(self, broadcast_id: str) -> tuple[str, ...]:
+        """POs that were released with units of this broadcast."""
+        return tuple(
+            name
+            for name, given in self.given.items()
+            if given.settled_at is not None and broadcast_id in {lot.broadcast_id for lot in given.lots}
+        )
 
     def withdraw(self, broadcast_id: str, reason: str) -> Withdrawn | None:
         """Takes a broadcast's units back; None where no such arrival is known (any more).
@@ -516,7 +568,28 @@ class PartLine(BaseModel):
         """
         found = [lot for lot in self.stock if self._reportable(lot) and lot.timestamp + after <= now]
         self.reported |= {lot.broadcast_id: lot.timestamp for lot in found}
+        self.claimed = [name for name in self.claimed if name not in {lot.broadcast_id for lot in found}]
         return found
+
+    @property
+    def newly_claimed(self) -> list[str]:
+        """Reported arrivals of which nothing is in stock any more, for `claim`; a rest of one still lies around."""
+        settled = {lot.broadcast_id for lot in self.stock} | set(self.claimed)
+        return [name for name in self.reported if name not in settled]
+
+    def claim(self, broadcast_ids: Iterable[str]) -> None:
+        """Nobody has to look after these any more, unless they come back."""
+        self.claimed += broadcast_ids
+
+    def unclaimed_again(self) -> list[Lot]:
+        """Arrivals that came back into stock after they were claimed: they are reported once more."""
+        found = [lot for lot in self.stock if lot.broadcast_id in self.claimed and self._came_back(lot)]
+        self.claimed = [name for name in self.claimed if name not in {lot.broadcast_id for lot in found}]
+        return found
+
+    def _came_back(self, lot: Lot) -> bool:
+        """It is what was reported, and not a later arrival whose broadcast has the same ID."""
+        return self.reported.get(lot.broadcast_id) == lot.timestamp and not (self.single and self.served)
 
     def next_report(self, after: timedelta) -> datetime | None:
         """When `unclaimed` has something to say next."""
@@ -532,6 +605,7 @@ class PartLine(BaseModel):
         self.seen = {key: at for key, at in self.seen.items() if at + MEMORY >= now}
         known = {lot.broadcast_id for lot in self._units()}
         self.reported = {key: at for key, at in self.reported.items() if key in known}
+        self.claimed = [name for name in self.claimed if name in self.reported]
         self.given = {key: g for key, g in self.given.items() if g.settled_at is None or g.settled_at + MEMORY > now}
 
     @property
@@ -550,8 +624,8 @@ class PartLine(BaseModel):
 class PartArrivalStart(Model):
     """Input of a `PartArrivalWorkflow`; `unclaimed_after` is in seconds.
 
-    `since`, when this life of the entity began, `line`, and `signals`, how many were handled so far, travel through
-    continue-as-new.
+    What else there is travels through continue-as-new: `since`, when this life of the entity began, the line, how many
+    signals were handled so far, withdrawals that wait for an approval, by its ID, and decision tokens that counted.
     """
 
     part_id: Identifier | None
@@ -560,6 +634,8 @@ class PartArrivalStart(Model):
     since: UtcDateTime | None = None
     line: PartLine | None = None
     signals: int = 0
+    withdrawals: dict[str, PendingWithdrawal] = Field(default_factory=dict)
+    tokens: tuple[str, ...] = ()
 
 
 class JoinLine(Model):

@@ -7,13 +7,41 @@ from pydantic import Field
 from schemas.alert import Alert
 from schemas.base import Model, Partial, UtcDateTime
 from schemas.ledger import LedgerEntry
+from schemas.permission import Role
 
 
 class AlertRaised(Model):
-    """Puts an alert into the outbox, once for its `alert_id`."""
+    """Raises an alert and puts it into the outbox; while one of its cause is open, that one is only counted up.
+
+    Nothing happens for an `alert_id` that was raised before.
+    """
 
     kind: Literal["alert_raised"] = "alert_raised"
     alert: Alert
+
+
+class AlertAcknowledged(Model):
+    """The entry's user has seen the alert, and says in its details what is done about it."""
+
+    kind: Literal["alert_acknowledged"] = "alert_acknowledged"
+    alert_id: str
+    note: str | None
+
+
+class AlertEscalated(Model):
+    """Nobody acknowledged it in time: for the `number`th time it has another owner."""
+
+    kind: Literal["alert_escalated"] = "alert_escalated"
+    alert_id: str
+    number: int
+    owner: Role
+
+
+class AlertResolved(Model):
+    """The cause is gone, as the entry says; nothing happens where no alert of it is open."""
+
+    kind: Literal["alert_resolved"] = "alert_resolved"
+    cause: str
 
 
 class ClientPOStaged(Model):
@@ -57,13 +85,54 @@ class ClientPOChanged(Partial):
     hold_reason: str | None = None
     release_error: str | None = None
     receipt_hash: str | None = None
+    pending_approval: str | None = None
     arrived_now: bool = False
     unconfirmed: bool = False
     released_now: bool = False
 
 
+class ApprovalOpened(Model):
+    """Inserts the row of a new approval."""
+
+    kind: Literal["approval_opened"] = "approval_opened"
+    approval_id: str
+    request_type: str
+    subject: str
+    requested_by: str
+    on_behalf_of: str | None
+    summary: str
+    changes: str
+    reason: str
+    content_hash: str
+    permission: str
+    owner: str
+    wakes: str | None
+    status: str
+    expires_at: UtcDateTime
+
+
+class ApprovalChanged(Partial):
+    """Changes columns of one approval's row; `ended_now` stamps it with the time of the ledger entry."""
+
+    kind: Literal["approval_changed"] = "approval_changed"
+    approval_id: str
+    status: str | None = None
+    owner: str | None = None
+    decided_by: str | None = None
+    decided_role: str | None = None
+    note: str | None = None
+    ended_now: bool = False
+
+
 Change = Annotated[
-    AlertRaised | ClientPOStaged | ClientPOChanged,
+    AlertRaised
+    | AlertAcknowledged
+    | AlertEscalated
+    | AlertResolved
+    | ClientPOStaged
+    | ClientPOChanged
+    | ApprovalOpened
+    | ApprovalChanged,
     Field(discriminator="kind"),
 ]
 

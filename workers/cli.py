@@ -2,19 +2,25 @@
 
 import asyncio
 import os
+from datetime import timedelta
 from typing import Annotated
 
 import typer
 import uvicorn
+from pydantic import ValidationError
 from rich.console import Console
 
+from infra.bearer import LocalKey
 from infra.database import migrate
 from infra.embedded.addresses import environment, running_settings
 from infra.embedded.process import StartError
 from infra.embedded.shop import ShopRunsError
 from infra.registry import load_registry
 from infra.settings import Settings
+from schemas.faults import faults
+from schemas.permission import Role
 from workers import ledger
+from workers.decide import NoToken, decision_token
 from workers.demo import demo as play_demo
 from workers.gateway import run_gateway
 from workers.process import start_logging
@@ -28,7 +34,9 @@ app.add_typer(ledger.app, name="ledger", help="Show, verify, sign and export the
 @app.callback()
 def find_shop(context: typer.Context) -> None:
     """Commands that look into a shop find the embedded one that runs here; what the environment says goes first."""
-    if context.invoked_subcommand == "ledger" and (running := running_settings(Settings().state_dir)):
+    if context.invoked_subcommand in ("ledger", "token", "decide") and (
+        running := running_settings(Settings().state_dir)
+    ):
         os.environ.update(environment(running) | os.environ)
 
 
@@ -50,6 +58,43 @@ def demo() -> None:
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     raise typer.Exit(0 if well else 1)
+
+
+@app.command()
+def token(
+    role: Annotated[Role, typer.Option(help="What its bearer may is what this role may.")],
+    user: Annotated[str, typer.Option(help="Who the ledger will say it was.")],
+    ttl: Annotated[int, typer.Option(min=1, help="Seconds until it expires.")] = 8 * 3600,
+) -> None:
+    """Print a bearer token of the local development key, alone on the last line."""
+    settings = Settings()
+    if settings.oidc_issuer is not None:
+        typer.echo(f"This shop takes tokens of {settings.oidc_issuer} alone: log in there.", err=True)
+        raise typer.Exit(1)
+    try:
+        made = LocalKey(settings).token(role, user, timedelta(seconds=ttl))
+    except ValidationError as error:
+        raise typer.BadParameter("; ".join(str(fault) for fault in faults(error))) from error
+    typer.echo(made)
+
+
+@app.command()
+def decide(
+    workflow_id: Annotated[str, typer.Argument(help="The workflow that waits for the decision.")],
+    decision: Annotated[str, typer.Argument(help="For example approve, refuse, accept_quantity, withdraw.")],
+    content_hash: Annotated[str, typer.Option("--hash", help="The hash that the workflow shows.")],
+    bearer: Annotated[str, typer.Option("--token", envvar="SMARTFLOOR_TOKEN", help="Your bearer token.")],
+    meaning: Annotated[str | None, typer.Option(help="What it means, where that is more than the decision.")] = None,
+) -> None:
+    """Print a decision token, alone on the last line: the `token` of a signal in the Temporal Web UI or CLI."""
+    try:
+        token = decision_token(
+            Settings(), bearer, workflow_id=workflow_id, content_hash=content_hash, decision=decision, meaning=meaning
+        )
+    except NoToken as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from error
+    typer.echo(token)
 
 
 @app.command(name="migrate")

@@ -9,7 +9,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from infra.bearer import LocalKey
 from infra.checkpoint import NoKey, checkpoint
 from infra.database import create_engine
 from infra.documents import read_document
@@ -32,6 +33,7 @@ from infra.verify import verify_ledger
 from infra.verify_export import Broken
 from schemas import names
 from schemas.client_po import ClientPOStatus
+from schemas.permission import Role
 
 SAMPLES = Path(__file__).parents[1] / "infra" / "samples"
 PATIENCE = 20.0
@@ -68,10 +70,17 @@ class Scene:
 
 @dataclass
 class Demo:
-    """The shop as somebody at the dock and somebody at the Business Hub see it."""
+    """The shop as somebody at the dock, somebody on the floor, and the Business Hub see it.
+
+    `http` is Maria's, the supervisor, `admin` hers when she is administrator, `quality` the quality manager's, `hub`
+    the Business Hub's: each has a token of its own, and may what its role may.
+    """
 
     shop: Shop
     http: httpx.AsyncClient
+    admin: httpx.AsyncClient
+    quality: httpx.AsyncClient
+    hub: httpx.AsyncClient
     mqtt: aiomqtt.Client
     run: str
     scenes: list[Scene] = field(default_factory=list)
@@ -89,7 +98,7 @@ class Demo:
         return document
 
     async def stage(self, document: Body) -> str:
-        answer = await self.http.post("/client-pos", json=document)
+        answer = await self.hub.post("/client-pos", json=document)
         answer.raise_for_status()
         name: str = document["smart_contract_id"]
         self.staged.append(name)
@@ -109,8 +118,15 @@ class Demo:
         await self.mqtt.publish(names.PART_ARRIVAL_TOPIC, json.dumps(body), qos=1)
 
     async def act(self, name: str, verb: str, reason: str) -> None:
-        answer = await self.http.post(f"/client-pos/{name}/{verb}", json={"reason": reason, "user_id": "demo"})
+        answer = await self.http.post(f"/client-pos/{name}/{verb}", json={"reason": reason})
         answer.raise_for_status()
+
+    async def answer(self, who: httpx.AsyncClient, approval_id: str) -> httpx.Response:
+        """Somebody approves exactly what they see."""
+        seen = await who.get(f"/approvals/{approval_id}")
+        seen.raise_for_status()
+        answer = {"decision": "approve", "content_hash": seen.json()["content_hash"]}
+        return await who.post(f"/approvals/{approval_id}/respond", json=answer)
 
     async def see(self, name: str) -> Body:
         answer = await self.http.get(f"/client-pos/{name}")
@@ -192,6 +208,26 @@ class Demo:
         await self.scan(document, "BC-LOT-2", 4)
         await self.until_status(name, ClientPOStatus.RELEASED)
 
+    async def four_eyes(self) -> None:
+        document = self.sample("fi-fastener-lot") | {
+            "smart_contract_id": f"SC-2026-007-FI-{self.run}",
+            "part_number": f"PN-FASTENER-7-{self.run}",
+        }
+        name = await self.stage(document)
+        await self.scan(document, "BC-LOT-3", 6)
+        await self.until(name, "at 6 of 10", lambda po: po["arrived"] == 6)
+        await self.act(name, "accept-quantity", "the client needs six now")
+        approval_id = (await self.see(name))["pending_approval"]
+        check(approval_id is not None, f"no approval is asked for {name}")
+        await self.until_recorded(approval_id, "request_approval")
+        own = await self.answer(self.admin, approval_id)
+        check(own.status_code == 409, f"Maria could approve what she asked for: {own.status_code}")
+        check("another person" in own.json()["detail"], own.json()["detail"])
+        other = await self.answer(self.quality, approval_id)
+        check(other.is_success, f"the quality manager could not approve: {other.text}")
+        po = await self.until_status(name, ClientPOStatus.RELEASED)
+        check(po["accepted_quantity"] == 6, f"{name} was released with {po['accepted_quantity']} of 10")
+
     async def worker_killed(self) -> None:
         """The node is stopped, so that the release is under way for sure when the worker is killed."""
         document = self.sample("cp-landing-gear") | {
@@ -269,13 +305,25 @@ def check(condition: bool, otherwise: str) -> None:
 @asynccontextmanager
 async def _open(settings: Settings, console: Console) -> AsyncIterator[Demo]:
     run = f"{datetime.now(UTC):%H%M%S}"
-    async with Shop(settings, report=lambda line: console.print(line, style="dim")) as shop:
-        url = f"{api_url(shop.settings)}/api/v1"
-        async with (
-            httpx.AsyncClient(base_url=url, timeout=PATIENCE, trust_env=False) as http,
-            publishing_client(shop.settings) as mqtt,
-        ):
-            yield Demo(shop, http, mqtt, run)
+    async with (
+        Shop(settings, report=lambda line: console.print(line, style="dim")) as shop,
+        _client(shop.settings, Role.SUPERVISOR, "maria") as http,
+        _client(shop.settings, Role.ADMIN, "maria") as admin,
+        _client(shop.settings, Role.QUALITY_MANAGER, "quentin") as quality,
+        _client(shop.settings, Role.SERVICE, "business-hub") as hub,
+        publishing_client(shop.settings) as mqtt,
+    ):
+        yield Demo(shop, http, admin, quality, hub, mqtt, run)
+
+
+def _client(settings: Settings, role: Role, user_id: str) -> httpx.AsyncClient:
+    token = LocalKey(settings).token(role, user_id, timedelta(hours=1))
+    return httpx.AsyncClient(
+        base_url=f"{api_url(settings)}/api/v1",
+        headers={"Authorization": f"Bearer {token}"},
+        timeout=PATIENCE,
+        trust_env=False,
+    )
 
 
 async def demo(settings: Settings, console: Console) -> bool:
@@ -288,6 +336,7 @@ async def demo(settings: Settings, console: Console) -> bool:
             await show.play("A part that came before its PO waits for it", show.came_early)
             await show.play("A PO on hold is confirmed but not released, until it is resumed", show.on_hold)
             await show.play("A duplicate broadcast changes nothing: 6 of 10, and 10 with the rest", show.duplicate)
+            await show.play("Two persons accept six of ten; who asked cannot answer", show.four_eyes)
             await show.play("A worker killed amid a release: nothing lost, nothing twice", show.worker_killed)
             await show.play("A PO whose part never comes stays gated", show.gated)
             await show.play("The ledger verifies", show.ledger_verifies)

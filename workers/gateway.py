@@ -1,4 +1,4 @@
-"""The gateway: turns broadcasts into signals, and the outbox of alerts into broadcasts.
+"""The gateway: turns broadcasts into signals, and the outbox of alerts into broadcasts; the notifier runs beside it.
 
 A broadcast is acknowledged only after Temporal has accepted it, so a gateway that dies in between gets it again.
 Broadcasts of one part are handed over in the order in which they came, those of different parts side by side.
@@ -13,12 +13,10 @@ from typing import Any
 
 import aiomqtt
 from pydantic import ValidationError
-from sqlalchemy.exc import SQLAlchemyError
 from temporalio.common import MetricMeter
-from temporalio.service import RPCError
-from tenacity import AsyncRetrying, before_sleep_log, retry_if_exception_type, wait_exponential
+from tenacity import AsyncRetrying, before_sleep_log, retry_if_exception, wait_exponential
 
-from infra.alerts import AlertOutbox
+from infra.alerts import AlertOutbox, Message
 from infra.documents import NotReadable, read_document
 from infra.ledger import Ledger
 from infra.mqtt import acknowledge, persistent_client
@@ -28,13 +26,14 @@ from infra.settings import Settings
 from infra.telemetry import sdk_metrics
 from infra.temporal import PartArrivals, connect
 from schemas import names
-from schemas.alert import Alert, Severity
+from schemas.alert import Alert, AlertEvent, Severity, cause_of
 from schemas.base import excerpt
 from schemas.faults import faults
 from schemas.ledger import LedgerEntry
 from schemas.part_arrival import PartArrival, ReportedArrival
 from schemas.record import AlertRaised, Record
-from workers.process import say_ready, stop_requested
+from workers.notifier import keep_notifying
+from workers.process import is_away, say_ready, stop_requested
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +42,6 @@ LANES = 16
 OUTBOX_INTERVAL = 1.0
 LETTER = 4000
 """Characters of a malformed broadcast that its dead letter repeats: well below what a broker carries."""
-AWAY = (RPCError, SQLAlchemyError, OSError, TimeoutError)
-"""What a server that is away looks like; it is tried again until it is back."""
 
 
 class Malformed(ValueError):
@@ -64,14 +61,18 @@ async def run_gateway(settings: Settings) -> None:
             AlertOutbox(engine),
             runtime.metric_meter,
         )
-        running = asyncio.create_task(gateway.run(settings))
+        running = [
+            asyncio.create_task(gateway.run(settings)),
+            asyncio.create_task(keep_notifying(engine, ledger, client, settings)),
+        ]
         stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-        if not running.cancelled():
-            running.result()
+        await asyncio.wait({*running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (stopping, *running):
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        for task in running:
+            if not task.cancelled():
+                task.result()
 
 
 def read_arrival(payload: bytes) -> PartArrival:
@@ -109,7 +110,7 @@ class Gateway:
 
     async def run(self, settings: Settings) -> None:
         """Connects, and connects again."""
-        async for attempt in _until_back(aiomqtt.MqttError):
+        async for attempt in _until_back(lambda error: isinstance(error, aiomqtt.MqttError)):
             with attempt:
                 await self._connected(persistent_client(settings, IDENTIFIER))
 
@@ -179,7 +180,8 @@ class Gateway:
         }
         topic = f"{names.DEADLETTER_TOPIC}/{message.topic}"
         text = f"A broadcast on {message.topic} cannot be read: {reason}. It is on {topic}; send it again, corrected."
-        alert_id = f"deadletter:{message.topic}:{digest}:{hashlib.sha256(reason.encode()).hexdigest()[:16]}"
+        fault = hashlib.sha256(reason.encode()).hexdigest()[:16]
+        alert_id = f"deadletter:{message.topic}:{digest}:{fault}"
         record = Record(
             entry=LedgerEntry(
                 idempotency_key=alert_id,
@@ -198,6 +200,8 @@ class Gateway:
                         source="gateway",
                         subject=str(message.topic),
                         text=excerpt(text),
+                        # A scanner that is set up wrongly sends the same fault with every part.
+                        cause=cause_of("malformed_broadcast", str(message.topic), fault),
                     )
                 ),
             ),
@@ -209,13 +213,27 @@ class Gateway:
     async def _publish_alerts(self, client: aiomqtt.Client) -> None:
         while True:
             try:
-                for alert, raised_at in await self._outbox.waiting():
-                    body = alert.model_dump(mode="json") | {"raised_at": raised_at.isoformat()}
-                    await client.publish(f"{names.ALERT_TOPIC}/{alert.severity}", json.dumps(body), qos=1)
-                    await self._outbox.published(alert.alert_id)
-            except AWAY as error:
-                log.warning("alerts wait, the database is away: %s", error)
+                for message in await self._outbox.unpublished():
+                    await client.publish(_topic(message), json.dumps(message.body()), qos=1)
+                    await self._outbox.published(message.message_id)
+            except aiomqtt.MqttError:
+                raise
+            except Exception as error:  # whatever it is, arrivals do not wait for it
+                if is_away(error):
+                    log.warning("alerts wait, the database is away: %s", error)
+                else:
+                    log.critical("alerts are not published", exc_info=error)
             await asyncio.sleep(OUTBOX_INTERVAL)
+
+
+def _topic(message: Message) -> str:
+    """What asks for somebody is an alert; that somebody saw it, or that it is over, is information.
+
+    Lamps and boards follow both; who only listens for alerts hears of each once, and of each new owner.
+    """
+    if message.event in {AlertEvent.RAISED, AlertEvent.ESCALATED}:
+        return f"{names.ALERT_TOPIC}/{message.severity}"
+    return f"{names.ALERT_INFO_TOPIC}_{message.event}"
 
 
 def _read(message: aiomqtt.Message) -> PartArrival | Malformed:
@@ -227,14 +245,14 @@ def _read(message: aiomqtt.Message) -> PartArrival | Malformed:
 
 async def _persist(action: Callable[[], Awaitable[Any]]) -> None:
     """Repeats until its server is back."""
-    async for attempt in _until_back(*AWAY):
+    async for attempt in _until_back(is_away):
         with attempt:
             await action()
 
 
-def _until_back(*away: type[Exception]) -> AsyncRetrying:
+def _until_back(is_away: Callable[[BaseException], bool]) -> AsyncRetrying:
     return AsyncRetrying(
-        retry=retry_if_exception_type(away),
+        retry=retry_if_exception(is_away),
         wait=wait_exponential(multiplier=0.1, max=2),
         before_sleep=before_sleep_log(log, logging.WARNING),
     )

@@ -6,6 +6,27 @@ import os
 import signal
 from pathlib import Path
 
+from temporalio.service import RPCError, RPCStatusCode
+
+from infra import database
+
+_AWAY = {
+    RPCStatusCode.CANCELLED,  # what the SDK makes of its own timeout
+    RPCStatusCode.UNKNOWN,
+    RPCStatusCode.DEADLINE_EXCEEDED,
+    RPCStatusCode.RESOURCE_EXHAUSTED,
+    RPCStatusCode.ABORTED,
+    RPCStatusCode.INTERNAL,
+    RPCStatusCode.UNAVAILABLE,
+}
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether Temporal or the database is at fault and not what it was asked: that is tried until it is back."""
+    if isinstance(error, RPCError):
+        return error.status in _AWAY
+    return database.is_away(error)
+
 
 def start_logging() -> None:
     """One line a record on stderr."""

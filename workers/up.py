@@ -79,6 +79,10 @@ def _addresses(shop: Shop) -> Table:
     settings = shop.settings
     table = Table("The shop runs", "Ctrl-C stops it", box=None, pad_edge=False)
     table.add_row("API", f"{api_url(settings)}/docs")
+    if settings.oidc_issuer is None:
+        table.add_row("A token for it", "smartfloor token --role supervisor --user NAME")
+    else:
+        table.add_row("Tokens for it", f"from {settings.oidc_issuer}")
     table.add_row("Temporal Web UI", settings.temporal_ui)
     table.add_row("Temporal", settings.temporal_address)
     table.add_row("MQTT", f"{settings.mqtt_host}:{settings.mqtt_port}")

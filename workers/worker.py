@@ -20,11 +20,16 @@ from temporalio.client import (
 from temporalio.worker import Interceptor, Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
+from activities.approval import ApprovalActivities
+from activities.decision import DecisionActivities
 from activities.ledger import LedgerActivities
 from activities.node import NodeActivities
 from activities.part_arrival import PartArrivalActivities
 from activities.reconcile import ReconcileActivities
+from infra.approval_reconcile import ApprovalReconciler
+from infra.approvals import Approvals
 from infra.client_po import ClientPOs
+from infra.decisions import DecisionVerifier
 from infra.ledger import Ledger
 from infra.node_store import NodeStore
 from infra.reconcile import Reconciler
@@ -35,19 +40,26 @@ from infra.temporal import ClientPOStarter, PartArrivals, connect
 from schemas import names
 from workers.checkpoints import keep_checkpoints
 from workers.process import say_ready, stop_requested
+from workflows.approval import ApprovalWorkflow
 from workflows.client_po import ClientPOWorkflow
 from workflows.part_arrival import PartArrivalWorkflow
 from workflows.reconcile import ReconcileWorkflow
 from workflows.test_execution import TestExecutionWorkflow
 
-WORKFLOWS: Sequence[type] = (ClientPOWorkflow, PartArrivalWorkflow, TestExecutionWorkflow, ReconcileWorkflow)
+WORKFLOWS: Sequence[type] = (
+    ClientPOWorkflow,
+    PartArrivalWorkflow,
+    TestExecutionWorkflow,
+    ApprovalWorkflow,
+    ReconcileWorkflow,
+)
 
 SANDBOX = SandboxedWorkflowRunner(
     # Loaded once for all workflows: they are pure, and a model that is loaded twice is two models. Everything else is
     # loaded anew for each workflow that starts (measured: without the last three, 30 POs are staged a second, not 41).
     restrictions=SandboxRestrictions.default.with_passthrough_modules(
         *("schemas", "activities", "pydantic", "pydantic_core", "annotated_types", "rfc8785"),
-        *("workflows.inbox", "workflows.retry", "workflows.steps"),
+        *("workflows.decisions", "workflows.inbox", "workflows.retry", "workflows.steps"),
     )
 )
 
@@ -70,7 +82,12 @@ def main_worker(
         activities=[
             LedgerActivities(ledger).record,
             PartArrivalActivities(PartArrivals(client, settings.unclaimed_after)).join_line,
-            ReconcileActivities(Reconciler(client, ClientPOs(engine), ledger, starter)).reconcile,
+            DecisionActivities(DecisionVerifier(settings)).verify_decision,
+            ApprovalActivities(Approvals(engine)).read_outcome,
+            ReconcileActivities(
+                Reconciler(client, ClientPOs(engine), ledger, starter),
+                ApprovalReconciler(client, Approvals(engine), ledger),
+            ).reconcile,
         ],
         workflow_runner=SANDBOX,
         interceptors=interceptors,

@@ -29,8 +29,11 @@ from temporalio.exceptions import (
 from activities.node import NodeActivities
 from activities.part_arrival import PartArrivalActivities
 from schemas import names
-from schemas.alert import Alert, Severity
+from schemas.alert import Alert, Severity, cause_of
+from schemas.approval import ApprovalEnded, ApprovalStatus
 from schemas.client_po import (
+    LATE,
+    REFUSED,
     REQUESTS,
     AcceptQuantityRequest,
     AmendRequest,
@@ -40,11 +43,16 @@ from schemas.client_po import (
     ClientPOStart,
     ClientPOStatus,
     HoldRequest,
+    PendingAcceptance,
     Request,
     ResumeRequest,
     RetryRequest,
     SmartClientPO,
+    acceptance_id,
+    acceptance_request,
+    acceptance_wanted,
     outlook,
+    release_failure,
 )
 from schemas.ledger import LedgerEntry
 from schemas.node import NodeDelivery, NodeReceipt
@@ -60,14 +68,21 @@ from schemas.part_arrival import (
     Revocation,
     WaitingPO,
 )
-from schemas.record import AlertRaised, Change, ClientPOChanged
+from schemas.record import AlertRaised, AlertResolved, Change, ClientPOChanged
 from workflows import retry
+from workflows.approval import ask_approval, cancel_approval, outcome_of
+from workflows.decisions import verify
 from workflows.inbox import Inbox, Item, Refused
 from workflows.steps import record, step, tell
 from workflows.test_execution import TestExecutionStart, TestExecutionWorkflow
 
 STATUS = SearchAttributeKey.for_keyword(names.SMART_STATUS)
 DUE = SearchAttributeKey.for_datetime(names.SMART_DUE)
+
+ACCEPTANCE_NEEDS_APPROVAL = "acceptance needs approval"
+"""POs that were staged before took an acceptance from one person alone."""
+RETRY_HAS_TIME_OF_ITS_OWN = "a retry has time of its own"
+"""A node that refused a PO was late, or not, for good: a retry after that raised no alert, or one at once."""
 
 FROM_THE_LINE: dict[str, type[PORef]] = {
     names.PARTS_CONFIRMED: Allotment,
@@ -88,7 +103,7 @@ class ClientPOWorkflow:
         self._life = start.life or ClientPOLife.of(self._po)
         self._shown = workflow.info().typed_search_attributes.get(STATUS)
         self._inbox = Inbox(
-            signals={**REQUESTS, **FROM_THE_LINE},
+            signals={**REQUESTS, **FROM_THE_LINE, names.APPROVAL_ENDED: ApprovalEnded},
             updates=REQUESTS,
             refusal=self._life.refusal,
             signals_before=start.signals,
@@ -169,6 +184,8 @@ class ClientPOWorkflow:
             await self._handle_request(item, message)
         elif isinstance(message, Refused):
             await self._record_refusal(item, message.reason)
+        elif isinstance(message, ApprovalEnded):
+            await self._end_acceptance(item, message)
         elif isinstance(message, PORef) and message.ticket == self._life.ticket:
             await self._handle_parts(item, message)
 
@@ -188,21 +205,34 @@ class ClientPOWorkflow:
                 await self._record(item, "resume_client_po", f"Resumed: {request.reason}", request.user_id)
             case CancelRequest():
                 self._life.cancelled = True
-                await self._record(item, "cancel_client_po", f"Cancelled: {request.reason}", request.user_id)
+                await self._record(
+                    item,
+                    "cancel_client_po",
+                    f"Cancelled: {request.reason}",
+                    request.user_id,
+                    row={"pending_approval": None},
+                    release_ends=True,
+                )
+                await self._forget_acceptance("the PO is cancelled")
                 await self._tell_line(names.LEAVE, self._ref())
             case RetryRequest():
                 self._life.release_error = None
-                await self._record(item, "retry_release", f"Retried: {request.reason}", request.user_id)
+                await self._record(
+                    item, "retry_release", f"Retried: {request.reason}", request.user_id, release_ends=True
+                )
             case AmendRequest():
                 await self._amend(item, request)
+            case AcceptQuantityRequest() if workflow.patched(ACCEPTANCE_NEEDS_APPROVAL):
+                await self._ask_acceptance(item, request)
+                return
             case AcceptQuantityRequest():
-                await self._accept(item, request)
+                await self._accept(item, request.quantity or self._life.arrived, request.reason, request.user_id)
         item.answer(self._life)
 
     async def _hold(self, item: Item, reason: str, user_id: str) -> None:
         self._life.hold(reason)
         self._life.late_at = None
-        await self._record(item, "hold_client_po", f"On hold: {reason}", user_id)
+        await self._record(item, "hold_client_po", f"On hold: {reason}", user_id, release_ends=True)
 
     async def _amend(self, item: Item, request: AmendRequest) -> None:
         before = self._life.model_copy()
@@ -224,21 +254,101 @@ class ClientPOWorkflow:
         if self._life.priority != before.priority:
             await self._tell_line(names.REORDER, Reorder(**self._ref().model_dump(), priority=self._life.priority))
 
-    async def _accept(self, item: Item, request: AcceptQuantityRequest) -> None:
-        quantity = request.quantity or self._life.arrived
+    async def _ask_acceptance(self, item: Item, request: AcceptQuantityRequest) -> None:
+        quantity, name = request.quantity or self._life.arrived, self._po.smart_contract_id
+        wanted = acceptance_wanted(name, quantity, self._life.quantity)
+        verdict = await verify(request.token, wanted, self._life.tokens)
+        decision = verdict.decision
+        if decision is None or verdict.refusal is not None:
+            await self._refuse_decision(item, verdict.refusal or "", verdict.person)
+            return
+        self._life.acceptances += 1
+        asked = acceptance_request(
+            self._po,
+            self._life.acceptances,
+            quantity=quantity,
+            reason=request.reason,
+            requested_by=decision.person,
+        )
+        if not await ask_approval(asked):
+            await self._refuse_decision(item, f"{asked.approval_id} exists and was not asked for here", decision.person)
+            return
+        self._life.acceptance = PendingAcceptance(
+            approval_id=asked.approval_id, content_hash=asked.content_hash, quantity=quantity
+        )
+        await self._record(
+            item,
+            "ask_approval",
+            f"Asked that {quantity} of {self._life.quantity} parts be accepted: {request.reason}",
+            decision.person,
+            metadata={
+                "approval_id": asked.approval_id,
+                "decision": decision.model_dump(mode="json"),
+                "proof": request.token,
+            },
+            row={"pending_approval": asked.approval_id},
+            decided=True,
+        )
+        item.answer(self._life)
+
+    async def _end_acceptance(self, item: Item, ended: ApprovalEnded) -> None:
+        """What the signal says is looked up: anybody can send one."""
+        acceptance, outcome = self._life.acceptance, await outcome_of(ended)
+        if acceptance is None and ended.approval_id in self._given_up():
+            return
+        if (
+            acceptance is None
+            or outcome is None
+            or (acceptance.approval_id, acceptance.content_hash) != (ended.approval_id, outcome.content_hash)
+        ):
+            await self._record_refusal(item, f"{ended.approval_id} has not ended, or nothing waits for it here")
+            return
+        self._life.acceptance = None
+        if outcome.status is ApprovalStatus.APPROVED:
+            await self._accept(
+                item,
+                acceptance.quantity,
+                outcome.note or "approved",
+                outcome.decided_by or "",
+                approval={"approval_id": outcome.approval_id, "content_hash": outcome.content_hash},
+            )
+            return
+        await self._record(
+            item,
+            "keep_quantity",
+            f"{acceptance.quantity} parts are not accepted: {ended.approval_id} is {outcome.status}",
+            outcome.decided_by or "system",
+            metadata={"approval_id": ended.approval_id, "status": outcome.status},
+            row={"pending_approval": None},
+        )
+
+    def _given_up(self) -> set[str]:
+        """Approvals that were asked for here and are not waited for any more."""
+        return {acceptance_id(self._po.smart_contract_id, number) for number in range(1, self._life.acceptances + 1)}
+
+    async def _forget_acceptance(self, reason: str) -> None:
+        if self._life.acceptance is not None:
+            pending, self._life.acceptance = self._life.acceptance, None
+            await cancel_approval(pending.approval_id, reason)
+
+    async def _accept(
+        self, item: Item, quantity: int, reason: str, user_id: str, *, approval: dict[str, str] | None = None
+    ) -> None:
         self._life.accepted_quantity = quantity
         await self._record(
             item,
             "accept_quantity",
-            f"{quantity} of {self._life.quantity} parts accepted: {request.reason}",
-            request.user_id,
-            metadata={"accepted": quantity, "ordered": self._life.quantity, "reason": request.reason},
-            row={"accepted_quantity": quantity},
+            f"{quantity} of {self._life.quantity} parts accepted: {reason}",
+            user_id,
+            metadata={"accepted": quantity, "ordered": self._life.quantity, "reason": reason, **(approval or {})},
+            row={"accepted_quantity": quantity, "pending_approval": None},
         )
         await self._tell_line(names.ACCEPT, AcceptedQuantity(**self._ref().model_dump(), quantity=quantity))
 
     async def _handle_parts(self, item: Item, message: PORef) -> None:
         match message:
+            case Allotment() if not self._life.ended and message.quantity < self._life.needed:
+                await self._refuse_parts(item, message)
             case Allotment() if not self._life.ended:
                 await self._confirm(item, message)
             case Revocation() if self._life.receipt_hash is not None:
@@ -251,6 +361,13 @@ class ClientPOWorkflow:
                 await self._alert_too_late(item, "report_damage", f"the part is {message.condition}")
             case Damage() if not self._life.ended:
                 await self._hold(item, f"part {message.condition}", "system")
+
+    async def _refuse_parts(self, item: Item, allotment: Allotment) -> None:
+        """Fewer are enough only when two persons say so here: whoever told the line did not ask this PO."""
+        reason = f"{allotment.quantity} parts were given to it, {self._life.needed} are needed"
+        self._life.ticket += 1
+        await self._refuse_decision(item, reason, "unidentified")
+        await self._join_line()
 
     async def _count(self, item: Item, arrived: int) -> None:
         self._life.arrived = arrived
@@ -279,9 +396,15 @@ class ClientPOWorkflow:
                 "quantity": allotment.quantity,
                 "part_number": self._po.part_number,
             },
-            row={"status": confirmed.status, "arrived": allotment.quantity, "arrived_now": True},
+            row={
+                "status": confirmed.status,
+                "arrived": allotment.quantity,
+                "arrived_now": True,
+                "pending_approval": None,
+            },
         )
         self._life.confirmation_recorded = True
+        await self._forget_acceptance("all parts are there")
         if allotment.damage:
             await self._record(item, "hold_client_po", f"On hold: part {allotment.damage}")
 
@@ -298,6 +421,7 @@ class ClientPOWorkflow:
             f"Waiting for {self._po.part} again: {revocation.reason}",
             metadata={"reason": revocation.reason},
             row={"arrived": 0, "unconfirmed": True},
+            release_ends=True,
         )
         await self._join_line()
 
@@ -319,6 +443,7 @@ class ClientPOWorkflow:
                 "broadcast_ids": list(allotment.broadcast_ids) if allotment else [],
             },
             self._row(receipt_hash=receipt.receipt_hash, released_now=True),
+            *self._release_ended(),
         )
         await self._start_test(receipt)
         await self._tell_line(names.SETTLE, self._ref())
@@ -410,23 +535,37 @@ class ClientPOWorkflow:
         waited = f"{self._start.release_alert_after} s"
         text = f"node {self._po.target_node} has not taken the PO for {waited}"
         await self._record_failure(
-            "late", text, f"{text}. It goes out by itself when the node's worker is back: start it."
+            LATE, text, f"{text}. It goes out by itself when the node's worker is back: start it."
         )
 
     async def _release_refused(self, error: str) -> None:
         self._life.release_error = error
-        await self._record_failure("refused", error, f"{error}. Mend the cause, then retry the release.")
+        if workflow.patched(RETRY_HAS_TIME_OF_ITS_OWN):
+            self._life.late_at = None
+        text = f"{error}. Mend the cause, then retry the release."
+        await self._record_failure(
+            REFUSED, error, text, AlertResolved(cause=release_failure(self._po.smart_contract_id, LATE))
+        )
 
-    async def _record_failure(self, kind: str, error: str, text: str) -> None:
+    def _release_ended(self) -> list[AlertResolved]:
+        """Nothing is to be done about failures of a release that is over."""
+        return (
+            [AlertResolved(cause=release_failure(self._po.smart_contract_id, what)) for what in (LATE, REFUSED)]
+            if self._life.failures
+            else []
+        )
+
+    async def _record_failure(self, what: str, error: str, text: str, *changes: Change) -> None:
         self._life.failures += 1
-        event = f"release_failed:{kind}:{self._life.failures}"
+        event = f"release_failed:{what}:{self._life.failures}"
         await self._record_release(
             "release_failed",
             event,
             f"Failed to release SmartClientPO: {error}",
             {"error": error},
             self._row(),
-            self._alert(event, "release_failed", text),
+            self._alert(event, "release_failed", text, what),
+            *changes,
         )
 
     async def _start_test(self, receipt: NodeReceipt) -> None:
@@ -465,11 +604,17 @@ class ClientPOWorkflow:
         *,
         metadata: dict[str, Any] | None = None,
         row: dict[str, Any] | None = None,
+        release_ends: bool = False,
+        decided: bool = False,
     ) -> None:
-        """Records what a message did; the message's key makes the event's."""
+        """Records what a message did; the message's key makes the event's.
+
+        What a verified decision did is `decided`: recorded after the workflow task, because the decision may not count
+        any more when a worker that was killed verifies it again.
+        """
         event = f"{action}:{item.key}"
-        row_change = self._row(**(row or {}))
-        await self._enter(action, event, details, user_id, metadata or {}, row_change, asked=item.asked)
+        all_changes = [self._row(**(row or {})), *(self._release_ended() if release_ends else ())]
+        await self._enter(action, event, details, user_id, metadata or {}, *all_changes, asked=item.asked or decided)
 
     async def _record_release(
         self, action: str, event: str, details: str, metadata: dict[str, Any], *changes: Change
@@ -486,8 +631,26 @@ class ClientPOWorkflow:
             "system",
             {"signal": item.name, "reason": reason},
             self._alert(
-                event, "request_refused", f"Signal {item.name} was refused: {reason}. Send it again, corrected."
+                event,
+                "request_refused",
+                f"Signal {item.name} was refused: {reason}. Send it again, corrected.",
+                item.name,
             ),
+        )
+
+    async def _refuse_decision(self, item: Item, reason: str, user_id: str) -> None:
+        """A decision that does not count is more than a mistake: somebody may have tried."""
+        item.refuse(reason)
+        self._life.last_refusal = f"`{item.name}` was refused: {reason}"
+        event, text = f"refuse_decision:{item.key}", f"Decision {item.name} refused: {reason}"
+        await self._enter(
+            "refuse_decision",
+            event,
+            text,
+            user_id,
+            {"decision": item.name, "reason": reason},
+            self._alert(event, "decision_refused", f"{text}. Ask {user_id} whether it was them.", item.name),
+            asked=item.asked,
         )
 
     async def _alert_too_late(self, item: Item, action: str, reason: str) -> None:
@@ -528,7 +691,7 @@ class ClientPOWorkflow:
             asked=asked,
         )
 
-    def _alert(self, event: str, alert_type: str, text: str) -> AlertRaised:
+    def _alert(self, event: str, alert_type: str, text: str, *what: str) -> AlertRaised:
         name = self._po.smart_contract_id
         return AlertRaised(
             alert=Alert(
@@ -538,6 +701,7 @@ class ClientPOWorkflow:
                 source=names.client_po_id(name),
                 subject=name,
                 text=text,
+                cause=cause_of(alert_type, name, *what),
             )
         )
 
@@ -555,12 +719,20 @@ class ClientPOWorkflow:
             node=po.target_node,
             hold_reason=life.hold_reason,
             release_error=life.release_error,
+            pending_approval=life.acceptance.approval_id if life.acceptance else None,
         )
         lines = [f"**{status}** · waits for {view.waits_for}", f"Moved on by: {view.moved_on_by}"]
         if not life.ended:
             lines.append(
-                "To act, send a signal: `hold`, `resume`, `cancel`, `amend`, `accept_quantity`, `retry` with "
+                "To act, send a signal: `hold`, `resume`, `cancel`, `amend`, `retry` with "
                 '`{"reason": "why", "user_id": "you"}`'
+            )
+        if 0 < life.arrived < life.needed and life.acceptance is None:
+            wanted = acceptance_wanted(po.smart_contract_id, life.arrived, life.quantity)
+            lines.append(
+                f"To ask that {life.arrived} be accepted: `smartfloor decide {wanted.workflow_id} accept_quantity "
+                f"--hash {wanted.content_hash}` prints a token; signal `accept_quantity` with "
+                f'`{{"reason": "why", "quantity": {life.arrived}, "token": "..."}}`'
             )
         if self._life.last_refusal:
             lines.append(f"⚠ {self._life.last_refusal}")

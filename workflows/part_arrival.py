@@ -15,7 +15,8 @@ from temporalio import workflow
 from temporalio.common import SearchAttributeKey
 
 from schemas import names
-from schemas.alert import Alert, Severity
+from schemas.alert import Alert, Severity, cause_of
+from schemas.approval import ApprovalEnded, ApprovalStatus
 from schemas.base import timestamp
 from schemas.canonical import document_hash
 from schemas.ledger import LedgerEntry
@@ -23,9 +24,11 @@ from schemas.part_arrival import (
     IDLE,
     AcceptedQuantity,
     ArrivalOutcome,
+    Lot,
     PartArrival,
     PartArrivalStart,
     PartLine,
+    PendingWithdrawal,
     PORef,
     Reorder,
     ReportedArrival,
@@ -33,8 +36,13 @@ from schemas.part_arrival import (
     RevocationCause,
     WaitingPO,
     WithdrawArrival,
+    Withdrawn,
+    withdrawal_request,
+    withdrawal_wanted,
 )
-from schemas.record import AlertRaised, Change
+from schemas.record import AlertRaised, AlertResolved, Change
+from workflows.approval import ask_approval, outcome_of
+from workflows.decisions import verify
 from workflows.inbox import Inbox, Item, Refused
 from workflows.steps import record, tell
 
@@ -48,7 +56,15 @@ SIGNALS: dict[str, type[BaseModel]] = {
     names.REORDER: Reorder,
     names.ACCEPT: AcceptedQuantity,
     names.WITHDRAW: WithdrawArrival,
+    names.APPROVAL_ENDED: ApprovalEnded,
 }
+
+WITHDRAWAL_NEEDS_APPROVAL = "withdrawal after release needs approval"
+"""Lines that were open before took a withdrawal from one person alone."""
+
+
+UNTIL_NOTHING_IS_LEFT = "unclaimed until nothing is left"
+"""Lines that were open before left it to the POs to say that an arrival is claimed."""
 
 
 @workflow.defn
@@ -64,6 +80,8 @@ class PartArrivalWorkflow:
         self._id = names.part_arrival_id(start.part_id, start.part_number)
         self._part = start.part_id or start.part_number or ""
         self._since = start.since or workflow.info().workflow_start_time
+        self._withdrawals = dict(start.withdrawals)
+        self._tokens = list(start.tokens)
         self._line = start.line or PartLine(single=start.part_id is not None)
         self._inbox = Inbox(signals=SIGNALS, updates={names.WITHDRAW: WithdrawArrival}, signals_before=start.signals)
         self._shown = workflow.info().typed_search_attributes.get(STATUS)
@@ -88,7 +106,9 @@ class PartArrivalWorkflow:
             await workflow.wait_condition(lambda: bool(self._inbox) or self._clock_rang)
             if self._inbox:
                 self._last_message = workflow.now()
-                await self._handle(self._inbox.next())
+                item = self._inbox.next()
+                await self._handle(item)
+                await self._follow_up_unclaimed(item)
                 self._show()
             else:
                 await self._report_unclaimed()
@@ -100,12 +120,18 @@ class PartArrivalWorkflow:
 
     def _continue_as_new(self) -> None:
         self._line.forget(workflow.now())
-        kept = {"since": self._since, "line": self._line, "signals": self._inbox.signals}
+        kept = {
+            "since": self._since,
+            "line": self._line,
+            "signals": self._inbox.signals,
+            "withdrawals": self._withdrawals,
+            "tokens": tuple(self._tokens),
+        }
         workflow.continue_as_new(self._start.model_copy(update=kept))
 
     async def _done(self) -> bool:
         quiet = workflow.now() - self._last_message >= IDLE
-        return quiet and self._line.idle and await self._inbox.drained()
+        return quiet and self._line.idle and not self._withdrawals and await self._inbox.drained()
 
     async def _clock(self) -> None:
         """Rings when an arrival may have to be reported, or when the entity may have nothing left to do."""
@@ -122,7 +148,13 @@ class PartArrivalWorkflow:
             case ReportedArrival() as reported:
                 await self._arrive(item, reported)
             case WithdrawArrival() as withdrawal:
-                await self._withdraw(item, withdrawal)
+                released = self._line.released_with(withdrawal.broadcast_id)
+                if released and workflow.patched(WITHDRAWAL_NEEDS_APPROVAL):
+                    await self._ask_withdrawal(item, withdrawal, released)
+                else:
+                    await self._withdraw(item, withdrawal)
+            case ApprovalEnded() as ended:
+                await self._end_withdrawal(item, ended)
             case Refused() as refused:
                 await self._refuse(item, refused.reason)
             case WaitingPO() as po:
@@ -160,7 +192,7 @@ class PartArrivalWorkflow:
                     f"broadcast {arrival.id} is dated {arrival.timestamp.isoformat()}: too old, or ahead of the clock, "
                     "to be matched. Look whether the part is there and scan it again with a new ID."
                 )
-                changes.append(self._alert(once, "arrival_refused", text))
+                changes.append(self._alert(once, "arrival_refused", text, arrival.id))
         await self._record(
             outcome.value,
             self._numbered(outcome.value, item) if outcome is ArrivalOutcome.DUPLICATE else once,
@@ -179,13 +211,10 @@ class PartArrivalWorkflow:
             occurred_at=arrival.timestamp,
         )
 
-    async def _withdraw(self, item: Item, withdrawal: WithdrawArrival) -> None:
+    async def _withdraw(self, item: Item, withdrawal: WithdrawArrival, *, approval_id: str | None = None) -> None:
         withdrawn = self._line.withdraw(withdrawal.broadcast_id, withdrawal.reason)
         if withdrawn is None:
-            reason = f"no arrival {withdrawal.broadcast_id} of {self._part} is known here"
-            item.refuse(reason)
-            if not item.asked:
-                await self._refuse(item, reason)
+            await self._refuse_withdrawal(item, f"no arrival {withdrawal.broadcast_id} of {self._part} is known here")
             return
         await self._revoke(item, withdrawn.revocations)
         changes = [
@@ -202,12 +231,75 @@ class PartArrivalWorkflow:
                 "reason": withdrawal.reason,
                 "waiting_again": [r.smart_contract_id for r in withdrawn.revocations],
                 "already_released": list(withdrawn.released),
+                **({"approval_id": approval_id} if approval_id else {}),
             },
             *changes,
             user_id=withdrawal.user_id,
             asked=item.asked,
         )
         item.answer(withdrawn)
+
+    async def _ask_withdrawal(self, item: Item, withdrawal: WithdrawArrival, released: tuple[str, ...]) -> None:
+        """The part is being tested: taking its arrival back stops that, so one person alone cannot."""
+        if any(pending.withdrawal.broadcast_id == withdrawal.broadcast_id for pending in self._withdrawals.values()):
+            await self._refuse_withdrawal(item, "an approval for it is asked already")
+            return
+        wanted = withdrawal_wanted(self._id, withdrawal.broadcast_id)
+        verdict = await verify(withdrawal.token, wanted, self._tokens)
+        decision = verdict.decision
+        if decision is None or verdict.refusal is not None:
+            reason = f"it was released with {', '.join(released)}: {verdict.refusal}"
+            await self._refuse_decision(item, reason, verdict.person)
+            return
+        asked = withdrawal_request(
+            self._id,
+            withdrawal,
+            released,
+            number=f"{timestamp(self._since)}:{item.key}",
+            requested_by=decision.person,
+        )
+        if not await ask_approval(asked):
+            await self._refuse_decision(item, f"{asked.approval_id} exists and was not asked for here", decision.person)
+            return
+        self._withdrawals[asked.approval_id] = PendingWithdrawal(
+            withdrawal=withdrawal, released=released, content_hash=asked.content_hash
+        )
+        await self._record(
+            "ask_approval",
+            self._numbered("ask_approval", item),
+            f"Asked that arrival {withdrawal.broadcast_id} be withdrawn: {withdrawal.reason}",
+            {
+                "approval_id": asked.approval_id,
+                "broadcast_id": withdrawal.broadcast_id,
+                "decision": decision.model_dump(mode="json"),
+                "proof": withdrawal.token,
+            },
+            user_id=decision.person,
+            asked=True,  # recorded after the task: verified again later, the decision may not count any more
+        )
+        item.answer(Withdrawn(released=released, approval_id=asked.approval_id))
+
+    async def _end_withdrawal(self, item: Item, ended: ApprovalEnded) -> None:
+        """What the signal says is looked up: anybody can send one."""
+        outcome, pending = await outcome_of(ended), self._withdrawals.get(ended.approval_id)
+        if pending is None or outcome is None or outcome.content_hash != pending.content_hash:
+            await self._refuse(item, f"{ended.approval_id} has not ended, or nothing waits for it here")
+            return
+        del self._withdrawals[ended.approval_id]
+        withdrawal, why = pending.withdrawal, f"{ended.approval_id} is {outcome.status}"
+        if outcome.status is ApprovalStatus.APPROVED:
+            if self._line.released_with(withdrawal.broadcast_id) == pending.released:
+                approved = withdrawal.model_copy(update={"user_id": outcome.decided_by})
+                await self._withdraw(item, approved, approval_id=ended.approval_id)
+                return
+            why = "other POs were released with it since: ask again"
+        await self._record(
+            "keep_arrival",
+            self._numbered("keep_arrival", item),
+            f"Arrival {withdrawal.broadcast_id} is not withdrawn: {why}",
+            {"approval_id": ended.approval_id, "status": outcome.status},
+            user_id=outcome.decided_by or "system",
+        )
 
     async def _after_the_end(self, item: Item, unheard: Revocation) -> None:
         """A PO had ended when its confirmation was revoked; what it said last has been handled by now."""
@@ -252,18 +344,37 @@ class PartArrivalWorkflow:
 
     async def _report_unclaimed(self) -> None:
         after = timedelta(seconds=self._start.unclaimed_after)
-        for lot in self._line.unclaimed(workflow.now(), after):
-            event = f"arrival_unclaimed:{lot.broadcast_id}:{timestamp(lot.timestamp)}"
+        await self._report(
+            self._line.unclaimed(workflow.now(), after), f"has been there for {after} and no PO claims it"
+        )
+
+    async def _follow_up_unclaimed(self, item: Item) -> None:
+        """What was reported is over when nothing of it is left in stock, and begins anew when it comes back."""
+        if (claimed := self._line.newly_claimed) and workflow.patched(UNTIL_NOTHING_IS_LEFT):
+            self._line.claim(claimed)
+            await self._record(
+                "arrival_claimed",
+                self._numbered("arrival_claimed", item),
+                f"Nothing lies unclaimed any more of {', '.join(claimed)}",
+                {"broadcast_ids": claimed},
+                *(AlertResolved(cause=cause_of("arrival_unclaimed", self._part, name)) for name in claimed),
+            )
+        await self._report(self._line.unclaimed_again(), "is there again and no PO claims it")
+
+    async def _report(self, lots: Iterable[Lot], what: str) -> None:
+        now = timestamp(workflow.now())
+        for lot in lots:
+            event = f"arrival_unclaimed:{lot.broadcast_id}:{timestamp(lot.timestamp)}:{now}"
             text = (
-                f"{lot.quantity} of {self._part} at {lot.location} (broadcast {lot.broadcast_id}) has been there for "
-                f"{after} and no PO claims it: stage its PO, or withdraw the arrival."
+                f"{lot.quantity} of {self._part} at {lot.location} (broadcast {lot.broadcast_id}) {what}: stage its "
+                "PO, or withdraw the arrival."
             )
             await self._record(
                 "arrival_unclaimed",
                 event,
                 text,
                 {"broadcast_id": lot.broadcast_id, "quantity": lot.quantity, "location": lot.location},
-                self._alert(event, "arrival_unclaimed", text, Severity.MEDIUM),
+                self._alert(event, "arrival_unclaimed", text, lot.broadcast_id, severity=Severity.MEDIUM),
             )
 
     async def _refuse(self, item: Item, reason: str) -> None:
@@ -274,7 +385,27 @@ class PartArrivalWorkflow:
             event,
             text,
             {"signal": item.name, "reason": reason},
-            self._alert(event, "request_refused", f"{text}. Send it again, corrected."),
+            self._alert(event, "request_refused", f"{text}. Send it again, corrected.", item.name),
+        )
+
+    async def _refuse_withdrawal(self, item: Item, reason: str) -> None:
+        item.refuse(reason)
+        if not item.asked:
+            await self._refuse(item, reason)
+
+    async def _refuse_decision(self, item: Item, reason: str, person: str) -> None:
+        """A decision that does not count is more than a mistake: somebody may have tried."""
+        item.refuse(reason)
+        event = self._numbered("refuse_decision", item)
+        text = f"Decision {item.name} refused: {reason}"
+        await self._record(
+            "refuse_decision",
+            event,
+            text,
+            {"decision": item.name, "reason": reason},
+            self._alert(event, "decision_refused", f"{text}. Ask {person} whether it was them.", item.name),
+            user_id=person,
+            asked=item.asked,
         )
 
     def _numbered(self, event: str, item: Item) -> str:
@@ -309,9 +440,12 @@ class PartArrivalWorkflow:
 
     def _released_alert(self, item: Item, smart_contract_id: str, what: str) -> AlertRaised:
         text = f"{what}, but PO {smart_contract_id} is already released: stop its test."
-        return self._alert(self._numbered(f"after_release:{smart_contract_id}", item), "withdrawn_after_release", text)
+        event = self._numbered(f"after_release:{smart_contract_id}", item)
+        return self._alert(event, "withdrawn_after_release", text, smart_contract_id)
 
-    def _alert(self, event: str, alert_type: str, text: str, severity: Severity = Severity.HIGH) -> AlertRaised:
+    def _alert(
+        self, event: str, alert_type: str, text: str, what: str, *, severity: Severity = Severity.HIGH
+    ) -> AlertRaised:
         return AlertRaised(
             alert=Alert(
                 alert_id=f"{self._id}:{event}",
@@ -320,6 +454,7 @@ class PartArrivalWorkflow:
                 source=self._id,
                 subject=self._part,
                 text=text,
+                cause=cause_of(alert_type, self._part, what),
             )
         )
 

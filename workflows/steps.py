@@ -8,9 +8,9 @@ from temporalio import workflow
 from temporalio.exceptions import ApplicationError, FailureError, is_cancelled_exception
 
 from activities.ledger import LedgerActivities
-from schemas.alert import Alert, Severity
+from schemas.alert import Alert, Severity, cause_of
 from schemas.ledger import LedgerEntry, Receipt
-from schemas.record import AlertRaised, Change, Record
+from schemas.record import AlertRaised, AlertResolved, Change, Record
 from workflows import retry
 
 Argument = TypeVar("Argument")
@@ -88,12 +88,17 @@ async def record(entry: LedgerEntry, *changes: Change, asked: bool = False) -> R
         if is_cancelled_exception(error):
             raise
         await step(LedgerActivities.record, _refusal(entry), summary=f"alert: {summary} is refused")
+    request = Record(entry=entry, changes=(*changes, AlertResolved(cause=_refused(entry))))
     while True:
         await workflow.sleep(retry.LONGEST_PAUSE, summary=f"the ledger refuses {summary}: a person must look")
         try:
             return await _regular(LedgerActivities.record, request, summary=summary)
         except FailureError as error:
             workflow.logger.warning("the ledger still refuses %s: %s", summary, error)
+
+
+def _refused(entry: LedgerEntry) -> str:
+    return cause_of("ledger_refused", entry.target, entry.idempotency_key)
 
 
 def _refusal(entry: LedgerEntry) -> Record:
@@ -109,6 +114,7 @@ def _refusal(entry: LedgerEntry) -> Record:
         source=workflow.info().workflow_id,
         subject=entry.target,
         text=text,
+        cause=_refused(entry),
     )
     refused = LedgerEntry(
         idempotency_key=key, action_type="ledger", action="record_refused", target=entry.target, details=text

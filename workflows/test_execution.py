@@ -3,7 +3,7 @@
 from temporalio import workflow
 
 from schemas import names
-from schemas.alert import Alert, Severity
+from schemas.alert import Alert, Severity, cause_of
 from schemas.base import Model
 from schemas.ledger import LedgerEntry
 from schemas.record import AlertRaised
@@ -52,6 +52,7 @@ class TestExecutionWorkflow:
             source=names.test_execution_id(name),
             subject=name,
             text=f"{text}. Send it again, corrected.",
+            cause=cause_of("request_refused", name, "test", item.name),
         )
         entry = LedgerEntry(
             idempotency_key=key,

@@ -4,7 +4,6 @@ import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
-import httpx
 import pytest
 import pytest_asyncio
 
@@ -13,7 +12,7 @@ from infra.embedded.ports import port
 from infra.embedded.shop import Shop
 from infra.settings import Settings
 from infra.temporal import connect
-from tests.acceptance.floor import Floor
+from tests.acceptance.floor import Floor, client
 
 
 @pytest_asyncio.fixture(scope="session")
@@ -23,9 +22,10 @@ async def floor(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Floor
     # Not the usual ports: other test processes start a shop at the same moment.
     (state_dir / "ports.json").write_text(json.dumps({name: port() for name in USUAL_PORTS}))
     settings = Settings(
-        state_dir=state_dir, release_alert_after=timedelta(seconds=2), checkpoint_every=timedelta(seconds=2)
+        state_dir=state_dir,
+        release_alert_after=timedelta(seconds=2),
+        checkpoint_every=timedelta(seconds=2),
+        rate_limit="1000/second",  # one person stands for a whole floor here
     )
-    async with Shop(settings, headless=True, report=print) as shop:
-        url = f"http://{shop.settings.api_host}:{shop.settings.api_port}"
-        async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=30) as http:
-            yield Floor(shop, http, await connect(shop.settings))
+    async with Shop(settings, headless=True, report=print) as shop, client(shop.settings) as http:
+        yield Floor(shop, http, await connect(shop.settings))

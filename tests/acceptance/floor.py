@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 from urllib.parse import quote
 from uuid import uuid4
@@ -21,6 +21,8 @@ import aiomqtt
 import httpx
 from temporalio.client import Client, WorkflowExecution, WorkflowHandle
 
+from infra.bearer import LocalKey
+from infra.embedded.addresses import api_url
 from infra.embedded.process import Process
 from infra.embedded.shop import Shop
 from infra.node_store import NodeStore
@@ -28,11 +30,14 @@ from infra.settings import Settings
 from schemas import names
 from schemas.canonical import document_hash
 from schemas.node import NodeDelivery
+from schemas.permission import Role
 
 LP = "NOD-TestStation-LP-01"
 CP = "NOD-TestStation-CP-01"
 FI = "NOD-TestStation-FI-01"
 DOCK = "dock-1"
+
+ALERTS = (f"{names.ALERT_TOPIC}/#", f"{names.DEADLETTER_TOPIC}/#")
 
 PATIENCE = 40.0
 """Seconds that the shop is given to do what it should: long enough for a workflow task of a killed worker."""
@@ -158,7 +163,7 @@ class PO:
         return await self._ask("retry", "retry_release")
 
     async def accept_quantity(self, quantity: int | None = None, reason: str = "client agreed") -> httpx.Response:
-        return await self._ask("accept-quantity", "accept_quantity", quantity=quantity, reason=reason)
+        return await self._ask("accept-quantity", "ask_approval", quantity=quantity, reason=reason)
 
     async def amend(self, reason: str = "client is in a hurry", **terms: Any) -> httpx.Response:
         return self._acknowledge(
@@ -167,9 +172,7 @@ class PO:
         )
 
     async def _ask(self, what: str, action: str, **body: Any) -> httpx.Response:
-        answer = await self.floor.ask(
-            "POST", f"/api/v1/client-pos/{self.name}/{what}", json={"user_id": "maria", **body}
-        )
+        answer = await self.floor.ask("POST", f"/api/v1/client-pos/{self.name}/{what}", json=body)
         return self._acknowledge(action, answer)
 
     def _acknowledge(self, action: str, answer: httpx.Response) -> httpx.Response:
@@ -178,8 +181,20 @@ class PO:
         return answer
 
 
+def bearer(settings: Settings, role: Role, user_id: str) -> dict[str, str]:
+    """The header of a person, or of a machine, for an hour."""
+    token = LocalKey(settings).token(role, user_id, timedelta(hours=1))
+    return {"Authorization": f"Bearer {token}"}
+
+
+def client(settings: Settings) -> httpx.AsyncClient:
+    """The production manager's, who is called maria: her role may everything that the main job needs."""
+    headers = bearer(settings, Role.PRODUCTION_MANAGER, "maria")
+    return httpx.AsyncClient(base_url=api_url(settings), headers=headers, trust_env=False, timeout=30)
+
+
 class Floor:
-    """A running shop."""
+    """A running shop, and `http` for maria."""
 
     def __init__(self, shop: Shop, http: httpx.AsyncClient, temporal: Client) -> None:
         self.shop = shop
@@ -248,6 +263,26 @@ class Floor:
             "POST", f"/api/v1/arrivals/{quote(broadcast['id'], safe='')}/withdraw", json={"reason": reason, **part}
         )
 
+    async def answer(
+        self, approval_id: str, decision: str = "approve", *, by: str = "bob", role: Role = Role.QUALITY_MANAGER
+    ) -> httpx.Response:
+        """Somebody's answer for what the approval shows."""
+        headers = bearer(self.settings, role, by)
+        shown = (await self.http.get(f"/api/v1/approvals/{approval_id}")).json()
+        body = {"decision": decision, "content_hash": shown["content_hash"], "note": "looked at it"}
+        return await self.ask("POST", f"/api/v1/approvals/{approval_id}/respond", json=body, headers=headers)
+
+    async def approved(self, answer: httpx.Response) -> None:
+        """Of what was asked for in the body of this answer."""
+        body = answer.json()
+        approval_id = body.get("approval_id") or body["pending_approval"]
+
+        async def asked() -> bool:
+            return (await self.http.get(f"/api/v1/approvals/{approval_id}")).is_success
+
+        await until(asked, bool)
+        assert (await self.answer(approval_id)).status_code == 200
+
     # --- the machines around --------------------------------------------------------------------------------
 
     async def broadcast(self, **fields: Any) -> Json:
@@ -284,8 +319,8 @@ class Floor:
                 await asyncio.sleep(0.2)
 
     @asynccontextmanager
-    async def listening(self) -> AsyncIterator[list[Json]]:
-        """The alerts and dead letters that are published from now on."""
+    async def listening(self, *topics: str) -> AsyncIterator[list[Json]]:
+        """The alerts and dead letters that are published from now on, or what is on other topics."""
         heard: list[Json] = []
 
         async def listen(client: aiomqtt.Client) -> None:
@@ -294,7 +329,7 @@ class Floor:
                 heard.append({"on": str(message.topic), **letter})
 
         async with self._mqtt() as client:
-            await client.subscribe([(f"{names.ALERT_TOPIC}/#", 1), (f"{names.DEADLETTER_TOPIC}/#", 1)])
+            await client.subscribe([(topic, 1) for topic in topics or ALERTS])
             listener = asyncio.create_task(listen(client))
             try:
                 yield heard

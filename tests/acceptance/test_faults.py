@@ -49,6 +49,28 @@ class TestAWorkerKilledWithSIGKILL:
         told = [action for action in await po.timeline() if action != late]
         assert told == ["stage_client_po", "confirm_arrival", "release_client_po"]
 
+    @pytest.mark.parametrize(
+        "point",
+        ["before ask_approval", "after verify_decision", "after respond_approval", "before read_outcome"],
+    )
+    async def test_around_a_decision_lets_it_count_once_and_wakes_the_po_once(self, floor: Floor, point: str) -> None:
+        number = new("PN")
+        po = await floor.stage(part_number=number, quantity=10)
+        await floor.broadcast(part_number=number, quantity=6)
+        await po.until("awaiting_arrival", arrived=6)
+        mortal = Mortal("worker", "worker", point=point, settings=floor.settings)
+        async with floor.replaced("worker", mortal):
+            asked = await po.accept_quantity()
+            seen = await until(po.look, lambda seen: seen["pending_approval"] is not None)
+            assert asked.status_code in (202, 409)
+            await floor.until_recorded(seen["pending_approval"], "request_approval")
+            assert (await floor.answer(seen["pending_approval"])).status_code in (200, 409)
+            await po.until("released", accepted_quantity=6)
+            assert mortal.died
+        assert (await po.timeline()).count("accept_quantity") == 1
+        answers = await floor.get("/api/v1/ledger/entries", target=seen["pending_approval"], action="respond_approval")
+        assert len(answers) == 1
+
     @pytest.mark.parametrize("point", ["before take_client_po", "after take_client_po"])
     async def test_at_the_node_around_its_taking_a_po_delivers_it_once(self, floor: Floor, point: str) -> None:
         mortal = Mortal(f"node-{CP}", "node", CP, point=point, settings=floor.settings)

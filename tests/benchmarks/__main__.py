@@ -12,7 +12,7 @@ from rich.console import Console
 
 from infra.database import migrate
 from infra.embedded.shop import EmbeddedServers
-from tests.benchmarks import ledger, release
+from tests.benchmarks import access, decision, ledger, release
 
 
 async def main() -> None:
@@ -29,6 +29,8 @@ async def main() -> None:
             await migrate(servers.settings.database_url, servers.settings.database_writer_url)
             await release.run(servers.settings, console)
             await ledger.run(servers.settings)
+            await decision.run(servers.settings, console)
+            await access.run(servers.settings, console)
 
 
 if __name__ == "__main__":

@@ -13,13 +13,13 @@ from activities.ledger import LedgerActivities
 from activities.node import NodeActivities
 from activities.part_arrival import PartArrivalActivities
 from schemas import names
+from schemas.approval import ApprovalEnded
 from schemas.ledger import LedgerEntry
 from schemas.node import NodeDelivery
 from schemas.part_arrival import JoinLine, PartArrivalStart, WaitingPO
 from schemas.record import ClientPOChanged, Record
 
-LOCAL = timedelta(minutes=2)
-"""Longer than the product has patience: it has regular activities to fall back on, the floor has nothing."""
+LOCAL = timedelta(seconds=3)
 NODE = "NOD-TestStation-LP-01"
 
 
@@ -78,6 +78,22 @@ class FloorTestWorkflow:
     @workflow.run
     async def run(self) -> None:
         await asyncio.sleep(0)
+
+
+@workflow.defn
+class FloorWaitingWorkflow:
+    """Waits to be woken."""
+
+    def __init__(self) -> None:
+        self.woken = False
+
+    @workflow.run
+    async def run(self) -> None:
+        await workflow.wait_condition(lambda: self.woken)
+
+    @workflow.signal
+    def approval_ended(self, _: ApprovalEnded) -> None:
+        self.woken = True
 
 
 @workflow.defn

@@ -18,7 +18,7 @@ from infra.recorder import open_ledger
 from infra.settings import Settings
 from infra.temporal import PartArrivals, connect
 from schemas.part_arrival import JoinLine, PartArrivalStart, WaitingPO
-from tests.benchmarks.floor import FloorPartWorkflow, FloorPOWorkflow, FloorTestWorkflow
+from tests.benchmarks.floor import FloorPartWorkflow, FloorPOWorkflow, FloorTestWorkflow, FloorWaitingWorkflow
 from workers.process import say_ready, stop_requested
 from workers.worker import SANDBOX
 
@@ -58,7 +58,7 @@ async def run_worker(settings: Settings) -> None:
             LedgerActivities(ledger).record,
             PartArrivalActivities(arrivals).join_line,
         ]
-        workflows = [FloorPOWorkflow, FloorPartWorkflow, FloorTestWorkflow]
+        workflows = [FloorPOWorkflow, FloorPartWorkflow, FloorTestWorkflow, FloorWaitingWorkflow]
         async with Worker(
             client, task_queue=QUEUE, workflows=workflows, activities=activities, workflow_runner=SANDBOX
         ):

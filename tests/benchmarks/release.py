@@ -45,8 +45,6 @@ ROUNDS = 3
 IN_FLIGHT = 500
 WAITING = 2000
 STAGING_AT_ONCE = 50
-PATIENCE = 600.0
-"""Seconds until whoever does not stand in line never will."""
 
 ACTIONS = {
     EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED,
@@ -97,11 +95,10 @@ class Side(ABC):
 
         documents = [_document(name) for name in staged]
         handles = await asyncio.gather(*(stage(document) for document in documents))
-        async with asyncio.timeout(PATIENCE):
-            for document in documents:
-                part = self.client.get_workflow_handle(self.part_workflow(document["part_id"]))
-                while not await _exists(part):
-                    await asyncio.sleep(0.02)
+        for document in documents:
+            part = self.client.get_workflow_handle(self.part_workflow(document["part_id"]))
+            while not await _exists(part):
+                await asyncio.sleep(0.02)
         return handles
 
     async def announce(self, mqtt: aiomqtt.Client, name: str) -> None:

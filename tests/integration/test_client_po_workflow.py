@@ -24,6 +24,7 @@ from infra.temporal import DUE, STATUS, connect
 from schemas import names
 from schemas.client_po import REQUESTS
 from schemas.node import NodeDelivery, NodeReceipt
+from schemas.part_arrival import withdrawal_wanted
 from tests.workflows.eager import EagerTemporal
 from tests.workflows.shop import PO, MemoryLedger, Shop, check_histories, event_types, main_worker, until
 
@@ -40,7 +41,7 @@ async def eager(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Eager
 async def shop(eager: EagerTemporal, tmp_path: Path) -> AsyncIterator[Shop]:
     client = await connect(Settings(temporal_address=eager.address))
     shop = Shop(WorkflowEnvironment.from_client(client), MemoryLedger(), tmp_path)
-    async with main_worker(client, shop.ledger):
+    async with main_worker(shop):
         yield shop
         await check_histories(shop)
 
@@ -95,7 +96,12 @@ class TestAnUpdate:
             po = await shop.stage(part_number=number, quantity=10)
             await shop.scan(part_number=number, quantity=6)
             await po.recorded("count_arrivals")
-            assert (await ask(po, "accept_quantity"))["accepted_quantity"] == 6
+            asked = await ask(po, "accept_quantity", token=await po.acceptance_token(6))
+            assert asked["acceptance"]["quantity"] == 6
+            approval = await shop.approval(f"{po.name}.fewer-parts.1")
+            assert asked["acceptance"]["content_hash"] == approval.row["content_hash"]
+            answer = {"token": await shop.token(approval.wanted, "approve", by="bob")}
+            assert (await approval.handle.execute_update("respond", answer))["status"] == "approved"
             await po.is_("released")
 
     async def test_retries_what_the_node_refused(self, shop: Shop) -> None:
@@ -315,7 +321,8 @@ class TestContinueAsNew:
             await shop.scan(id=broadcast, part_number=number)
         await shop.recorded("duplicate_broadcast", len(scans))
         async with shop.node_online():
-            await ask(waiting, "accept_quantity", quantity=80)
+            await waiting.accept(80)
+            await (await shop.approval(f"{waiting.name}.fewer-parts.1")).answer()
             await waiting.is_("released")
             assert late.entries("confirm_arrival") == []
             await shop.scan(part_number=number, quantity=10)
@@ -323,7 +330,10 @@ class TestContinueAsNew:
         runs = [e async for e in shop.client.list_workflows(f"WorkflowId = '{line.id}'")]
         assert len(runs) > 2, "the entity never continued as new"
         assert (await line.describe()).run_id != first
-        withdrawn = await line.execute_update("withdraw", {"broadcast_id": scans[0], "reason": "wrong label"})
+        token = await shop.token(withdrawal_wanted(line.id, scans[0]), "withdraw", by="ada")
+        withdrawn = await line.execute_update(
+            "withdraw", {"broadcast_id": scans[0], "reason": "wrong label", "token": token}
+        )
         assert withdrawn["released"] == [waiting.name]
 
     async def test_of_a_po_forgets_nothing(self, shop: Shop) -> None:
@@ -342,7 +352,9 @@ class TestContinueAsNew:
         await shop.scan(part_number=number, quantity=20)
         await until(lambda: po.row["arrived"] == 50, lambda: str(po.row))
         assert (await po.handle.describe()).run_id != first, "the PO never continued as new"
-        await ask(po, "accept_quantity")
+        await po.accept(50)
+        await (await shop.approval(f"{po.name}.fewer-parts.1")).answer()
+        await po.recorded("accept_quantity")
         async with shop.node_online():
             await ask(po, "resume")
             await po.is_("released")

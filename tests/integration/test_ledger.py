@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError, ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from typer.testing import CliRunner
 
-from infra.alerts import AlertOutbox
+from infra.alerts import AlertOutbox, Alerts
 from infra.checkpoint import CheckpointKey, NoKey, NotCovered, checkpoint, prove
 from infra.database import create_engine, is_away, migrate
 from infra.embedded.shop import EmbeddedServers
@@ -590,10 +590,10 @@ class TestTheWorkerThatSigns:
             for number in range(5):  # below, at and above the length that was signed
                 await ledger.record(record(f"later {number}"))
                 await failed(len(caplog.records) + 2)
-        [(alert, _)] = await AlertOutbox(engine).waiting()
-        assert (alert.alert_id, alert.severity) == ("ledger_broken:6", Severity.CRITICAL)
-        assert "entries 3 to 5 are missing" in alert.text
-        assert "`smartfloor ledger verify`" in alert.text
+        [alert] = [message.alert for message in await AlertOutbox(engine).unpublished()]
+        assert (alert["alert_id"], alert["severity"]) == ("ledger_broken:6:0", Severity.CRITICAL)
+        assert "entries 3 to 5 are missing" in alert["text"]
+        assert "`smartfloor ledger verify`" in alert["text"]
         assert [entry.action for entry in await ledger.timeline("ledger")] == ["checkpoint_refused"]
 
     async def test_raises_an_alert_that_says_where_the_key_belongs(
@@ -604,16 +604,37 @@ class TestTheWorkerThatSigns:
         settings.ledger_key_file.unlink()
         async with signing(engine, ledger, settings, caplog) as failed:
             await failed(3)
-        [(alert, _)] = await AlertOutbox(engine).waiting()
-        assert (alert.alert_id, alert.severity) == ("ledger_key_missing:1", Severity.CRITICAL)
-        assert str(settings.ledger_key_file) in alert.text
+        [alert] = [message.alert for message in await AlertOutbox(engine).unpublished()]
+        assert (alert["alert_id"], alert["severity"]) == ("ledger_key_missing:1:0", Severity.CRITICAL)
+        assert str(settings.ledger_key_file) in alert["text"]
+
+    async def test_resolves_the_alert_when_it_signs_again_and_raises_another_the_next_time(
+        self, engine: AsyncEngine, ledger: Ledger, settings: Settings, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async def states() -> list[str]:
+            return [alert["state"] for alert in (await Alerts(engine).page(limit=9, offset=0))[1]]
+
+        async def become(wanted: list[str]) -> None:
+            async with asyncio.timeout(20):
+                while await states() != wanted:
+                    await asyncio.sleep(0.01)
+
+        await checkpoint(engine, settings)
+        elsewhere = settings.ledger_key_file.with_suffix(".away")
+        async with signing(engine, ledger, settings, caplog):
+            settings.ledger_key_file.rename(elsewhere)
+            await become(["raised"])
+            elsewhere.rename(settings.ledger_key_file)
+            await become(["resolved"])
+            settings.ledger_key_file.rename(elsewhere)
+            await become(["raised", "resolved"])
 
     async def test_goes_on_when_the_alert_was_raised_in_other_words(
         self, engine: AsyncEngine, ledger: Ledger, settings: Settings, caplog: pytest.LogCaptureFixture
     ) -> None:
         await checkpoint(engine, settings)
         settings.ledger_key_file.unlink()
-        await ledger.record(record("ledger_key_missing:0", details="in other words"))
+        await ledger.record(record("ledger_key_missing:0:0", details="in other words"))
         async with signing(engine, ledger, settings, caplog) as failed:
             await failed(3)
 

@@ -86,7 +86,7 @@ async def test_rows_that_cannot_be_repaired_are_named_after_all_others_are(setti
 
         with pytest.raises(NotRepaired) as failure:
             await repair()
-    alerted = {alert.subject for alert, _ in await AlertOutbox(engine).waiting()}
+    alerted = {message.alert["subject"] for message in await AlertOutbox(engine).unpublished()}
 
     await engine.dispose()
     assert alerted == {bad, worse}

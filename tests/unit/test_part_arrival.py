@@ -501,6 +501,40 @@ class TestUnclaimedArrivals:
         line.leave("B")
         assert line.unclaimed(NOW + MONTH, MONTH) == []
 
+    def test_are_claimed_when_nothing_of_them_is_left(self, line: PartLine) -> None:
+        line.arrive(arrival("B1", 10), NOW)
+        line.unclaimed(NOW + MONTH, MONTH)
+        line.join(po("A", 4))
+        line.allot()
+        assert line.newly_claimed == []
+        line.join(po("B", 6))
+        line.allot()
+        assert line.newly_claimed == ["B1"]
+        line.claim(["B1"])
+        assert line.newly_claimed == []
+
+    def test_are_unclaimed_again_once_when_they_come_back(self, line: PartLine) -> None:
+        line.arrive(arrival("B1", 10), NOW)
+        line.unclaimed(NOW + MONTH, MONTH)
+        line.join(po("A", 10))
+        line.allot()
+        line.claim(line.newly_claimed)
+        assert line.unclaimed_again() == []
+        line.leave("A")
+        assert [(lot.broadcast_id, lot.quantity) for lot in line.unclaimed_again()] == [("B1", 10)]
+        assert line.unclaimed_again() == []
+
+    def test_that_were_claimed_are_not_taken_for_a_later_one_of_the_same_id(self, line: PartLine) -> None:
+        line.arrive(arrival("B1"), NOW)
+        line.unclaimed(NOW + MONTH, MONTH)
+        line.join(po("A"))
+        line.allot()
+        line.claim(line.newly_claimed)
+        line.forget(NOW + MONTH)
+        line.arrive(arrival("B1", when=NOW + MONTH), NOW + MONTH)
+        assert line.unclaimed_again() == []
+        assert line.unclaimed(NOW + 2 * MONTH, MONTH)
+
     def test_at_a_node_are_tracking(self, line: PartLine) -> None:
         line.arrive(arrival("B1", at=NODE), NOW)
         assert line.next_report(MONTH) is None

@@ -39,6 +39,6 @@ def search_attributes() -> dict[str, IndexedValueType.ValueType]:
 @pytest_asyncio.fixture
 async def shop(environment: WorkflowEnvironment, tmp_path: Path) -> AsyncIterator[Shop]:
     shop = Shop(environment, MemoryLedger(), tmp_path)
-    async with main_worker(shop.client, shop.ledger):
+    async with main_worker(shop):
         yield shop
         await check_histories(shop)

@@ -1,7 +1,7 @@
 """A test's shop: its part, its node and its POs, on any Temporal server, with a ledger in memory."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -10,7 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from temporalio.api.enums.v1 import EventType
+from temporalio.api.enums.v1 import EventType, WorkflowTaskFailedCause
 from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.client import Client, WorkflowHandle, WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
@@ -18,18 +18,26 @@ from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Replayer, Worker
 
+from activities.approval import ApprovalActivities
+from activities.decision import DecisionActivities
 from activities.ledger import LedgerActivities
 from activities.node import NodeActivities
 from activities.part_arrival import PartArrivalActivities
+from infra.decisions import DecisionSigner, DecisionVerifier
 from infra.node_store import NodeStore
 from infra.settings import Settings
 from infra.temporal import ClientPOStarter, PartArrivals
 from schemas import names
 from schemas.alert import Alert
+from schemas.approval import ApprovalOutcome, ApprovalStatus
 from schemas.canonical import document_hash
+from schemas.client_po import acceptance_wanted
+from schemas.decision import Wanted
+from schemas.identity import Identity
 from schemas.ledger import Draft, LedgerEntry, Receipt, RecordRefused
 from schemas.part_arrival import PartArrival, ReportedArrival
-from schemas.record import AlertRaised, ClientPOChanged, Record
+from schemas.permission import Role
+from schemas.record import AlertRaised, AlertResolved, ApprovalChanged, ApprovalOpened, ClientPOChanged, Record
 from workers.worker import SANDBOX, WORKFLOWS
 
 DEADLINE = 20.0
@@ -51,7 +59,9 @@ class MemoryLedger:
     def __init__(self) -> None:
         self.entries: dict[str, LedgerEntry] = {}
         self.alerts: dict[str, Alert] = {}
+        self.open: dict[str, Alert] = {}
         self.rows: dict[str, dict[str, Any]] = {}
+        self.approvals: dict[str, dict[str, Any]] = {}
         self.conflicts: list[str] = []
         self.away = False
         self.refuses: set[str] = set()
@@ -75,10 +85,37 @@ class MemoryLedger:
                 match change:
                     case AlertRaised():
                         self.alerts.setdefault(change.alert.alert_id, change.alert)
+                        self.open[change.alert.cause] = change.alert
+                    case AlertResolved():
+                        self.open.pop(change.cause, None)
+                    case ApprovalOpened():
+                        self.approvals[change.approval_id] = change.model_dump(exclude={"kind"})
+                    case ApprovalChanged():
+                        self.approvals[change.approval_id].update(change.model_dump(exclude={"kind", "ended_now"}))
                     case ClientPOChanged():
                         row = self.rows.setdefault(change.smart_contract_id, {})
                         row.update(change.model_dump(exclude={"kind", "smart_contract_id"}))
         return Receipt(seq=0, leaf="00", recorded_at=datetime.now(UTC), repeated=known is not None)
+
+
+class MemoryApprovals:
+    """Reads what the ledger in memory wrote, as `infra.approvals` reads rows."""
+
+    def __init__(self, ledger: MemoryLedger) -> None:
+        self._ledger = ledger
+
+    async def outcome(self, approval_id: str) -> ApprovalOutcome | None:
+        row = self._ledger.approvals.get(approval_id)
+        if row is None or row["status"] == ApprovalStatus.OPEN:
+            return None
+        return ApprovalOutcome(
+            approval_id=approval_id,
+            content_hash=row["content_hash"],
+            status=row["status"],
+            decided_by=row.get("decided_by"),
+            role=row.get("decided_role"),
+            note=row.get("note"),
+        )
 
 
 class Shop:
@@ -95,7 +132,9 @@ class Shop:
         self.store = NodeStore(self.node, self._disk)
         self.part_arrivals = PartArrivals(self.client, UNCLAIMED_AFTER)
         self.workflow_ids: set[str] = set()
-        self._starter = ClientPOStarter(self.client, Settings(release_alert_after=ALERT_AFTER))
+        self.settings = Settings(release_alert_after=ALERT_AFTER, state_dir=state)
+        self.signer = DecisionSigner(self.settings)
+        self._starter = ClientPOStarter(self.client, self.settings)
         self._scans = 0
 
     # --- what happens
@@ -127,7 +166,7 @@ class Shop:
 
     async def stage(self, name: str = "A", **fields: Any) -> "PO":
         document = self.document(name, **fields)
-        po = PO(self, document["smart_contract_id"])
+        po = PO(self, document["smart_contract_id"], document.get("quantity", 1))
         self.ledger.rows[po.name] = {"status": "awaiting_arrival", "arrived": 0}
         assert await self._starter.start(document, document_hash(document), await self.now())
         self.workflow_ids |= {
@@ -151,6 +190,32 @@ class Shop:
         reported = ReportedArrival(arrival=arrival, at_node=at == self.node)
         self.workflow_ids.add(await self.part_arrivals.report(reported))
         return arrival.id
+
+    async def approval(self, approval_id: str) -> "Approval":
+        """One that was asked for."""
+        await until(lambda: approval_id in self.ledger.approvals, lambda: f"{approval_id} is asked; {self}")
+        self.workflow_ids.add(names.approval_workflow_id(approval_id))
+        return Approval(self, approval_id)
+
+    async def token(
+        self,
+        wanted: Wanted,
+        decision: str,
+        *,
+        by: str,
+        role: Role = Role.PRODUCTION_MANAGER,
+        logged_in: timedelta = timedelta(0),
+    ) -> str:
+        """The decision token of somebody who logged in so long ago, by this server's clock."""
+        now = await self.now()
+        return self.signer.sign(
+            Identity(user_id=by, role=role, auth_time=now - logged_in),
+            workflow_id=wanted.workflow_id,
+            content_hash=wanted.content_hash,
+            decision=decision,
+            meaning=decision,
+            at=now,
+        )
 
     @property
     def line(self) -> WorkflowHandle[Any, Any]:
@@ -197,6 +262,10 @@ class Shop:
             if alert.alert_type == alert_type and alert.subject.endswith(self.name)
         ]
 
+    def open_alerts(self, alert_type: str) -> list[Alert]:
+        """Those whose cause is not gone."""
+        return [alert for alert in self.alerts(alert_type) if alert in self.ledger.open.values()]
+
     async def recorded(self, action: str, count: int = 1, target: str | None = None) -> LedgerEntry:
         """Waits for an action's nth entry."""
         await until(lambda: len(self.entries(action, target)) >= count, lambda: f"{count} of {action}: {self}")
@@ -210,9 +279,10 @@ class Shop:
 class PO:
     """One staged PO of a test."""
 
-    def __init__(self, shop: Shop, name: str) -> None:
+    def __init__(self, shop: Shop, name: str, ordered: int = 1) -> None:
         self.shop = shop
         self.name = name
+        self.ordered = ordered
         self.handle: WorkflowHandle[Any, Any] = shop.client.get_workflow_handle(names.client_po_id(name))
 
     @property
@@ -238,9 +308,55 @@ class PO:
         except TimeoutError:
             pytest.fail(f"{self.name} is not in the line; {self.shop}")
 
+    async def acceptance_token(self, quantity: int, *, by: str = "ada") -> str:
+        wanted = acceptance_wanted(self.name, quantity, self.ordered)
+        return await self.shop.token(wanted, names.ACCEPT_QUANTITY, by=by)
+
+    async def accept(self, quantity: int | None = None, *, by: str = "ada") -> None:
+        """Asks that fewer parts be accepted; those that are there, where it does not say how many."""
+        token = await self.acceptance_token(quantity or self.row["arrived"], by=by)
+        await self.ask("accept_quantity", token=token, **({} if quantity is None else {"quantity": quantity}))
+
     async def ask(self, signal: str, **payload: Any) -> None:
         """By signal, as from the Temporal Web UI."""
         await self.handle.signal(signal, {"reason": "because", "user_id": "ada", **payload})
+
+
+class Approval:
+    """One approval of a test."""
+
+    def __init__(self, shop: Shop, approval_id: str) -> None:
+        self.shop = shop
+        self.id = approval_id
+        self.handle: WorkflowHandle[Any, Any] = shop.client.get_workflow_handle(names.approval_workflow_id(approval_id))
+
+    @property
+    def row(self) -> dict[str, Any]:
+        return self.shop.ledger.approvals[self.id]
+
+    @property
+    def wanted(self) -> Wanted:
+        return Wanted(
+            workflow_id=self.handle.id,
+            content_hash=self.row["content_hash"],
+            decisions=("approve", "refuse"),
+            permission=self.row["permission"],
+        )
+
+    async def is_(self, status: str) -> None:
+        await until(lambda: self.row["status"] == status, lambda: f"{self.id} is {self.row}; {self.shop}")
+
+    async def answer(self, answer: str = "approve", *, by: str = "bob", note: str | None = None, **token: Any) -> None:
+        """By signal, as from the Temporal Web UI."""
+        signed = await self.shop.token(self.wanted, answer, by=by, **token)
+        await self.handle.signal("respond", {"token": signed, "note": note})
+
+    def entries(self, action: str) -> list[LedgerEntry]:
+        return [e for e in self.shop.ledger.entries.values() if (e.action, e.target) == (action, self.id)]
+
+    async def recorded(self, action: str, count: int = 1) -> LedgerEntry:
+        await until(lambda: len(self.entries(action)) >= count, lambda: f"{count} of {action} on {self.id}")
+        return self.entries(action)[count - 1]
 
 
 async def until(condition: Callable[[], bool], what: Callable[[], str]) -> None:
@@ -269,8 +385,9 @@ def event_types(history: WorkflowHistory) -> list[str]:
 
 
 @asynccontextmanager
-async def main_worker(client: Client, ledger: MemoryLedger) -> AsyncIterator[None]:
+async def main_worker(shop: Shop) -> AsyncIterator[None]:
     """The product's workflows and short activities, over a ledger in memory."""
+    client, ledger = shop.client, shop.ledger
     async with Worker(
         client,
         task_queue=names.MAIN_QUEUE,
@@ -278,10 +395,21 @@ async def main_worker(client: Client, ledger: MemoryLedger) -> AsyncIterator[Non
         activities=[
             LedgerActivities(ledger).record,  # type: ignore[arg-type]
             PartArrivalActivities(PartArrivals(client, UNCLAIMED_AFTER)).join_line,
+            DecisionActivities(DecisionVerifier(shop.settings)).verify_decision,
+            ApprovalActivities(MemoryApprovals(ledger)).read_outcome,  # type: ignore[arg-type]
         ],
         workflow_runner=SANDBOX,
     ):
         yield
+
+
+def failed_tasks(history: WorkflowHistory) -> Iterator[str]:
+    """Not those that were about to end the workflow when something came in: the server has them done again."""
+    for event in history.events:
+        if event.HasField("workflow_task_failed_event_attributes"):
+            failure = event.workflow_task_failed_event_attributes
+            if failure.cause != WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND:
+                yield failure.failure.message
 
 
 async def check_histories(shop: Shop) -> None:
@@ -289,6 +417,6 @@ async def check_histories(shop: Shop) -> None:
     replayer = Replayer(workflows=WORKFLOWS, workflow_runner=SANDBOX, data_converter=pydantic_data_converter)
     for workflow_id in sorted(shop.workflow_ids):
         history = await shop.client.get_workflow_handle(workflow_id).fetch_history()
-        assert "WORKFLOW_TASK_FAILED" not in event_types(history), f"{workflow_id} is stuck"
+        assert not list(failed_tasks(history)), f"{workflow_id} is stuck"
         await replayer.replay_workflow(history)
     assert shop.ledger.conflicts == []

@@ -76,9 +76,53 @@ class TestAnUnclaimedArrival:
         await shop.recorded("receive_arrival")
         await shop.pass_time(2 * UNCLAIMED_AFTER)
         await shop.recorded("arrival_unclaimed")
+        assert len(shop.open_alerts("arrival_unclaimed")) == 1
         async with shop.node_online():
             po = await shop.stage()
             await po.is_("released")
+        assert shop.open_alerts("arrival_unclaimed") == []
+
+    async def test_of_which_a_po_took_all_is_said_to_be_claimed_by_the_line(self, shop: Shop) -> None:
+        broadcast = await shop.scan()
+        await shop.recorded("receive_arrival")
+        await shop.pass_time(2 * UNCLAIMED_AFTER)
+        await shop.recorded("arrival_unclaimed")
+        async with shop.node_online():
+            await shop.stage()
+            entry = await shop.recorded("arrival_claimed")
+        assert entry.metadata["broadcast_ids"] == [broadcast]
+
+    async def test_is_reported_again_when_the_po_that_claimed_it_gives_it_back(self, shop: Shop) -> None:
+        await shop.scan()
+        await shop.recorded("receive_arrival")
+        await shop.pass_time(2 * UNCLAIMED_AFTER)
+        await shop.recorded("arrival_unclaimed")
+        po = await shop.stage()
+        await po.is_("ready_for_release")
+        await shop.recorded("arrival_claimed")
+        await po.ask("cancel")
+        await shop.recorded("arrival_unclaimed", 2)
+        assert len(shop.open_alerts("arrival_unclaimed")) == 1
+
+    async def test_is_not_unclaimed_any_more_when_it_is_withdrawn(self, shop: Shop) -> None:
+        broadcast = await shop.scan()
+        await shop.recorded("receive_arrival")
+        await shop.pass_time(2 * UNCLAIMED_AFTER)
+        await shop.recorded("arrival_unclaimed")
+        await shop.line.signal("withdraw", {"broadcast_id": broadcast, "reason": "wrong label"})
+        await shop.recorded("withdraw_arrival")
+        await shop.recorded("arrival_claimed")
+        assert shop.open_alerts("arrival_unclaimed") == []
+
+    async def test_is_not_unclaimed_there_any_more_when_it_is_elsewhere(self, shop: Shop) -> None:
+        await shop.scan("dock")
+        await shop.recorded("receive_arrival")
+        await shop.pass_time(2 * UNCLAIMED_AFTER)
+        await shop.recorded("arrival_unclaimed")
+        await shop.scan("shelf")
+        await shop.recorded("receive_arrival", 2)
+        await shop.recorded("arrival_claimed")
+        assert shop.open_alerts("arrival_unclaimed") == []
 
 
 class TestAWithdrawal:

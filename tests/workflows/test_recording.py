@@ -42,7 +42,9 @@ class TestWhatTheLedgerRefusesForGood:
         await po.ask("hold")
         await po.recorded("record_refused")
         shop.ledger.refuses = set()
+        assert len(shop.open_alerts("ledger_refused")) == 1
         await shop.pass_time(LONGEST_PAUSE)
         await po.is_("hold")
+        assert shop.open_alerts("ledger_refused") == []
         await po.ask("resume")
         await po.is_("awaiting_arrival")

@@ -1,0 +1,92 @@
+"""Approvals whose workflow was closed from outside: whoever asked would wait for an answer for ever."""
+
+import logging
+from collections.abc import AsyncIterator
+
+from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.service import RPCError, RPCStatusCode
+
+from infra.approvals import Approvals, Row
+from infra.ledger import Ledger
+from schemas import names
+from schemas.alert import Alert, Severity
+from schemas.approval import RULES, ApprovalEnded, ApprovalStatus, ApprovalType, waiting_causes
+from schemas.ledger import LedgerEntry
+from schemas.record import AlertRaised, AlertResolved, ApprovalChanged, Record
+
+log = logging.getLogger(__name__)
+
+_PAGE = 500
+
+
+class ApprovalReconciler:
+    """Cancels them and wakes whoever asked; what it does is idempotent."""
+
+    def __init__(self, client: Client, approvals: Approvals, ledger: Ledger) -> None:
+        self._client = client
+        self._approvals = approvals
+        self._ledger = ledger
+
+    async def repair(self) -> AsyncIterator[tuple[str, bool]]:
+        """Each open approval, and whether it was cancelled because its workflow is closed."""
+        offset = 0
+        while rows := (await self._approvals.find(status=ApprovalStatus.OPEN, limit=_PAGE, offset=offset))[1]:
+            offset += len(rows)
+            for row in rows:
+                closed = False
+                try:
+                    if closed := await self._is_closed(row):
+                        await self._cancel(row)
+                        offset -= 1
+                except RPCError:
+                    log.exception("%s is not repaired; the next run tries again", row["approval_id"])
+                yield row["approval_id"], closed
+
+    async def _is_closed(self, row: Row) -> bool:
+        handle = self._client.get_workflow_handle(names.approval_workflow_id(row["approval_id"]))
+        try:
+            running = (await handle.describe()).status is WorkflowExecutionStatus.RUNNING
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+            running = False
+        if running:
+            return False
+        current = await self._approvals.get(row["approval_id"])
+        return current is not None and current["status"] == ApprovalStatus.OPEN  # else it ended well while we looked
+
+    async def _cancel(self, row: Row) -> None:
+        approval_id = row["approval_id"]
+        event = f"{names.approval_workflow_id(approval_id)}:workflow_closed"
+        text = f"The workflow of approval {approval_id} was closed from outside: it is cancelled, ask again."
+        alert = Alert(
+            alert_id=event,
+            alert_type="workflow_closed",
+            severity=Severity.HIGH,
+            source=names.RECONCILE_ID,
+            subject=row["subject"],
+            text=text,
+        )
+        entry = LedgerEntry(
+            idempotency_key=event,
+            action_type="approval",
+            action="cancel_approval",
+            target=approval_id,
+            details=text,
+            metadata={"subject": row["subject"]},
+        )
+        change = ApprovalChanged(approval_id=approval_id, status=ApprovalStatus.CANCELLED, ended_now=True)
+        causes = waiting_causes(approval_id, RULES[ApprovalType(row["request_type"])])
+        over = (AlertResolved(cause=cause) for cause in causes)
+        await self._ledger.record(Record(entry=entry, changes=(change, *over, AlertRaised(alert=alert))))
+        if row["wakes"] is not None:
+            await self._wake(row["wakes"], approval_id)
+
+    async def _wake(self, workflow_id: str, approval_id: str) -> None:
+        try:
+            await self._client.get_workflow_handle(workflow_id).signal(
+                names.APPROVAL_ENDED, ApprovalEnded(approval_id=approval_id)
+            )
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise

@@ -1,0 +1,97 @@
+"""Approvals: reading their rows, and asking for one from outside a workflow."""
+
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio.client import Client
+from temporalio.common import SearchAttributePair, TypedSearchAttributes, WorkflowIDReusePolicy
+from temporalio.exceptions import WorkflowAlreadyStartedError
+
+from infra.tables import approvals
+from infra.temporal import RPC_TIMEOUT, STATUS
+from schemas import names
+from schemas.approval import ApprovalOutcome, ApprovalRequest, ApprovalStart, ApprovalStatus
+from schemas.identity import Identity
+
+Row = dict[str, Any]
+
+
+class Approvals:
+    """What people list and look at; written only through the ledger's `record`."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self.engine = engine
+
+    async def get(self, approval_id: str) -> Row | None:
+        """One row."""
+        query = select(approvals).where(approvals.c.approval_id == approval_id)
+        async with self.engine.connect() as connection:
+            row = (await connection.execute(query)).mappings().first()
+        return dict(row) if row else None
+
+    async def outcome(self, approval_id: str) -> ApprovalOutcome | None:
+        """None while it is open, or not known at all."""
+        row = await self.get(approval_id)
+        if row is None or row["status"] == ApprovalStatus.OPEN:
+            return None
+        return ApprovalOutcome(
+            approval_id=approval_id,
+            content_hash=row["content_hash"],
+            status=row["status"],
+            decided_by=row["decided_by"],
+            role=row["decided_role"],
+            note=row["note"],
+        )
+
+    async def find(
+        self,
+        *,
+        status: str | None = None,
+        request_type: str | None = None,
+        subject: str | None = None,
+        mine: Identity | None = None,
+        limit: int,
+        offset: int,
+    ) -> tuple[int, list[Row]]:
+        """One page, the oldest first, and how many there are in all; `mine` asked for them, or their role is asked."""
+        wanted = {
+            approvals.c.status: status,
+            approvals.c.request_type: request_type,
+            approvals.c.subject: subject,
+        }
+        conditions = [column == value for column, value in wanted.items() if value is not None]
+        if mine is not None:
+            conditions.append(
+                (approvals.c.requested_by == mine.user_id)
+                | (approvals.c.on_behalf_of == mine.user_id)
+                | (approvals.c.owner == mine.role)
+            )
+        page = (
+            select(approvals)
+            .where(*conditions)
+            .order_by(approvals.c.opened_at, approvals.c.approval_id)
+            .limit(limit)
+            .offset(offset)
+        )
+        async with self.engine.connect() as connection:
+            total = await connection.scalar(select(func.count()).select_from(approvals).where(*conditions))
+            rows = (await connection.execute(page)).mappings().all()
+        return total or 0, [dict(row) for row in rows]
+
+
+async def ask_approval(client: Client, request: ApprovalRequest) -> None:
+    """Starts the approval; the same request again changes nothing."""
+    try:
+        await client.start_workflow(
+            "ApprovalWorkflow",
+            ApprovalStart(request=request),
+            id=names.approval_workflow_id(request.approval_id),
+            task_queue=names.MAIN_QUEUE,
+            id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+            search_attributes=TypedSearchAttributes([SearchAttributePair(STATUS, ApprovalStatus.OPEN.value)]),
+            static_summary=str(request)[:200],
+            rpc_timeout=RPC_TIMEOUT,
+        )
+    except WorkflowAlreadyStartedError:
+        return

@@ -1,0 +1,395 @@
+"""An approval: somebody asks, somebody else answers for exactly what was asked, or time runs out.
+
+It pauses whoever asked and nothing else. A signal wakes them and says no more than that it is over: the outcome is
+read where it is recorded, so that nobody can forge one by sending a signal.
+"""
+
+import asyncio
+import json
+
+from pydantic import BaseModel
+from temporalio import workflow
+from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes, WorkflowIDReusePolicy
+from temporalio.exceptions import WorkflowAlreadyStartedError
+
+from activities.approval import ApprovalActivities
+from schemas import names
+from schemas.alert import Alert, Severity, cause_of
+from schemas.approval import (
+    AddNote,
+    Answer,
+    ApprovalEnded,
+    ApprovalLife,
+    ApprovalOutcome,
+    ApprovalRequest,
+    ApprovalStart,
+    ApprovalStatus,
+    CancelApproval,
+    Respond,
+    StepKind,
+    TimedStep,
+    waiting_causes,
+)
+from schemas.ledger import LedgerEntry
+from schemas.record import AlertRaised, AlertResolved, ApprovalChanged, ApprovalOpened, Change
+from workflows.decisions import verify
+from workflows.inbox import Inbox, Item, Refused
+from workflows.steps import record, step, tell
+
+STATUS = SearchAttributeKey.for_keyword(names.SMART_STATUS)
+
+MESSAGES: dict[str, type[BaseModel]] = {names.RESPOND: Respond, names.NOTE: AddNote, names.CANCEL: CancelApproval}
+
+_ENDS = {Answer.APPROVE: ApprovalStatus.APPROVED, Answer.REFUSE: ApprovalStatus.REFUSED}
+
+
+@workflow.defn
+class ApprovalWorkflow:
+    """Workflow ID `approval/{approval_id}`; its result is the outcome. Temporal's Cancel cancels the request."""
+
+    @workflow.init
+    def __init__(self, start: ApprovalStart) -> None:
+        self._start = start
+        self._request = start.request
+        self._life = start.life or ApprovalLife(opened_at=workflow.now())
+        self._inbox = Inbox(signals=MESSAGES, updates=MESSAGES, refusal=self._refusal, signals_before=start.signals)
+
+    @workflow.run
+    async def run(self, start: ApprovalStart) -> ApprovalOutcome:
+        life = asyncio.create_task(self._live())
+        try:
+            return await asyncio.shield(life)
+        except asyncio.CancelledError:
+            self._inbox.put("temporal", names.CANCEL, CancelApproval(reason="cancelled in Temporal"))
+            return await life
+
+    async def _live(self) -> ApprovalOutcome:
+        if self._start.life is None:
+            await self._open()
+        while self._life.outcome is None:
+            self._show()
+            if not self._inbox and workflow.info().is_continue_as_new_suggested() and await self._inbox.drained():
+                kept = {"life": self._life, "signals": self._inbox.signals}
+                workflow.continue_as_new(self._start.model_copy(update=kept))
+            due = self._life.next_step(self._request.rule)
+            if await self._message_before(due):
+                await self._handle(self._inbox.next())
+            else:
+                await self._pass(due)
+        self._show()
+        await self._wake()
+        while not await self._inbox.drained():
+            await self._handle(self._inbox.next())
+        return self._life.outcome
+
+    async def _message_before(self, due: TimedStep) -> bool:
+        left = due.at - workflow.now()
+        try:
+            await workflow.wait_condition(lambda: bool(self._inbox), timeout=max(left.total_seconds(), 0))
+        except TimeoutError:
+            return False
+        return True
+
+    def _refusal(self, _message: BaseModel) -> str | None:
+        return f"the approval is {self._life.status}" if self._life.outcome else None
+
+    # --- what comes in --------------------------------------------------------------------------------------
+
+    async def _handle(self, item: Item) -> None:
+        match item.payload:
+            case Refused() as refused:
+                await self._refuse(item, refused.reason)
+            case CancelApproval() if self._life.outcome is not None and not item.asked:
+                pass  # whoever asked gave it up while it was answered
+            case _ if reason := self._refusal(item.payload):
+                await self._refuse(item, reason)
+            case Respond() as response:
+                await self._respond(item, response)
+            case AddNote() as note:
+                await self._note(item, note)
+            case CancelApproval() as cancel:
+                await self._end(
+                    item.key,
+                    ApprovalOutcome(
+                        approval_id=self._request.approval_id,
+                        content_hash=self._request.content_hash,
+                        status=ApprovalStatus.CANCELLED,
+                        note=cancel.reason,
+                    ),
+                    "cancel_approval",
+                    f"Cancelled: {cancel.reason}",
+                    self._sender(item, cancel.user_id),
+                    asked=item.asked,
+                )
+                item.answer(cancel)
+
+    async def _respond(self, item: Item, response: Respond) -> None:
+        verdict = await verify(response.token, self._request.wanted, self._life.tokens)
+        decision = verdict.decision
+        reason = verdict.refusal or (decision and self._request.refusal(decision))
+        if decision is None or reason:
+            await self._refuse_decision(item, reason or "", verdict.person)
+            return
+        outcome = ApprovalOutcome(
+            approval_id=self._request.approval_id,
+            content_hash=self._request.content_hash,
+            status=_ENDS[Answer(decision.decision)],
+            decided_by=decision.person,
+            role=decision.role,
+            note=response.note,
+        )
+        await self._end(
+            item.key,
+            outcome,
+            "respond_approval",
+            f"{outcome.status} by {decision.person} ({decision.role})" + (f": {outcome.note}" if outcome.note else ""),
+            decision.person,
+            {"decision": decision.model_dump(mode="json"), "proof": response.token},
+            asked=True,  # recorded after the task: verified again later, the decision may not count any more
+        )
+        item.answer(outcome)
+
+    async def _note(self, item: Item, note: AddNote) -> None:
+        self._life.notes += 1
+        sender = self._sender(item, note.user_id)
+        await self._record("note_approval", f"note:{item.key}", note.note, sender, asked=item.asked)
+        item.answer(note)
+
+    def _sender(self, item: Item, user_id: str) -> str:
+        """The API says who sends an update; in a signal anybody can say anything."""
+        return user_id if item.asked else "unidentified"
+
+    async def _refuse(self, item: Item, reason: str) -> None:
+        item.refuse(reason)
+        if item.asked:
+            return
+        self._life.last_refusal = f"`{item.name}` was refused: {reason}"
+        text = f"Signal {item.name} was refused: {reason}"
+        event = f"refuse_request:{item.key}"
+        await self._record(
+            "refuse_request",
+            event,
+            text,
+            "system",
+            {"signal": item.name, "reason": reason},
+            self._alert(event, "request_refused", f"{text}. Send it again, corrected.", item.name),
+        )
+
+    async def _refuse_decision(self, item: Item, reason: str, person: str) -> None:
+        """An answer that does not count is more than a mistake: somebody may have tried."""
+        item.refuse(reason)
+        self._life.last_refusal = f"an answer was refused: {reason}"
+        event = f"refuse_decision:{item.key}"
+        text = f"An answer to {self._request.approval_id} was refused: {reason}"
+        await self._record(
+            "refuse_decision",
+            event,
+            text,
+            person,
+            {"reason": reason},
+            self._alert(event, "decision_refused", f"{text}. Ask {person} whether it was them; the approval is open."),
+            asked=item.asked,
+        )
+
+    # --- time -----------------------------------------------------------------------------------------------
+
+    async def _pass(self, due: TimedStep) -> None:
+        self._life.done += 1
+        request, event = self._request, f"{due.kind}:{self._life.done}"
+        match due.kind:
+            case StepKind.EXPIRE:
+                outcome = ApprovalOutcome(
+                    approval_id=request.approval_id, content_hash=request.content_hash, status=ApprovalStatus.EXPIRED
+                )
+                await self._end(event, outcome, "expire_approval", "Nobody answered in time", "system")
+            case StepKind.REMIND:
+                text = f"{request} waits for an answer of a {due.owner} since {self._life.opened_at.isoformat()}."
+                await self._record(
+                    "remind_approval", event, text, "system", {}, *self._nobody_waits(), self._waits(event, text)
+                )
+            case StepKind.ESCALATE:
+                text = f"{request} was not answered and is now asked of a {due.owner}."
+                await self._record(
+                    "escalate_approval",
+                    event,
+                    text,
+                    "system",
+                    {"owner": due.owner},
+                    *self._nobody_waits(),
+                    self._waits(event, text),
+                    ApprovalChanged(approval_id=request.approval_id, owner=due.owner),
+                )
+
+    # --- its beginning and its end --------------------------------------------------------------------------
+
+    async def _open(self) -> None:
+        request, rule = self._request, self._request.rule
+        row = ApprovalOpened(
+            approval_id=request.approval_id,
+            request_type=request.request_type,
+            subject=request.subject,
+            requested_by=request.requested_by,
+            on_behalf_of=request.on_behalf_of,
+            summary=str(request),
+            changes=json.dumps([change.model_dump() for change in request.changes]),
+            reason=request.reason,
+            content_hash=request.content_hash,
+            permission=rule.permission,
+            owner=rule.owners[0],
+            wakes=request.wakes,
+            status=ApprovalStatus.OPEN,
+            expires_at=self._life.opened_at + rule.expires_after,
+        )
+        text = f"{request}. {request.requested_by} asks because {request.reason}. Answer {request.approval_id}."
+        await self._record(
+            "request_approval",
+            "open",
+            f"{request}: {request.reason}",
+            request.requested_by,
+            {"changes": [change.model_dump() for change in request.changes], "content_hash": request.content_hash},
+            row,
+            self._waits("open", text, severity=Severity.MEDIUM),
+        )
+
+    async def _end(
+        self,
+        event: str,
+        outcome: ApprovalOutcome,
+        action: str,
+        details: str,
+        user_id: str,
+        metadata: dict[str, object] | None = None,
+        *,
+        asked: bool = False,
+    ) -> None:
+        self._life.status = outcome.status
+        await self._record(
+            action,
+            f"end:{event}",
+            details,
+            user_id,
+            {"status": outcome.status, "content_hash": outcome.content_hash, **(metadata or {})},
+            ApprovalChanged(
+                approval_id=outcome.approval_id,
+                status=outcome.status,
+                decided_by=outcome.decided_by,
+                decided_role=outcome.role,
+                note=outcome.note,
+                ended_now=True,
+            ),
+            *self._nobody_waits(),
+            asked=asked,
+        )
+        self._life.outcome = outcome
+
+    async def _wake(self) -> None:
+        """Once: the signal is a command of this history. Whoever asked may be gone; then nothing changes any more."""
+        request = self._request
+        if request.wakes is None:
+            return
+        heard = await tell(request.wakes, names.APPROVAL_ENDED, ApprovalEnded(approval_id=request.approval_id))
+        if not heard and self._life.status is not ApprovalStatus.CANCELLED:
+            text = f"{request.wakes} asked for {request.approval_id} and is gone: its outcome changes nothing."
+            await self._record(
+                "approval_unheard", "unheard", text, "system", {}, self._alert("unheard", "approval_unheard", text)
+            )
+
+    # --- recording ------------------------------------------------------------------------------------------
+
+    async def _record(
+        self,
+        action: str,
+        event: str,
+        details: str,
+        user_id: str,
+        metadata: dict[str, object] | None = None,
+        *changes: Change,
+        asked: bool = False,
+    ) -> None:
+        entry = LedgerEntry(
+            idempotency_key=f"{names.approval_workflow_id(self._request.approval_id)}:{event}",
+            action_type="approval",
+            action=action,
+            target=self._request.approval_id,
+            details=details,
+            user_id=user_id,
+            metadata={"subject": self._request.subject, **(metadata or {})},
+        )
+        await record(entry, *changes, asked=asked)
+
+    def _waits(self, event: str, text: str, severity: Severity = Severity.HIGH) -> AlertRaised:
+        """One is open at a time, and its owner is whoever is asked now."""
+        raised = self._alert(event, "approval_waits", text, event, severity=severity)
+        owner = self._life.owner(self._request.rule)
+        return AlertRaised(alert=raised.alert.model_copy(update={"owner": owner}))
+
+    def _nobody_waits(self) -> list[AlertResolved]:
+        causes = waiting_causes(self._request.approval_id, self._request.rule)
+        return [AlertResolved(cause=cause) for cause in causes]
+
+    def _alert(
+        self, event: str, alert_type: str, text: str, *what: str, severity: Severity = Severity.HIGH
+    ) -> AlertRaised:
+        source = names.approval_workflow_id(self._request.approval_id)
+        return AlertRaised(
+            alert=Alert(
+                alert_id=f"{source}:{event}",
+                alert_type=alert_type,
+                severity=severity,
+                source=source,
+                subject=self._request.subject,
+                text=text,
+                cause=cause_of(alert_type, self._request.approval_id, *what),
+            )
+        )
+
+    # --- the operator's eye ---------------------------------------------------------------------------------
+
+    def _show(self) -> None:
+        request, life = self._request, self._life
+        lines = [
+            f"**{life.status}** · {request}",
+            f"{request.requested_by} asks because {request.reason}",
+            f"Answered by: a {life.owner(request.rule)}, or whoever else has `{request.rule.permission}`",
+            f"Hash: `{request.content_hash}`",
+        ]
+        if life.outcome is None:
+            lines.append(
+                f"To answer: `smartfloor decide {names.approval_workflow_id(request.approval_id)} approve --hash "
+                f'{request.content_hash}` prints a token; signal `respond` with `{{"token": "..."}}`'
+            )
+        if life.last_refusal:
+            lines.append(f"⚠ {life.last_refusal}")
+        workflow.set_current_details("\n\n".join(lines))
+        if workflow.info().typed_search_attributes.get(STATUS) != life.status:
+            workflow.upsert_search_attributes([STATUS.value_set(life.status.value)])
+
+
+async def ask_approval(request: ApprovalRequest) -> bool:
+    """Starts the approval from a workflow, which is woken by `approval_ended` where the request says so.
+
+    False where there is one of that ID: somebody else started it, so it is not what is asked here.
+    """
+    try:
+        await workflow.start_child_workflow(
+            ApprovalWorkflow.run,
+            ApprovalStart(request=request),
+            id=names.approval_workflow_id(request.approval_id),
+            parent_close_policy=workflow.ParentClosePolicy.ABANDON,
+            id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+            search_attributes=TypedSearchAttributes([SearchAttributePair(STATUS, ApprovalStatus.OPEN.value)]),
+            static_summary=str(request)[:200],
+        )
+    except WorkflowAlreadyStartedError:
+        return False
+    return True
+
+
+async def outcome_of(ended: ApprovalEnded) -> ApprovalOutcome | None:
+    """As it is recorded; None while the approval is open, whoever says that it has ended."""
+    return await step(ApprovalActivities.read_outcome, ended, summary=f"outcome of {ended.approval_id}")
+
+
+async def cancel_approval(approval_id: str, reason: str) -> None:
+    """Whoever asked no longer wants it; one that has ended meanwhile is left as it is."""
+    await tell(names.approval_workflow_id(approval_id), names.CANCEL, CancelApproval(reason=reason, user_id="system"))
