@@ -31,6 +31,7 @@ from schemas import names
 from schemas.canonical import document_hash
 from schemas.node import NodeDelivery
 from schemas.permission import Role
+from tests.workflows.shop import details
 
 LP = "NOD-TestStation-LP-01"
 CP = "NOD-TestStation-CP-01"
@@ -248,6 +249,11 @@ class Floor:
         answer = await self.submit(document)
         assert answer.is_success, answer.text
         return PO(self, document)
+
+    async def in_line(self, po: PO) -> None:
+        """Waits until it stands in the line of its part: staging answers before that."""
+        line = self.temporal.get_workflow_handle(names.part_arrival_id(po.document.get("part_id"), po.part))
+        await until(lambda: details(line), lambda shown: po.name in shown)
 
     async def scan(self, **fields: Any) -> Json:
         """An arrival by hand scanner."""

@@ -235,6 +235,7 @@ class TestArrivals:
     async def test_nobody_overtakes_the_head_of_the_line(self, floor: Floor) -> None:
         number = new("PN")
         head = await floor.stage(part_number=number, quantity=3, priority=1)
+        await floor.in_line(head)
         small = await floor.stage(part_number=number, quantity=1, priority=2)
         await floor.broadcast(part_number=number, quantity=2)
         await head.until("awaiting_arrival", arrived=2)

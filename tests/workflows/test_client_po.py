@@ -307,6 +307,7 @@ class TestAPartThatMovesAway:
     async def test_to_another_good_place_stays_with_its_po(self, shop: Shop) -> None:
         first = await shop.stage("A", priority=1)
         second = await shop.stage("B")
+        await first.joined()
         await shop.scan("dock")
         await first.recorded("confirm_arrival")
         await shop.scan("shelf", age=timedelta(seconds=-1))
