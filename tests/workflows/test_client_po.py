@@ -192,6 +192,7 @@ class TestAHold:
     async def test_keeps_the_parts_from_others(self, shop: Shop) -> None:
         async with shop.node_online():
             first = await shop.stage("A")
+            await first.joined()
             second = await shop.stage("B")
             await first.ask("hold")
             await shop.scan()
