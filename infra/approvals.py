@@ -21,12 +21,12 @@ class Approvals:
     """What people list and look at; written only through the ledger's `record`."""
 
     def __init__(self, engine: AsyncEngine) -> None:
-        self.engine = engine
+        self._engine = engine
 
     async def get(self, approval_id: str) -> Row | None:
         """One row."""
         query = select(approvals).where(approvals.c.approval_id == approval_id)
-        async with self.engine.connect() as connection:
+        async with self._engine.connect() as connection:
             row = (await connection.execute(query)).mappings().first()
         return dict(row) if row else None
 
@@ -74,7 +74,7 @@ class Approvals:
             .limit(limit)
             .offset(offset)
         )
-        async with self.engine.connect() as connection:
+        async with self._engine.connect() as connection:
             total = await connection.scalar(select(func.count()).select_from(approvals).where(*conditions))
             rows = (await connection.execute(page)).mappings().all()
         return total or 0, [dict(row) for row in rows]

@@ -189,12 +189,15 @@ class ApprovalLife(BaseModel):
     """What is known of an approval: mutable, and the only state of its workflow. `done` counts the timed steps."""
 
     opened_at: UtcDateTime
-    status: ApprovalStatus = ApprovalStatus.OPEN
     done: int = 0
-    notes: int = 0
     tokens: list[str] = Field(default_factory=list)
     last_refusal: str | None = None
     outcome: ApprovalOutcome | None = None
+
+    @property
+    def status(self) -> ApprovalStatus:
+        """Open until there is an outcome."""
+        return self.outcome.status if self.outcome else ApprovalStatus.OPEN
 
     def next_step(self, rule: ApprovalRule) -> TimedStep:
         """What happens if nobody answers before."""

@@ -150,7 +150,6 @@ class ApprovalWorkflow:
         item.answer(outcome)
 
     async def _note(self, item: Item, note: AddNote) -> None:
-        self._life.notes += 1
         sender = self._sender(item, note.user_id)
         await self._record("note_approval", f"note:{item.key}", note.note, sender, asked=item.asked)
         item.answer(note)
@@ -262,7 +261,6 @@ class ApprovalWorkflow:
         *,
         asked: bool = False,
     ) -> None:
-        self._life.status = outcome.status
         await self._record(
             action,
             f"end:{event}",
