@@ -5,17 +5,25 @@ from typing import TYPE_CHECKING
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
+from schemas.guardian import AUTHORIZATION_REFUSED, AuthorizationPackage, AuthorizationRequest, NotAuthorized
 from schemas.node import DELIVERY_REFUSED, DeliveryConflict, NodeDelivery, NodeReceipt
+from schemas.test_execution import BeginTest, GateAnswer, KeptResults
+from schemas.transfer import PartReady
 
 if TYPE_CHECKING:
+    from infra.equipment import Gate
+    from infra.guardian import Guardian
+
     from infra.node_store import NodeStore
 
 
 class NodeActivities:
     """Activities of one node."""
 
-    def __init__(self, store: "NodeStore") -> None:
+    def __init__(self, store: "NodeStore", gate: "Gate", guardian: "Guardian") -> None:
         self._store = store
+        self._gate = gate
+        self._guardian = guardian
 
     @activity.defn
     def take_client_po(self, delivery: NodeDelivery) -> NodeReceipt:
@@ -27,3 +35,26 @@ class NodeActivities:
             return self._store.take(delivery)
         except DeliveryConflict as conflict:
             raise ApplicationError(str(conflict), type=DELIVERY_REFUSED, non_retryable=True) from conflict
+
+    @activity.defn
+    def announce_part(self, ready: PartReady) -> None:
+        """Tells the node of a part that it can fetch; the same again changes nothing."""
+        self._store.announce(ready)
+
+    @activity.defn
+    def begin_test(self, begin: BeginTest) -> GateAnswer:
+        """Passes the gate, or says everything that is missing. What is frozen is what the node holds now."""
+        return self._gate.begin(self._store.delivery(begin.smart_contract_id), begin)
+
+    @activity.defn
+    def keep_results(self, results: KeptResults) -> None:
+        """Keeps the node's own copy of a revision; the same again changes nothing."""
+        self._store.keep_results(results)
+
+    @activity.defn
+    def authorize(self, request: AuthorizationRequest) -> AuthorizationPackage:
+        """Signs the package of a revision, once. Fails for good where anything is missing or does not agree."""
+        try:
+            return self._guardian.authorize(request)
+        except NotAuthorized as refused:
+            raise ApplicationError(str(refused), type=AUTHORIZATION_REFUSED, non_retryable=True) from refused

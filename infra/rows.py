@@ -8,8 +8,21 @@ from typing import Any
 from sqlalchemy import CTE, ColumnElement, Executable, String, case, cast, exists, func, literal, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
-from infra.tables import alert_messages, alerts, approvals, client_pos
+from infra.tables import (
+    alert_messages,
+    alerts,
+    approvals,
+    client_pos,
+    completed_orders,
+    nonconformances,
+    test_results,
+    test_signoffs,
+    tests,
+    transfers,
+    vault_packages,
+)
 from schemas.alert import AlertEvent, AlertState
+from schemas.base import Model
 from schemas.ledger import LedgerEntry
 from schemas.record import (
     AlertAcknowledged,
@@ -21,7 +34,19 @@ from schemas.record import (
     Change,
     ClientPOChanged,
     ClientPOStaged,
+    NonconformanceDisposed,
+    NonconformanceOpened,
+    OrderCompleted,
+    ResultSubmitted,
+    SignedOff,
+    SignOffsVoided,
+    TestChanged,
+    TestOpened,
+    TransferChanged,
+    TransferOpened,
+    VaultStored,
 )
+from schemas.transfer import LegStatus, PackageStatus
 
 
 @dataclass(frozen=True)
@@ -45,6 +70,31 @@ def statement(change: Change, reason: Reason) -> Executable:
             return insert(approvals).values(**change.model_dump(exclude={"kind"}), opened_at=reason.at)
         case ApprovalChanged():
             return _approval_changed(change, reason.at)
+        case TestOpened():
+            values = change.model_dump(exclude={"kind"})
+            return insert(tests).values(**values, opened_at=reason.at, updated_at=reason.at).on_conflict_do_nothing()
+        case TestChanged():
+            return _test_changed(change, reason.at)
+        case ResultSubmitted():
+            return insert(test_results).values(**change.model_dump(exclude={"kind"}), submitted_at=reason.at)
+        case SignedOff():
+            values = change.model_dump(exclude={"kind"})
+            return insert(test_signoffs).values(**values, entry=reason.seq, signed_at=reason.at)
+        case SignOffsVoided():
+            return _sign_offs_voided(change, reason.at)
+        case TransferOpened():
+            return _transfer_opened(change, reason.at)
+        case TransferChanged():
+            return _transfer_changed(change, reason.at)
+        case NonconformanceOpened():
+            return insert(nonconformances).values(**change.model_dump(exclude={"kind"}), opened_at=reason.at)
+        case NonconformanceDisposed():
+            return _nonconformance_disposed(change, reason)
+        case VaultStored():
+            values = change.model_dump(exclude={"kind"})
+            return insert(vault_packages).values(**values, entry=reason.seq, received_at=reason.at)
+        case OrderCompleted():
+            return insert(completed_orders).values(**change.model_dump(exclude={"kind"}), received_at=reason.at)
         case AlertRaised():
             return _alert_raised(change, reason)
         case AlertAcknowledged():
@@ -78,6 +128,73 @@ def _approval_changed(change: ApprovalChanged, recorded_at: datetime) -> Executa
     if change.ended_now:
         values["ended_at"] = recorded_at
     return update(approvals).where(approvals.c.approval_id == change.approval_id).values(**values)
+
+
+# --- tests and transfers
+
+
+def _stamped(change: Model, stamps: Mapping[str, str], key: str, at: datetime) -> dict[str, Any]:
+    """The columns that a change sets; a stamp that is set becomes its column's time."""
+    values = change.model_dump(exclude={"kind", key, *stamps})
+    return {**values, **{column: at for stamp, column in stamps.items() if getattr(change, stamp)}, "updated_at": at}
+
+
+_TEST_STAMPS = {
+    "started_now": "started_at",
+    "submitted_now": "submitted_at",
+    "signed_now": "signed_at",
+    "authorized_now": "authorized_at",
+}
+
+
+def _test_changed(change: TestChanged, at: datetime) -> Executable:
+    values = _stamped(change, _TEST_STAMPS, "smart_contract_id", at)
+    return update(tests).where(tests.c.smart_contract_id == change.smart_contract_id).values(**values)
+
+
+def _sign_offs_voided(change: SignOffsVoided, at: datetime) -> Executable:
+    return (
+        update(test_signoffs)
+        .where(
+            test_signoffs.c.smart_contract_id == change.smart_contract_id,
+            test_signoffs.c.test_id == change.test_id,
+            test_signoffs.c.void_at.is_(None),
+        )
+        .values(void_at=at)
+    )
+
+
+def _transfer_opened(change: TransferOpened, at: datetime) -> Executable:
+    waits = {f"{leg}_status": LegStatus.PENDING for leg in ("vault", "next_node", "business_hub")}
+    return insert(transfers).values(
+        **change.model_dump(exclude={"kind"}),
+        **waits,
+        status=PackageStatus.AUTHORIZED,
+        opened_at=at,
+        updated_at=at,
+    )
+
+
+_TRANSFER_STAMPS = {
+    "received_now": "received_at",
+    "vault_now": "vault_at",
+    "next_node_now": "next_node_at",
+    "ended_now": "ended_at",
+}
+
+
+def _transfer_changed(change: TransferChanged, at: datetime) -> Executable:
+    values = _stamped(change, _TRANSFER_STAMPS, "package_id", at)
+    return update(transfers).where(transfers.c.package_id == change.package_id).values(**values)
+
+
+def _nonconformance_disposed(change: NonconformanceDisposed, reason: Reason) -> Executable:
+    values = change.model_dump(exclude={"kind", "package_id"})
+    return (
+        update(nonconformances)
+        .where(nonconformances.c.package_id == change.package_id)
+        .values(**values, decided_by=reason.entry.user_id, decided_at=reason.at)
+    )
 
 
 # --- alerts: each changes the row of the alert and, in the same statement, puts what it did into the outbox

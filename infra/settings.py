@@ -45,6 +45,9 @@ class Settings(BaseSettings):
     nodes_file: Path = Field(default=HERE / "nodes.yaml", description="the registry of test nodes")
     notifications_file: Path = Field(default=HERE / "notifications.yaml", description="who is told of alerts, and when")
 
+    equipment_file: Path = Field(default=HERE / "equipment.yaml", description="the instruments that are fit")
+    personnel_file: Path = Field(default=HERE / "personnel.yaml", description="who is qualified for what")
+
     database_url: str = Field(
         default="postgresql://smartfloor@127.0.0.1:5432/smartfloor",
         description="the owner of the schema, for migrations",
@@ -80,6 +83,18 @@ class Settings(BaseSettings):
     failing_tasks_every: timedelta = Field(
         default=timedelta(seconds=30), description="how often workflows are looked for whose tasks keep failing"
     )
+
+    vault_hub_url: str | None = Field(default=None, description="where results go; None: this system's own API")
+    floor_hub_url: str | None = Field(default=None, description="where the next contract goes; None: as above")
+    business_hub_url: str | None = Field(default=None, description="who is told of a complete order; None: as above")
+    hub_token: SecretStr | None = Field(
+        default=None, description="bearer token for the hubs; None: one of the local development key for each request"
+    )
+    transfer_retries: int = Field(default=3, ge=0, description="after the first attempt of a leg, before a person")
+    transfer_first_pause: timedelta = Field(
+        default=timedelta(seconds=5), description="before the first retry of a leg; it doubles each time"
+    )
+    transfer_timeout: timedelta = Field(default=timedelta(seconds=30), description="of one attempt of a leg")
 
     token_audience: str = Field(default="smartfloor", description="who bearer tokens must be meant for (aud)")
     oidc_issuer: str | None = Field(
@@ -133,6 +148,20 @@ class Settings(BaseSettings):
     def decision_public_key_file(self) -> Path:
         """Its public half (PEM): what the workers check decisions with."""
         return self.state_dir / "keys" / "decision.pub"
+
+    @property
+    def contracts_dir(self) -> Path:
+        """The contract store: one YAML document for each contract to come."""
+        return self.state_dir / "contracts"
+
+    @property
+    def guardian_trust_dir(self) -> Path:
+        """Public keys of Guardians (PEM), `{node_id}.pub` or `{node_id}+{any}.pub`: the trust list."""
+        return self.state_dir / "keys" / "guardians"
+
+    def guardian_key_file(self, node_id: str) -> Path:
+        """The Ed25519 key of a node's Guardian (PEM, mode 600); it never leaves the node."""
+        return self.state_dir / "nodes" / f"{node_id}.pem"
 
     def node_store(self, node_id: str) -> Path:
         """The one SQLite file of a node."""

@@ -13,6 +13,7 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     Text,
+    UniqueConstraint,
 )
 
 metadata = MetaData()
@@ -76,6 +77,7 @@ client_pos = Table(
     Column("release_error", Text),
     Column("receipt_hash", Text),
     Column("pending_approval", Text),
+    Column("routed_from", Text),  # the package of the contract before it, where a chain brought it
     _moment("staged_timestamp"),
     _moment("arrival_timestamp", nullable=True),
     _moment("release_timestamp", nullable=True),
@@ -83,6 +85,148 @@ client_pos = Table(
     Index("client_pos_status", "status", "priority", "staged_timestamp"),
     Index("client_pos_order", "clientpo_id"),
     Index("client_pos_part", "part_id"),
+)
+
+tests = Table(
+    "tests",
+    metadata,
+    Column("smart_contract_id", Text, primary_key=True),
+    Column("clientpo_id", Text, nullable=False),
+    Column("node_id", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("performer", Text),
+    Column("begun", Text),  # JSON: what was frozen when it began
+    Column("revision", Integer, nullable=False, server_default="0"),
+    Column("missing", Text),
+    Column("open_signoffs", Text),
+    Column("hold_reason", Text),
+    Column("rework_reason", Text),
+    Column("package_id", Text),
+    _moment("opened_at"),
+    _moment("started_at", nullable=True),
+    _moment("submitted_at", nullable=True),
+    _moment("signed_at", nullable=True),
+    _moment("authorized_at", nullable=True),
+    _moment("updated_at"),
+    Index("tests_status", "status", "opened_at"),
+    Index("tests_order", "clientpo_id"),
+)
+
+test_results = Table(
+    "test_results",
+    metadata,
+    Column("smart_contract_id", Text, primary_key=True),
+    Column("revision", Integer, primary_key=True, autoincrement=False),
+    Column("test_id", Text, primary_key=True),
+    Column("verdict", Text, nullable=False),
+    Column("result", Text, nullable=False),  # JSON
+    Column("content_hash", Text, nullable=False),
+    Column("submitted_by", Text, nullable=False),
+    _moment("submitted_at"),
+)
+
+test_signoffs = Table(
+    "test_signoffs",
+    metadata,
+    Column(
+        "entry", BigInteger, primary_key=True, autoincrement=False
+    ),  # the number of the ledger entry, with its proof
+    Column("smart_contract_id", Text, nullable=False),
+    Column("test_id", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("person", Text, nullable=False),
+    Column("decision", Text, nullable=False),
+    Column("meaning", Text, nullable=False),
+    Column("reason", Text),
+    Column("content_hash", Text, nullable=False),
+    Column("qualification", Text),
+    _moment("signed_at"),
+    _moment("void_at", nullable=True),
+    Index("test_signoffs_test", "smart_contract_id", "test_id"),
+)
+
+transfers = Table(
+    "transfers",
+    metadata,
+    Column("package_id", Text, primary_key=True),
+    Column("smart_contract_id", Text, nullable=False),
+    Column("clientpo_id", Text, nullable=False),
+    Column("node_id", Text, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("verdict", Text, nullable=False),
+    Column("package", Text, nullable=False),  # JSON, as the Guardian signed it
+    Column("content_hash", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("vault_status", Text, nullable=False),
+    Column("vault_attempts", Integer, nullable=False, server_default="0"),
+    Column("vault_error", Text),
+    Column("next_node_status", Text, nullable=False),
+    Column("next_node_attempts", Integer, nullable=False, server_default="0"),
+    Column("next_node_error", Text),
+    Column("business_hub_status", Text, nullable=False),
+    Column("business_hub_attempts", Integer, nullable=False, server_default="0"),
+    Column("business_hub_error", Text),
+    Column("next_station", Text),
+    Column("next_contract", Text),
+    Column("disposition", Text),
+    _moment("signed_at"),  # the last sign-off
+    _moment("authorized_at"),
+    _moment("opened_at"),
+    _moment("received_at", nullable=True),
+    _moment("vault_at", nullable=True),
+    _moment("next_node_at", nullable=True),
+    _moment("ended_at", nullable=True),
+    _moment("updated_at"),
+    UniqueConstraint("smart_contract_id", "revision", name="transfers_revision"),
+    Index("transfers_status", "status", "opened_at"),
+    Index("transfers_order", "clientpo_id"),
+)
+
+nonconformances = Table(
+    "nonconformances",
+    metadata,
+    Column("number", BigInteger, Identity(always=True), primary_key=True),
+    Column("package_id", Text, ForeignKey(transfers.c.package_id), nullable=False, unique=True),
+    Column("smart_contract_id", Text, nullable=False),
+    Column("clientpo_id", Text, nullable=False),
+    Column("verdict", Text, nullable=False),
+    Column("tests", Text, nullable=False),  # those that were not accepted, for people
+    Column("content_hash", Text, nullable=False),  # what a disposition decides on
+    Column("disposition", Text),
+    Column("decided_by", Text),
+    Column("decided_role", Text),
+    Column("reason", Text),
+    _moment("opened_at"),
+    _moment("decided_at", nullable=True),
+)
+
+vault_packages = Table(
+    "vault_packages",
+    metadata,
+    Column("package_id", Text, primary_key=True),
+    Column("smart_contract_id", Text, nullable=False),
+    Column("clientpo_id", Text, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("replaces", Text),
+    Column("verdict", Text, nullable=False),
+    Column("body", Text, nullable=False),  # the canonical JSON of what was received
+    Column("content_hash", Text, nullable=False),
+    Column("entry", BigInteger, nullable=False),  # the number of the ledger entry that says so
+    _moment("received_at"),
+    UniqueConstraint("smart_contract_id", "revision", name="vault_packages_revision"),
+    Index("vault_packages_order", "clientpo_id"),
+)
+
+completed_orders = Table(
+    "completed_orders",
+    metadata,
+    Column("package_id", Text, primary_key=True),
+    Column("clientpo_id", Text, nullable=False),
+    Column("smart_contract_id", Text, nullable=False),
+    Column("verdict", Text, nullable=False),
+    Column("content_hash", Text, nullable=False),
+    _moment("received_at"),
+    Index("completed_orders_order", "clientpo_id"),
 )
 
 approvals = Table(

@@ -32,6 +32,11 @@ def approval_workflow_id(approval_id: str) -> str:
     return f"approval/{approval_id}"
 
 
+def transfer_id(package_id: str) -> str:
+    """Workflow ID of a `TransferWorkflow`."""
+    return f"transfer/{package_id}"
+
+
 def staging_id(smart_contract_id: str) -> str:
     """What the Business Hub knows a staged PO by."""
     return f"STAGE-{smart_contract_id}"
@@ -51,6 +56,18 @@ PARTS_CONFIRMED = "parts_confirmed"
 PARTS_REVOKED = "parts_revoked"
 PARTS_COUNTED = "parts_counted"
 PARTS_DAMAGED = "parts_damaged"
+
+# Signals and updates of TestExecutionWorkflow; HOLD and RESUME too
+START = "start"
+SUBMIT_RESULTS = "submit_results"
+SIGN_OFF = "sign_off"
+ABORT = "abort"
+# Signal from a TransferWorkflow to its TestExecutionWorkflow
+DISPOSED = "disposed"
+
+# Signals and updates of TransferWorkflow
+RETRY_TRANSFER = "retry_transfer"
+DISPOSE = "dispose"
 
 # Signals to PartArrivalWorkflow
 ARRIVE = "arrive"
@@ -76,6 +93,7 @@ SMART_DUE = "SmartDue"
 
 # MQTT topics
 PART_ARRIVAL_TOPIC = "smart/infobroadcast/part_arrival"
+PART_READY_TOPIC = "smart/infobroadcast/part_ready"
 DEADLETTER_TOPIC = "smart/deadletter"
 ALERT_TOPIC = "smart/alertbroadcast"
 ALERT_INFO_TOPIC = "smart/infobroadcast/alert"  # _acknowledged, _resolved

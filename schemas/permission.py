@@ -34,6 +34,8 @@ class Permission(StrEnum):
     EQUIPMENT_CALIBRATE = "equipment:calibrate"
     CONTRACT_DEPLOY = "contract:deploy"
     TRANSFER_RETRY = "transfer:retry"
+    TRANSFER_RECEIVE = "transfer:receive"
+    AUTHORIZATION_SUBMIT = "authorization:submit"
     OPERATION_EXECUTE = "operation:execute"
     SIMTRANS_OPERATE = "simtrans:operate"
     LEDGER_READ = "ledger:read"
@@ -97,7 +99,9 @@ ROLE_PERMISSIONS: dict[Role, frozenset[Permission]] = {
         *(_P.APPROVAL_RESPOND, _P.ALERT_ACKNOWLEDGE),
     },
     Role.PROGRAMMER: _EVERY_PERSON | {_P.SCHEDULE_VIEW, _P.MACHINE_VIEW, _P.SIMTRANS_OPERATE},
-    Role.SERVICE: frozenset({_P.JOB_VIEW, _P.JOB_CREATE, _P.ARRIVAL_REPORT}),
+    Role.SERVICE: frozenset(
+        {_P.JOB_VIEW, _P.JOB_CREATE, _P.ARRIVAL_REPORT, _P.TRANSFER_RECEIVE, _P.AUTHORIZATION_SUBMIT}
+    ),
 }
 
 

@@ -65,6 +65,7 @@ class ClientPOStaged(Model):
     sequence_number: int
     target_node: str
     status: str
+    routed_from: str | None = None
 
 
 class ClientPOChanged(Partial):
@@ -86,6 +87,7 @@ class ClientPOChanged(Partial):
     release_error: str | None = None
     receipt_hash: str | None = None
     pending_approval: str | None = None
+    routed_from: str | None = None
     arrived_now: bool = False
     unconfirmed: bool = False
     released_now: bool = False
@@ -124,6 +126,166 @@ class ApprovalChanged(Partial):
     ended_now: bool = False
 
 
+class TestOpened(Model):
+    """Inserts the row of a test that waits at its node."""
+
+    __test__ = False
+
+    kind: Literal["test_opened"] = "test_opened"
+    smart_contract_id: str
+    clientpo_id: str
+    node_id: str
+    status: str
+
+
+class TestChanged(Partial):
+    """Changes columns of one test's row; the stamps give it the time of the ledger entry.
+
+    `missing` and `open_signoffs` are sentences for people; `begun` is JSON.
+    """
+
+    __test__ = False
+
+    kind: Literal["test_changed"] = "test_changed"
+    smart_contract_id: str
+    status: str | None = None
+    performer: str | None = None
+    begun: str | None = None
+    revision: int | None = None
+    missing: str | None = None
+    open_signoffs: str | None = None
+    hold_reason: str | None = None
+    rework_reason: str | None = None
+    package_id: str | None = None
+    started_now: bool = False
+    submitted_now: bool = False
+    signed_now: bool = False
+    authorized_now: bool = False
+
+
+class ResultSubmitted(Model):
+    """Inserts one test's results of one revision; `result` is JSON. Earlier ones stay."""
+
+    kind: Literal["result_submitted"] = "result_submitted"
+    smart_contract_id: str
+    revision: int
+    test_id: str
+    verdict: str
+    result: str
+    content_hash: str
+    submitted_by: str
+
+
+class SignedOff(Model):
+    """Inserts a person's decision on the results of one test: `sign` or `reject`."""
+
+    kind: Literal["signed_off"] = "signed_off"
+    smart_contract_id: str
+    test_id: str
+    role: str
+    person: str
+    decision: str
+    meaning: str
+    reason: str | None
+    content_hash: str
+    qualification: str | None
+
+
+class SignOffsVoided(Model):
+    """The sign-offs of this test are for content that is not current any more."""
+
+    kind: Literal["sign_offs_voided"] = "sign_offs_voided"
+    smart_contract_id: str
+    test_id: str
+
+
+class TransferOpened(Model):
+    """Inserts the row of an authorized package: it decides that the same package twice is one."""
+
+    kind: Literal["transfer_opened"] = "transfer_opened"
+    package_id: str
+    smart_contract_id: str
+    clientpo_id: str
+    node_id: str
+    revision: int
+    verdict: str
+    package: str
+    content_hash: str
+    signed_at: UtcDateTime
+    authorized_at: UtcDateTime
+
+
+class TransferChanged(Partial):
+    """Changes columns of one transfer's row; the stamps give it the time of the ledger entry."""
+
+    kind: Literal["transfer_changed"] = "transfer_changed"
+    package_id: str
+    status: str | None = None
+    vault_status: str | None = None
+    vault_attempts: int | None = None
+    vault_error: str | None = None
+    next_node_status: str | None = None
+    next_node_attempts: int | None = None
+    next_node_error: str | None = None
+    business_hub_status: str | None = None
+    business_hub_attempts: int | None = None
+    business_hub_error: str | None = None
+    next_station: str | None = None
+    next_contract: str | None = None
+    disposition: str | None = None
+    received_now: bool = False
+    vault_now: bool = False
+    next_node_now: bool = False
+    ended_now: bool = False
+
+
+class NonconformanceOpened(Model):
+    """Inserts a nonconformance record, which gets its number there."""
+
+    kind: Literal["nonconformance_opened"] = "nonconformance_opened"
+    package_id: str
+    smart_contract_id: str
+    clientpo_id: str
+    verdict: str
+    tests: str
+    content_hash: str
+
+
+class NonconformanceDisposed(Model):
+    """The entry's user has decided what becomes of the part."""
+
+    kind: Literal["nonconformance_disposed"] = "nonconformance_disposed"
+    package_id: str
+    disposition: str
+    decided_role: str
+    reason: str
+
+
+class VaultStored(Model):
+    """Inserts a package into the vault; `body` is the canonical JSON of exactly what was received."""
+
+    kind: Literal["vault_stored"] = "vault_stored"
+    package_id: str
+    smart_contract_id: str
+    clientpo_id: str
+    revision: int
+    replaces: str | None
+    verdict: str
+    body: str
+    content_hash: str
+
+
+class OrderCompleted(Model):
+    """Inserts what the Business Hub was told: the chain of a client order has ended."""
+
+    kind: Literal["order_completed"] = "order_completed"
+    package_id: str
+    clientpo_id: str
+    smart_contract_id: str
+    verdict: str
+    content_hash: str
+
+
 Change = Annotated[
     AlertRaised
     | AlertAcknowledged
@@ -132,7 +294,18 @@ Change = Annotated[
     | ClientPOStaged
     | ClientPOChanged
     | ApprovalOpened
-    | ApprovalChanged,
+    | ApprovalChanged
+    | TestOpened
+    | TestChanged
+    | ResultSubmitted
+    | SignedOff
+    | SignOffsVoided
+    | TransferOpened
+    | TransferChanged
+    | NonconformanceOpened
+    | NonconformanceDisposed
+    | VaultStored
+    | OrderCompleted,
     Field(discriminator="kind"),
 ]
 

@@ -1,0 +1,200 @@
+"""The Guardian's authorization package (specification 2): what was tested and signed, under the node's own key.
+
+A package exists once for a contract and a revision of its results. Its Guardian signs the RFC 8785 bytes of all of it
+but the signature. A hub takes a package only under a key of its trust list that is the named node's.
+"""
+
+from typing import Annotated, Any
+
+import rfc8785
+from pydantic import Field
+
+from schemas.base import Identifier, Model, Text, UtcDateTime
+from schemas.canonical import document_hash
+from schemas.client_po import SmartClientPO
+from schemas.test_execution import (
+    Begun,
+    CurrentResult,
+    Instrument,
+    SignOff,
+    TestLife,
+    TestResult,
+    TestVerdict,
+    signed_content,
+)
+
+
+class TestedItem(Model):
+    """One test of the contract with the results that were signed; `revision` is the one in which they came."""
+
+    __test__ = False
+
+    test_id: Identifier
+    test_type: Text
+    procedure_id: Text
+    procedure_revision: str
+    result: TestResult
+    revision: int
+    content_hash: str
+
+
+class TestData(Model):
+    """All tests of a contract. `replaces` is the package of an earlier revision that this one amends."""
+
+    __test__ = False
+
+    smart_contract_id: Identifier
+    contract_type: Text
+    client: Text
+    part_id: str | None
+    part_number: str | None
+    quantity: int
+    sequence_number: int
+    document_hash: str
+    revision: int
+    replaces: str | None
+    node_id: Identifier
+    begun: Begun
+    completion_timestamp: UtcDateTime
+    tests: Annotated[tuple[TestedItem, ...], Field(min_length=1)]
+    routing_trigger: dict[str, Any]
+
+    @property
+    def verdict(self) -> TestVerdict:
+        """The worst of its tests'."""
+        found = {item.result.verdict for item in self.tests}
+        for verdict in (TestVerdict.REJECT, TestVerdict.INCONCLUSIVE):
+            if verdict in found:
+                return verdict
+        return TestVerdict.ACCEPT
+
+    @property
+    def instruments(self) -> tuple[Instrument, ...]:
+        return self.begun.instruments
+
+
+class GuardianSignature(Model):
+    """Ed25519 over the canonical bytes, in hex; `key_id`: the first 32 hex digits of the SHA-256 of the raw public key."""
+
+    node_id: Identifier
+    key_id: str
+    algorithm: str = "Ed25519"
+    signature: str
+
+
+class AuthorizationPackage(Model):
+    """What the Guardian issues when all sign-offs are in. `test_id` is that of the first test."""
+
+    package_id: str
+    clientpo_id: Identifier
+    test_id: Identifier
+    test_data: TestData
+    approvals: Annotated[tuple[SignOff, ...], Field(min_length=1)]
+    authorized_at: UtcDateTime
+    local_backup_path: str
+    guardian_signature: GuardianSignature
+
+    def signed_bytes(self) -> bytes:
+        """What the signature is over."""
+        return rfc8785.dumps(self.model_dump(mode="json", exclude={"guardian_signature"}))
+
+    @property
+    def content_hash(self) -> str:
+        """SHA-256 (hex, RFC 8785) over the whole package."""
+        return document_hash(self.model_dump(mode="json"))
+
+
+class AuthorizationRequest(Model):
+    """Everything is signed: the Guardian is asked to authorize this revision. The node's own copy must say the same."""
+
+    smart_contract_id: Identifier
+    revision: int
+    replaces: str | None
+    begun: Begun
+    current: dict[str, CurrentResult]
+    approvals: tuple[SignOff, ...]
+    at: UtcDateTime
+
+
+AUTHORIZATION_REFUSED = "AuthorizationRefused"
+"""Error type of an authorization that the Guardian will not give."""
+
+
+class NotAuthorized(ValueError):
+    """Something is missing or does not agree; the text says what."""
+
+
+def package_id(smart_contract_id: str, revision: int) -> str:
+    """One package for a contract and a revision of its results."""
+    return f"PKG-{smart_contract_id}-R{revision}"
+
+
+def package_data(po: SmartClientPO, document_hash: str, request: AuthorizationRequest) -> TestData:
+    """What the Guardian signs, of a contract whose tests all have results; raises `NotAuthorized`."""
+    without = [test.test_id for test in po.tests if test.test_id not in request.current]
+    if without:
+        raise NotAuthorized(f"{', '.join(without)} of {po.smart_contract_id} has no results")
+    return TestData(
+        smart_contract_id=po.smart_contract_id,
+        contract_type=po.contract_type,
+        client=po.client,
+        part_id=po.part_id,
+        part_number=po.part_number,
+        quantity=po.quantity,
+        sequence_number=po.sequence_number,
+        document_hash=document_hash,
+        revision=request.revision,
+        replaces=request.replaces,
+        node_id=po.target_node,
+        begun=request.begun,
+        completion_timestamp=max(approval.signed_at for approval in request.approvals),
+        tests=tuple(
+            TestedItem(
+                test_id=test.test_id,
+                test_type=test.test_type,
+                procedure_id=test.procedure.procedure_id,
+                procedure_revision=test.procedure.revision,
+                result=request.current[test.test_id].result,
+                revision=request.current[test.test_id].revision,
+                content_hash=signed_content(po.smart_contract_id, request.begun, request.current[test.test_id]),
+            )
+            for test in po.tests
+        ),
+        routing_trigger=po.routing_trigger.model_dump(mode="json"),
+    )
+
+
+def incomplete(po: SmartClientPO, document_hash: str, package: AuthorizationPackage) -> str | None:
+    """Why a package does not authorize this contract, whatever its signature is worth; None where it does."""
+    data = package.test_data
+    if package.package_id != package_id(data.smart_contract_id, data.revision):
+        return f"{package.package_id} is not the ID of revision {data.revision} of {data.smart_contract_id}"
+    if data.document_hash != document_hash:
+        return "it is about another document than the one that is staged"
+    if (data.node_id, package.guardian_signature.node_id) != (po.target_node, po.target_node):
+        return f"the contract is tested at {po.target_node}, and only its Guardian authorizes it"
+    same = (po.clientpo_id, po.tests[0].test_id, po.part_id, po.part_number, po.sequence_number)
+    if same != (package.clientpo_id, package.test_id, data.part_id, data.part_number, data.sequence_number):
+        return "client order, first test or part are not those of the contract"
+    if data.routing_trigger != po.routing_trigger.model_dump(mode="json"):
+        return "its routing trigger is not that of the contract"
+    if [item.test_id for item in data.tests] != [test.test_id for test in po.tests]:
+        return "its tests are not those of the contract"
+    return _unsigned(po, package)
+
+
+def _unsigned(po: SmartClientPO, package: AuthorizationPackage) -> str | None:
+    data = package.test_data
+    life = TestLife(begun=data.begun, signoffs=list(package.approvals))
+    for item in data.tests:
+        life.current[item.test_id] = CurrentResult(result=item.result, revision=item.revision)
+        if life.content_hash(data.smart_contract_id, item.test_id) != item.content_hash:
+            return f"the hash of {item.test_id} is not that of its results"
+        signatures = [approval for approval in package.approvals if approval.test_id == item.test_id]
+        if any(approval.content_hash != item.content_hash for approval in signatures):
+            return f"a sign-off of {item.test_id} is for other content"
+        if len({approval.person for approval in signatures}) < len(signatures):
+            return f"one person signed {item.test_id} twice"
+    if missing := life.open_signoffs(po):
+        return f"sign-offs are missing: {', '.join(f'{test} by a {role}' for test, role in missing)}"
+    return None
