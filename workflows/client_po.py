@@ -292,7 +292,7 @@ class ClientPOWorkflow:
         item.answer(self._life)
 
     async def _end_acceptance(self, item: Item, ended: ApprovalEnded) -> None:
-        """What the signal says is looked up: anybody can send one."""
+        """What the signal says is looked up: anybody can send one. Being told again changes nothing."""
         acceptance, outcome = self._life.acceptance, await outcome_of(ended)
         if acceptance is None and ended.approval_id in self._given_up():
             return
@@ -301,6 +301,8 @@ class ClientPOWorkflow:
             or outcome is None
             or (acceptance.approval_id, acceptance.content_hash) != (ended.approval_id, outcome.content_hash)
         ):
+            if outcome is not None and outcome.wakes == names.client_po_id(self._po.smart_contract_id):
+                return
             await self._record_refusal(item, f"{ended.approval_id} has not ended, or nothing waits for it here")
             return
         self._life.acceptance = None

@@ -280,9 +280,11 @@ class PartArrivalWorkflow:
         item.answer(Withdrawn(released=released, approval_id=asked.approval_id))
 
     async def _end_withdrawal(self, item: Item, ended: ApprovalEnded) -> None:
-        """What the signal says is looked up: anybody can send one."""
+        """What the signal says is looked up: anybody can send one. Being told again changes nothing."""
         outcome, pending = await outcome_of(ended), self._withdrawals.get(ended.approval_id)
         if pending is None or outcome is None or outcome.content_hash != pending.content_hash:
+            if outcome is not None and outcome.wakes == self._id:
+                return
             await self._refuse(item, f"{ended.approval_id} has not ended, or nothing waits for it here")
             return
         del self._withdrawals[ended.approval_id]

@@ -115,6 +115,7 @@ class MemoryApprovals:
             decided_by=row.get("decided_by"),
             role=row.get("decided_role"),
             note=row.get("note"),
+            wakes=row["wakes"],
         )
 
 
