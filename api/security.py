@@ -12,7 +12,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import limits
@@ -232,6 +232,21 @@ def _unauthenticated(reason: str, *, invalid: bool) -> Problem:
         reason,
         errors=[Fault(field="Authorization", message=reason)],
         headers={"WWW-Authenticate": 'Bearer realm="smartfloor"' + (', error="invalid_token"' if invalid else "")},
+    )
+
+
+def stale_login(lasts: timedelta) -> Problem:
+    """401 of RFC 9470: a signature needs a fresh login, and clients that know the rule ask for one by themselves."""
+    seconds = int(lasts.total_seconds())
+    reason = f"your login is older than {seconds} s: log in again, get a new token, and send the same request with it"
+    challenge = f'error="insufficient_user_authentication", error_description="log in again", max_age="{seconds}"'
+    return Problem(
+        401,
+        "stale-login",
+        "This signs a record: log in again",
+        reason,
+        errors=[Fault(field="Authorization", message=reason)],
+        headers={"WWW-Authenticate": f'Bearer realm="smartfloor", {challenge}'},
     )
 
 
