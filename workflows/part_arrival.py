@@ -359,7 +359,7 @@ class PartArrivalWorkflow:
                 self._numbered("arrival_claimed", item),
                 f"Nothing lies unclaimed any more of {', '.join(claimed)}",
                 {"broadcast_ids": claimed},
-                *(AlertResolved(cause=cause_of("arrival_unclaimed", self._part, name)) for name in claimed),
+                *(AlertResolved(cause=cause_of("arrival_unclaimed", self._id, name)) for name in claimed),
             )
         await self._report(self._line.unclaimed_again(), "is there again and no PO claims it")
 
@@ -456,7 +456,7 @@ class PartArrivalWorkflow:
                 source=self._id,
                 subject=self._part,
                 text=text,
-                cause=cause_of(alert_type, self._part, what),
+                cause=cause_of(alert_type, self._id, what),
             )
         )
 

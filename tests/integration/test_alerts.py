@@ -236,16 +236,16 @@ class TestTheMigration:
         await migrate(url, writer, "0001")
         engine = create_engine(writer)
         async with engine.begin() as connection:
-            for alert_id, kind, subject in (
-                ("OLD", "t", "SC-1"),
-                ("FAILED-1", "release_failed", "SC-1"),
-                ("FAILED-2", "release_failed", "SC-1"),
-                ("FAILED-OVER", "release_failed", "SC-2"),
-                ("UNCLAIMED", "arrival_unclaimed", "PN-1"),
+            for alert_id, kind, source, subject in (
+                ("OLD", "t", "client-po/SC-1", "SC-1"),
+                ("FAILED-1", "release_failed", "client-po/SC-1", "SC-1"),
+                ("FAILED-2", "release_failed", "client-po/SC-1", "SC-1"),
+                ("FAILED-OVER", "release_failed", "client-po/SC-2", "SC-2"),
+                ("UNCLAIMED", "arrival_unclaimed", "part-number/PN-1", "PN-1"),
             ):
                 await connection.execute(
                     text(
-                        f"INSERT INTO alerts VALUES ('{alert_id}', '{kind}', 'high', 's', '{subject}', 'x', "
+                        f"INSERT INTO alerts VALUES ('{alert_id}', '{kind}', 'high', '{source}', '{subject}', 'x', "
                         "clock_timestamp(), NULL)"
                     )
                 )
@@ -271,7 +271,7 @@ class TestTheMigration:
             ("FAILED-1", "resolved", "release_failed:SC-1:late"),
             ("FAILED-2", "raised", "release_failed:SC-1:late"),
             ("FAILED-OVER", "resolved", "release_failed:SC-2:late"),
-            ("UNCLAIMED", "raised", "arrival_unclaimed:PN-1:B1"),
+            ("UNCLAIMED", "raised", "arrival_unclaimed:part-number/PN-1:B1"),
         }
         unpublished = [message.alert["alert_id"] for message in await AlertOutbox(engine).unpublished()]
         assert unpublished == ["FAILED-2", "UNCLAIMED"]
