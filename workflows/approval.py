@@ -352,15 +352,21 @@ class ApprovalWorkflow:
             f"Hash: `{request.content_hash}`",
         ]
         if life.outcome is None:
-            lines.append(
-                f"To answer: `smartfloor decide {names.approval_workflow_id(request.approval_id)} approve --hash "
-                f'{request.content_hash}` prints a token; signal `respond` with `{{"token": "..."}}`'
-            )
+            lines.append(f"To answer: {how_to_answer(request.approval_id, request.content_hash)}")
         if life.last_refusal:
             lines.append(f"⚠ {life.last_refusal}")
         workflow.set_current_details("\n\n".join(lines))
         if workflow.info().typed_search_attributes.get(STATUS) != life.status:
             workflow.upsert_search_attributes([STATUS.value_set(life.status.value)])
+
+
+def how_to_answer(approval_id: str, content_hash: str) -> str:
+    """By hand, in the Temporal Web UI."""
+    approval = names.approval_workflow_id(approval_id)
+    return (
+        f"`smartfloor decide {approval} approve --hash {content_hash}` prints a token; send it to `{approval}` as "
+        'signal `respond`, `{"token": "..."}`'
+    )
 
 
 async def ask_approval(request: ApprovalRequest) -> bool:

@@ -41,7 +41,7 @@ from schemas.part_arrival import (
     withdrawal_wanted,
 )
 from schemas.record import AlertRaised, AlertResolved, Change
-from workflows.approval import ask_approval, outcome_of
+from workflows.approval import ask_approval, how_to_answer, outcome_of
 from workflows.decisions import verify
 from workflows.inbox import Inbox, Item, Refused
 from workflows.steps import record, tell
@@ -473,6 +473,11 @@ class PartArrivalWorkflow:
             for po in line.line[:20]
         ]
         lines += [f"- {lot.quantity} at {lot.location} since {lot.timestamp.isoformat()}" for lot in line.stock[:20]]
+        lines += [
+            f"- The withdrawal of {pending.withdrawal.broadcast_id} waits for the approval `{approval_id}`: "
+            f"{how_to_answer(approval_id, pending.content_hash)}"
+            for approval_id, pending in self._withdrawals.items()
+        ]
         workflow.set_current_details("\n".join(lines))
         if line.status != self._shown:
             self._shown = line.status.value

@@ -13,7 +13,9 @@ def upgrade() -> None:
     op.execute(
         """
         UPDATE alerts
-        SET cause = concat_ws(':', alert_type, source, substr(cause, length(concat_ws(':', alert_type, subject, '')) + 1))
+        SET cause = concat_ws(
+            ':', alert_type, source, substr(cause, length(concat_ws(':', alert_type, subject, '')) + 1)
+        )
         WHERE alert_type = 'arrival_unclaimed' AND starts_with(cause, concat_ws(':', alert_type, subject, ''))
         """
     )
