@@ -26,6 +26,7 @@ from activities.ledger import LedgerActivities
 from activities.node import NodeActivities
 from activities.part_arrival import PartArrivalActivities
 from activities.reconcile import ReconcileActivities
+from infra.alerts import Alerts
 from infra.approval_reconcile import ApprovalReconciler
 from infra.approvals import Approvals
 from infra.client_po import ClientPOs
@@ -85,7 +86,7 @@ def main_worker(
             DecisionActivities(DecisionVerifier(settings)).verify_decision,
             ApprovalActivities(Approvals(engine)).read_outcome,
             ReconcileActivities(
-                Reconciler(client, ClientPOs(engine), ledger, starter),
+                Reconciler(client, ClientPOs(engine), Alerts(engine), ledger, starter),
                 ApprovalReconciler(client, Approvals(engine), ledger),
             ).reconcile,
         ],

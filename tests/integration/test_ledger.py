@@ -591,10 +591,10 @@ class TestTheWorkerThatSigns:
                 await ledger.record(record(f"later {number}"))
                 await failed(len(caplog.records) + 2)
         [alert] = [message.alert for message in await AlertOutbox(engine).unpublished()]
-        assert (alert["alert_id"], alert["severity"]) == ("ledger_broken:6:0", Severity.CRITICAL)
+        assert (alert["alert_id"], alert["severity"]) == ("ledger_broken:ledger:0", Severity.CRITICAL)
         assert "entries 3 to 5 are missing" in alert["text"]
         assert "`smartfloor ledger verify`" in alert["text"]
-        assert [entry.action for entry in await ledger.timeline("ledger")] == ["checkpoint_refused"]
+        assert [entry.action for entry in await ledger.timeline("ledger")] == ["ledger_broken"]
 
     async def test_raises_an_alert_that_says_where_the_key_belongs(
         self, engine: AsyncEngine, ledger: Ledger, settings: Settings, caplog: pytest.LogCaptureFixture
@@ -605,7 +605,7 @@ class TestTheWorkerThatSigns:
         async with signing(engine, ledger, settings, caplog) as failed:
             await failed(3)
         [alert] = [message.alert for message in await AlertOutbox(engine).unpublished()]
-        assert (alert["alert_id"], alert["severity"]) == ("ledger_key_missing:1:0", Severity.CRITICAL)
+        assert (alert["alert_id"], alert["severity"]) == ("ledger_key_missing:ledger:0", Severity.CRITICAL)
         assert str(settings.ledger_key_file) in alert["text"]
 
     async def test_resolves_the_alert_when_it_signs_again_and_raises_another_the_next_time(
@@ -634,7 +634,7 @@ class TestTheWorkerThatSigns:
     ) -> None:
         await checkpoint(engine, settings)
         settings.ledger_key_file.unlink()
-        await ledger.record(record("ledger_key_missing:0:0", details="in other words"))
+        await ledger.record(record("ledger_key_missing:ledger:0", details="in other words"))
         async with signing(engine, ledger, settings, caplog) as failed:
             await failed(3)
 

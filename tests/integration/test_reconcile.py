@@ -1,13 +1,14 @@
 """The reconcile with a real database and a real Temporal."""
 
 import json
+from contextlib import nullcontext
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from temporalio.client import Client, WorkflowExecutionStatus
 
-from infra.alerts import AlertOutbox
+from infra.alerts import AlertOutbox, Alerts
 from infra.client_po import ClientPOs
 from infra.database import create_engine
 from infra.ledger import Ledger
@@ -76,7 +77,7 @@ async def test_rows_that_cannot_be_repaired_are_named_after_all_others_are(setti
         for name in (bad, good, worse, better):
             readable = name in (good, better)
             await ledger.record(staged(name, contract(name) if readable else {"smart_contract_id": name}))
-        reconciler = Reconciler(client, ClientPOs(engine), ledger, ClientPOStarter(client, settings))
+        reconciler = Reconciler(client, ClientPOs(engine), Alerts(engine), ledger, ClientPOStarter(client, settings))
 
         done: dict[str, bool | None] = {}
 
@@ -96,3 +97,36 @@ async def test_rows_that_cannot_be_repaired_are_named_after_all_others_are(setti
         handle = client.get_workflow_handle(names.client_po_id(name))
         assert (await handle.describe()).status is WorkflowExecutionStatus.RUNNING
         await handle.terminate()
+
+
+class Starter:
+    """Starts nothing, and fails while it is told to."""
+
+    fails = True
+
+    async def start(self, *_: Any) -> bool:
+        if self.fails:
+            raise RuntimeError("something is wrong")
+        return True
+
+
+async def test_a_row_that_was_repaired_resolves_its_alert_and_raises_another_the_next_time(
+    settings: Settings, client: Client
+) -> None:
+    engine = create_engine(settings.database_writer_url)
+    alerts, starter = Alerts(engine), Starter()
+    async with Ledger(engine, "worker", "FLOOR-HUB-01") as ledger:
+        name = f"SC-{uuid4().hex}"
+        await ledger.record(staged(name, contract(name)))
+        reconciler = Reconciler(client, ClientPOs(engine), alerts, ledger, starter)  # type: ignore[arg-type]
+
+        async def reconcile(*, fails: bool) -> list[str]:
+            """The states of all its alerts afterwards, the newest first."""
+            starter.fails = fails
+            with pytest.raises(NotRepaired) if fails else nullcontext():
+                assert [repaired async for _, repaired in reconciler.repair()] == [True]
+            return [alert["state"] for alert in (await alerts.page(subject=name, limit=9, offset=0))[1]]
+
+        found = [await reconcile(fails=fails) for fails in (True, True, False, True, False)]
+    await engine.dispose()
+    assert found == [["raised"], ["raised"], ["resolved"], ["raised", "resolved"], ["resolved", "resolved"]]
