@@ -3,10 +3,14 @@
 The alert is an entry like every other, also in a ledger that is broken: it goes on growing, because releases must not
 stop for it and because whoever tampers must not be able to switch the record off. What is appended does not mend it:
 nothing is signed until it again extends what was signed, and the verifier finds the first bad entry whatever follows.
+
+A ledger that is broken is so for every worker; a key is missing on one machine, and the signature of another one says
+nothing of that.
 """
 
 import asyncio
 import logging
+import socket
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -47,21 +51,26 @@ async def keep_checkpoints(engine: AsyncEngine, ledger: Ledger, settings: Settin
 
 
 async def _sign(engine: AsyncEngine, standing: StandingAlerts, settings: Settings) -> None:
+    host, file = socket.gethostname(), settings.ledger_key_file.absolute()
+    broken, key_missing = cause_of(BROKEN, SUBJECT), cause_of(KEY_MISSING, host, str(file))
     try:
         await checkpoint(engine, settings)
     except (Broken, NoKey) as problem:
         log.critical("the ledger is not signed: %s", problem)
+        no_key = isinstance(problem, NoKey)
         async with engine.connect() as connection:
             last = await newest_checkpoint(connection)
         signed = last.size if last else 0
         await standing.raise_once(
-            KEY_MISSING if isinstance(problem, NoKey) else BROKEN,
+            KEY_MISSING if no_key else BROKEN,
             SUBJECT,
-            f"The ledger is not signed beyond its first {signed} entries: {problem}. {REMEDIES[type(problem)]}",
+            f"The ledger is not signed by {host} beyond its first {signed} entries: {problem}. "
+            f"{REMEDIES[type(problem)]}",
             severity=Severity.CRITICAL,
             source="worker",
+            cause=key_missing if no_key else broken,
             metadata={"signed": signed},
         )
     else:
-        for cause in (cause_of(BROKEN, SUBJECT), cause_of(KEY_MISSING, SUBJECT)):
+        for cause in (broken, key_missing):
             await standing.resolve(cause, "the ledger is signed again")
