@@ -29,7 +29,6 @@ from temporalio.exceptions import (
 from activities.node import NodeActivities
 from activities.part_arrival import PartArrivalActivities
 from schemas import names
-from schemas.alert import Alert, Severity, cause_of
 from schemas.approval import ApprovalEnded, ApprovalStatus
 from schemas.client_po import (
     LATE,
@@ -54,7 +53,6 @@ from schemas.client_po import (
     outlook,
     release_failure,
 )
-from schemas.ledger import LedgerEntry
 from schemas.node import NodeDelivery, NodeReceipt
 from schemas.part_arrival import (
     AcceptedQuantity,
@@ -68,12 +66,13 @@ from schemas.part_arrival import (
     Revocation,
     WaitingPO,
 )
-from schemas.record import AlertRaised, AlertResolved, Change, ClientPOChanged
+from schemas.record import AlertResolved, Change, ClientPOChanged
 from workflows import retry
 from workflows.approval import ask_approval, cancel_approval, outcome_of
+from workflows.book import Book
 from workflows.decisions import verify
 from workflows.inbox import Inbox, Item, Refused
-from workflows.steps import record, step, tell
+from workflows.steps import step, tell
 from workflows.test_execution import TestExecutionStart, TestExecutionWorkflow
 
 STATUS = SearchAttributeKey.for_keyword(names.SMART_STATUS)
@@ -102,6 +101,14 @@ class ClientPOWorkflow:
         self._po = SmartClientPO.model_validate(start.document)
         self._life = start.life or ClientPOLife.of(self._po)
         self._shown = workflow.info().typed_search_attributes.get(STATUS)
+        name = self._po.smart_contract_id
+        self._book = Book(
+            key=name,
+            source=names.client_po_id(name),
+            action_type="handoff",
+            target=name,
+            metadata={"staging_id": names.staging_id(name), "part_id": self._po.part},
+        )
         self._inbox = Inbox(
             signals={**REQUESTS, **FROM_THE_LINE, names.APPROVAL_ENDED: ApprovalEnded},
             updates=REQUESTS,
@@ -183,7 +190,7 @@ class ClientPOWorkflow:
         if isinstance(message, Request):
             await self._handle_request(item, message)
         elif isinstance(message, Refused):
-            await self._record_refusal(item, message.reason)
+            await self._refuse_request(item, message.reason)
         elif isinstance(message, ApprovalEnded):
             await self._end_acceptance(item, message)
         elif isinstance(message, PORef) and message.ticket == self._life.ticket:
@@ -192,9 +199,7 @@ class ClientPOWorkflow:
     async def _handle_request(self, item: Item, request: Request) -> None:
         reason = self._life.refusal(request)
         if reason is not None:
-            item.refuse(reason)
-            if not item.asked:
-                await self._record_refusal(item, reason)
+            await self._refuse_request(item, reason)
             return
         self._life.last_refusal = None
         match request:
@@ -303,7 +308,7 @@ class ClientPOWorkflow:
         ):
             if outcome is not None and outcome.wakes == names.client_po_id(self._po.smart_contract_id):
                 return
-            await self._record_refusal(item, f"{ended.approval_id} has not ended, or nothing waits for it here")
+            await self._refuse_request(item, f"{ended.approval_id} has not ended, or nothing waits for it here")
             return
         self._life.acceptance = None
         if outcome.status is ApprovalStatus.APPROVED:
@@ -566,7 +571,7 @@ class ClientPOWorkflow:
             f"Failed to release SmartClientPO: {error}",
             {"error": error},
             self._row(),
-            self._alert(event, "release_failed", text, what),
+            self._book.alert(event, "release_failed", text, what),
             *changes,
         )
 
@@ -614,98 +619,29 @@ class ClientPOWorkflow:
         What a verified decision did is `decided`: recorded after the workflow task, because the decision may not count
         any more when a worker that was killed verifies it again.
         """
-        event = f"{action}:{item.key}"
-        all_changes = [self._row(**(row or {})), *(self._release_ended() if release_ends else ())]
-        await self._enter(action, event, details, user_id, metadata or {}, *all_changes, asked=item.asked or decided)
+        changes = [self._row(**(row or {})), *(self._release_ended() if release_ends else ())]
+        event, asked = self._book.numbered(action, item), item.asked or decided
+        await self._book.enter(action, event, details, metadata or {}, *changes, user_id=user_id, asked=asked)
 
     async def _record_release(
         self, action: str, event: str, details: str, metadata: dict[str, Any], *changes: Change
     ) -> None:
-        await self._enter(action, event, details, "system", {"target_node": self._po.target_node, **metadata}, *changes)
+        await self._book.enter(action, event, details, {"target_node": self._po.target_node, **metadata}, *changes)
 
-    async def _record_refusal(self, item: Item, reason: str) -> None:
+    async def _refuse_request(self, item: Item, reason: str) -> None:
         self._life.last_refusal = f"`{item.name}` was refused: {reason}"
-        event = f"refuse_request:{item.key}"
-        await self._enter(
-            "refuse_request",
-            event,
-            f"Signal {item.name} refused: {reason}",
-            "system",
-            {"signal": item.name, "reason": reason},
-            self._alert(
-                event,
-                "request_refused",
-                f"Signal {item.name} was refused: {reason}. Send it again, corrected.",
-                item.name,
-            ),
-        )
+        await self._book.refuse_request(item, reason)
 
-    async def _refuse_decision(self, item: Item, reason: str, user_id: str) -> None:
-        """A decision that does not count is more than a mistake: somebody may have tried."""
-        item.refuse(reason)
+    async def _refuse_decision(self, item: Item, reason: str, person: str) -> None:
         self._life.last_refusal = f"`{item.name}` was refused: {reason}"
-        event, text = f"refuse_decision:{item.key}", f"Decision {item.name} refused: {reason}"
-        await self._enter(
-            "refuse_decision",
-            event,
-            text,
-            user_id,
-            {"decision": item.name, "reason": reason},
-            self._alert(event, "decision_refused", f"{text}. Ask {user_id} whether it was them.", item.name),
-            asked=item.asked,
-        )
+        await self._book.refuse_decision(item, reason, person)
 
     async def _alert_too_late(self, item: Item, action: str, reason: str) -> None:
-        event = f"too_late:{item.key}"
+        event = self._book.numbered("too_late", item)
         name, node = self._po.smart_contract_id, self._po.target_node
         text = f"{reason}, but PO {name} is already released to {node}: stop its test there."
-        await self._enter(
-            action,
-            event,
-            text,
-            "system",
-            {"reason": reason},
-            self._alert(event, "withdrawn_after_release", text),
-        )
-
-    async def _enter(
-        self,
-        action: str,
-        event: str,
-        details: str,
-        user_id: str,
-        metadata: dict[str, Any],
-        *changes: Change,
-        asked: bool = False,
-    ) -> None:
-        name = self._po.smart_contract_id
-        await record(
-            LedgerEntry(
-                idempotency_key=f"{name}:{event}",
-                action_type="handoff",
-                action=action,
-                target=name,
-                details=details,
-                user_id=user_id,
-                metadata={"staging_id": names.staging_id(name), "part_id": self._po.part, **metadata},
-            ),
-            *changes,
-            asked=asked,
-        )
-
-    def _alert(self, event: str, alert_type: str, text: str, *what: str) -> AlertRaised:
-        name = self._po.smart_contract_id
-        return AlertRaised(
-            alert=Alert(
-                alert_id=f"{name}:{event}",
-                alert_type=alert_type,
-                severity=Severity.HIGH,
-                source=names.client_po_id(name),
-                subject=name,
-                text=text,
-                cause=cause_of(alert_type, name, *what),
-            )
-        )
+        alert = self._book.alert(event, "withdrawn_after_release", text)
+        await self._book.enter(action, event, text, {"reason": reason}, alert)
 
     # --- the operator's eye ---------------------------------------------------------------------------------
 
