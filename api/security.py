@@ -225,14 +225,8 @@ def _token(request: Request) -> str:
 
 
 def _unauthenticated(reason: str, *, invalid: bool) -> Problem:
-    return Problem(
-        401,
-        "unauthenticated",
-        "Who are you?",
-        reason,
-        errors=[Fault(field="Authorization", message=reason)],
-        headers={"WWW-Authenticate": 'Bearer realm="smartfloor"' + (', error="invalid_token"' if invalid else "")},
-    )
+    challenge = 'error="invalid_token"' if invalid else ""
+    return _challenged(401, "unauthenticated", "Who are you?", "Authorization", reason, challenge)
 
 
 def stale_login(lasts: timedelta) -> Problem:
@@ -240,25 +234,25 @@ def stale_login(lasts: timedelta) -> Problem:
     seconds = int(lasts.total_seconds())
     reason = f"your login is older than {seconds} s: log in again, get a new token, and send the same request with it"
     challenge = f'error="insufficient_user_authentication", error_description="log in again", max_age="{seconds}"'
-    return Problem(
-        401,
-        "stale-login",
-        "This signs a record: log in again",
-        reason,
-        errors=[Fault(field="Authorization", message=reason)],
-        headers={"WWW-Authenticate": f'Bearer realm="smartfloor", {challenge}'},
-    )
+    return _challenged(401, "stale-login", "This signs a record: log in again", "Authorization", reason, challenge)
 
 
 def forbidden(identity: Identity, permission: Permission) -> Problem:
     """403, with the roles that have what is missing."""
     having = ", ".join(role for role, permissions in ROLE_PERMISSIONS.items() if permission in permissions)
     reason = f"{permission} is needed, which {identity.role} has not; roles that have it: {having}"
+    challenge = f'error="insufficient_scope", scope="{permission}"'
+    return _challenged(403, "forbidden", "Your role may not do this", "role", reason, challenge)
+
+
+def _challenged(status: int, kind: str, title: str, field: str, reason: str, challenge: str) -> Problem:
+    """Says in the header, for clients, what it says in the body for people (RFC 6750)."""
+    parts = ('realm="smartfloor"', challenge)
     return Problem(
-        403,
-        "forbidden",
-        "Your role may not do this",
+        status,
+        kind,
+        title,
         reason,
-        errors=[Fault(field="role", message=reason)],
-        headers={"WWW-Authenticate": f'Bearer realm="smartfloor", error="insufficient_scope", scope="{permission}"'},
+        errors=[Fault(field=field, message=reason)],
+        headers={"WWW-Authenticate": f"Bearer {', '.join(part for part in parts if part)}"},
     )

@@ -1,7 +1,6 @@
 """The life of an alert on a real Postgres, and the outbox of what others are told of it."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 from uuid import uuid4
 
@@ -15,7 +14,6 @@ from infra.client_po import Row
 from infra.database import create_engine, migrate
 from infra.embedded.postgres import WRITER, Postgres
 from infra.ledger import Ledger
-from infra.settings import Settings
 from schemas.alert import Alert, AlertState, Severity
 from schemas.ledger import LedgerEntry
 from schemas.permission import Role
@@ -23,19 +21,6 @@ from schemas.record import AlertRaised, AlertResolved, Change, Record
 
 LASTING = "release_failed"
 """Of a type whose cause lasts; the others of these tests merely happened."""
-
-
-@pytest_asyncio.fixture
-async def engine(database: Settings) -> AsyncIterator[AsyncEngine]:
-    engine = create_engine(database.database_writer_url)
-    yield engine
-    await engine.dispose()
-
-
-@pytest_asyncio.fixture
-async def ledger(engine: AsyncEngine) -> AsyncIterator[Ledger]:
-    async with Ledger(engine, recorder="worker", smart_id="FLOOR-HUB-01") as ledger:
-        yield ledger
 
 
 class Floor:

@@ -16,7 +16,6 @@ from temporalio.client import Client, WorkflowHandle
 from infra.approval_reconcile import ApprovalReconciler
 from infra.approvals import Approvals, ask_approval
 from infra.client_po import ClientPOs
-from infra.database import create_engine
 from infra.ledger import Ledger
 from infra.settings import Settings
 from schemas import names
@@ -82,14 +81,9 @@ class Floor:
 
 
 @pytest_asyncio.fixture
-async def floor(settings: Settings, client: Client) -> AsyncIterator[Floor]:
-    engine = create_engine(settings.database_writer_url)
-    async with (
-        Ledger(engine, recorder="worker", smart_id="FLOOR-HUB-01") as ledger,
-        main_worker(client, engine, ledger, settings),
-    ):
+async def floor(settings: Settings, client: Client, engine: AsyncEngine, ledger: Ledger) -> AsyncIterator[Floor]:
+    async with main_worker(client, engine, ledger, settings):
         yield Floor(client, engine, ledger)
-    await engine.dispose()
 
 
 @dataclass

@@ -89,23 +89,10 @@ def settings(database: Settings) -> Settings:
 
 
 @pytest_asyncio.fixture
-async def engine(settings: Settings) -> AsyncIterator[AsyncEngine]:
-    engine = create_engine(settings.database_writer_url)
-    yield engine
-    await engine.dispose()
-
-
-@pytest_asyncio.fixture
 async def owner(settings: Settings) -> AsyncIterator[AsyncEngine]:
     engine = create_engine(settings.database_url)
     yield engine
     await engine.dispose()
-
-
-@pytest_asyncio.fixture
-async def ledger(engine: AsyncEngine) -> AsyncIterator[Ledger]:
-    async with Ledger(engine, recorder="worker", smart_id="FLOOR-HUB-01") as ledger:
-        yield ledger
 
 
 async def fetch(engine: AsyncEngine, sql: str) -> list[Any]:
