@@ -246,7 +246,8 @@ class StandingAlerts:
         """Nothing where no alert of the cause is open."""
         for alert in await self._alerts.of_cause(cause):
             if alert["state"] != AlertState.RESOLVED:
-                await self._ledger.record(resolution(alert, why))
+                with suppress(LedgerConflict):  # somebody was faster: the row says who
+                    await self._ledger.record(resolution(alert, why))
 
 
 _MESSAGE = (

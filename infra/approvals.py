@@ -48,11 +48,12 @@ class Approvals:
     async def unheard(self) -> list[Row]:
         """Those that have ended while whoever asked still waits, as far as rows and the ledger say so.
 
-        A PO's row names the approval that it waits for; a line says in the ledger what came of each.
+        A PO's row names the approval that it waits for; a line says in the ledger what came of each, or the approval
+        that no line was there to hear.
         """
         waits = exists().where(client_pos.c.pending_approval == approvals.c.approval_id)
         told = exists().where(
-            ledger_entries.c.action.in_(("withdraw_arrival", "keep_arrival")),
+            ledger_entries.c.action.in_(("withdraw_arrival", "keep_arrival", "approval_unheard")),
             ledger_entries.c.recorded_at >= approvals.c.ended_at,
             cast(ledger_entries.c.entry, JSON)["metadata"]["approval_id"].as_string() == approvals.c.approval_id,
         )

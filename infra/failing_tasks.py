@@ -9,7 +9,7 @@ from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
 from temporalio.common import SearchAttributeKey
 from temporalio.service import RPCError, RPCStatusCode
 
-from infra.alerts import Alerts, StandingAlerts, resolution
+from infra.alerts import Alerts, StandingAlerts
 from infra.ledger import Ledger
 from infra.settings import Settings
 from infra.temporal import workflow_url
@@ -27,7 +27,6 @@ class FailingTasks:
         self._client = client
         self._alerts = alerts
         self._standing = StandingAlerts(alerts, ledger)
-        self._ledger = ledger
         self._settings = settings
 
     async def look(self) -> None:
@@ -40,7 +39,7 @@ class FailingTasks:
                 await self._raise(execution)
         for name, alert in known.items():
             if name not in failing and (why := await self._goes_again(name)):
-                await self._ledger.record(resolution(alert, why))
+                await self._standing.resolve(alert["cause"], why)
 
     async def _raise(self, execution: WorkflowExecution) -> None:
         problems = ", ".join(execution.typed_search_attributes.get(PROBLEMS, ()))

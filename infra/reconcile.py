@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Collection, Mapping
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
-from infra.alerts import Alerts, StandingAlerts, resolution
+from infra.alerts import Alerts, StandingAlerts
 from infra.client_po import ClientPOs, Row
 from infra.ledger import Ledger
 from infra.temporal import ClientPOStarter
@@ -81,7 +81,7 @@ class Reconciler:
         """What is not among those that still fail is reconciled, or has ended by itself."""
         for alert in await self._alerts.open_of_type(NOT_RECONCILED):
             if alert["subject"] not in still:
-                await self._ledger.record(resolution(alert, "it agrees with its workflow"))
+                await self._standing.resolve(alert["cause"], "it agrees with its workflow")
 
     async def _repair(self, row: Row) -> bool | None:
         handle = self._client.get_workflow_handle(row["workflow_id"])

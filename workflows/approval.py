@@ -275,7 +275,8 @@ class ApprovalWorkflow:
         if not heard and self._life.status is not ApprovalStatus.CANCELLED:
             text = f"{request.wakes} asked for {request.approval_id} and is gone: its outcome changes nothing."
             alert = self._book.alert("unheard", "approval_unheard", text)
-            await self._book.enter("approval_unheard", "unheard", text, {}, alert)
+            about = {"approval_id": request.approval_id}
+            await self._book.enter("approval_unheard", "unheard", text, about, alert)
 
     # --- alerts -----------------------------------------------------------------------------------------------
 

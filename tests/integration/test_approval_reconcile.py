@@ -16,6 +16,7 @@ from temporalio.client import Client, WorkflowHandle
 from infra.approval_reconcile import ApprovalReconciler
 from infra.approvals import Approvals, ask_approval
 from infra.client_po import ClientPOs
+from infra.decisions import DecisionSigner
 from infra.ledger import Ledger
 from infra.settings import Settings
 from schemas import names
@@ -29,8 +30,10 @@ from schemas.client_po import (
     SmartClientPO,
     acceptance_request,
 )
+from schemas.identity import Identity
 from schemas.ledger import LedgerEntry, Receipt
 from schemas.part_arrival import PartArrivalStart, PartLine, PendingWithdrawal, WithdrawArrival, withdrawal_request
+from schemas.permission import Role
 from schemas.record import ClientPOChanged, ClientPOStaged, Record
 from tests.integration.test_reconcile import contract
 from workers.worker import main_worker
@@ -201,3 +204,24 @@ async def test_an_approval_of_a_po_that_asks_for_another_by_now_changes_nothing(
     assert po["pending_approval"] == asker.request.approval_id
     assert (await floor.actions(asker.target)).count("refuse_request") == 1
     await asker.handle.terminate()
+
+
+async def test_an_approval_that_no_line_was_there_to_hear_is_not_looked_at_again(
+    floor: Floor, settings: Settings
+) -> None:
+    line = await a_line(floor)
+    await line.handle.terminate()
+    await ask_approval(floor.client, line.request)
+    approval_id, wanted = line.request.approval_id, line.request.wanted
+    await floor.until_recorded(approval_id, "request_approval")
+    token = DecisionSigner(settings).sign(
+        Identity(user_id="bob", role=Role.PRODUCTION_MANAGER, auth_time=datetime.now(UTC)),
+        workflow_id=wanted.workflow_id,
+        content_hash=wanted.content_hash,
+        decision="refuse",
+        meaning="refused",
+    )
+    approval = floor.client.get_workflow_handle(wanted.workflow_id)
+    await approval.execute_update(names.RESPOND, {"token": token})
+    await floor.until_recorded(approval_id, "approval_unheard")
+    assert await floor.reconcile() == {}
