@@ -5,11 +5,12 @@ from typing import Any
 from uuid import uuid4
 
 import asyncpg
+import pytest
 import pytest_asyncio
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from infra.alerts import AlertOutbox, Alerts, acknowledgement, escalation, resolution
+from infra.alerts import AlertOutbox, Alerts, StandingAlerts, acknowledgement, escalation, resolution
 from infra.client_po import Row
 from infra.database import create_engine, migrate
 from infra.embedded.postgres import WRITER, Postgres
@@ -190,6 +191,43 @@ class TestEscalating:
         await floor.ledger.record(acknowledgement(seen, "maria", None))
         await floor.ledger.record(escalation(seen, Role.PRODUCTION_MANAGER))
         assert await floor.told() == ["raised", "acknowledged"]
+
+
+class TestWhatIsLookedAtAgainAndAgain:
+    @pytest.fixture
+    def standing(self, floor: Floor) -> StandingAlerts:
+        return StandingAlerts(floor.alerts, floor.ledger)
+
+    async def see(self, standing: StandingAlerts, text: str = "mend it") -> None:
+        await standing.raise_once(LASTING, "SC-1", text, severity=Severity.HIGH, source="s")
+
+    async def test_is_raised_once_and_recorded_once(self, floor: Floor, standing: StandingAlerts) -> None:
+        await self.see(standing)
+        await self.see(standing, "it looks otherwise now")
+        alert = await floor.the_only()
+        assert (alert["count"], alert["text"]) == (1, "mend it")
+        assert [entry.action for entry in await floor.ledger.timeline("SC-1")] == [LASTING]
+
+    async def test_is_raised_anew_after_it_was_resolved(self, floor: Floor, standing: StandingAlerts) -> None:
+        await self.see(standing)
+        await standing.resolve("release_failed:SC-1", "it is gone")
+        await self.see(standing)
+        assert [alert["state"] for alert in await floor.all()] == ["resolved", "raised"]
+
+    async def test_may_be_seen_by_two_at_once(self, floor: Floor, standing: StandingAlerts) -> None:
+        await asyncio.gather(*(self.see(standing, f"as {number} sees it") for number in range(5)))
+        assert (await floor.the_only())["state"] == "raised"
+
+    async def test_may_be_resolved_by_a_person_at_the_same_time(self, floor: Floor) -> None:
+        class AsTheyWere(Alerts):
+            async def of_cause(self, cause: str) -> list[Row]:
+                return before
+
+        await floor.report("E-1")
+        before = await floor.all()
+        await floor.ledger.record(resolution(before[0], "I have seen to it", "maria"))
+        await StandingAlerts(AsTheyWere(floor.engine), floor.ledger).resolve("release_failed:SC-1", "it is gone")
+        assert (await floor.the_only())["resolved_by"] == "maria"
 
 
 class TestTheList:
