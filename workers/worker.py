@@ -76,13 +76,15 @@ def main_worker(
 ) -> Worker:
     """All workflows and the short activities."""
     starter = ClientPOStarter(client, settings)
+    part_arrivals = PartArrivalActivities(PartArrivals(client, settings.unclaimed_after))
     return Worker(
         client,
         task_queue=names.MAIN_QUEUE,
         workflows=WORKFLOWS,
         activities=[
             LedgerActivities(ledger).record,
-            PartArrivalActivities(PartArrivals(client, settings.unclaimed_after)).join_line,
+            part_arrivals.join_line,
+            part_arrivals.read_held,
             DecisionActivities(DecisionVerifier(settings)).verify_decision,
             ApprovalActivities(Approvals(engine)).read_outcome,
             ReconcileActivities(

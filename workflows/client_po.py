@@ -60,6 +60,7 @@ from schemas.part_arrival import (
     Count,
     Damage,
     JoinLine,
+    LineRef,
     PartArrivalStart,
     PORef,
     Reorder,
@@ -80,6 +81,8 @@ DUE = SearchAttributeKey.for_datetime(names.SMART_DUE)
 
 ACCEPTANCE_NEEDS_APPROVAL = "acceptance needs approval"
 """POs that were staged before took an acceptance from one person alone."""
+PARTS_ARE_LOOKED_UP = "parts are looked up"
+"""POs that were staged before believed whoever told them that their parts are there."""
 RETRY_HAS_TIME_OF_ITS_OWN = "a retry has time of its own"
 """A node that refused a PO was late, or not, for good: a retry after that raised no alert, or one at once."""
 
@@ -178,7 +181,11 @@ class ClientPOWorkflow:
 
     async def _tell_line(self, signal: str, message: PORef) -> None:
         """The line is open as long as this PO is in it; one that is gone has nothing to be told."""
-        await tell(names.part_arrival_id(self._po.part_id, self._po.part_number), signal, message)
+        await tell(self._line_id, signal, message)
+
+    @property
+    def _line_id(self) -> str:
+        return names.part_arrival_id(self._po.part_id, self._po.part_number)
 
     def _ref(self) -> PORef:
         return PORef(smart_contract_id=self._po.smart_contract_id, ticket=self._life.ticket)
@@ -354,10 +361,8 @@ class ClientPOWorkflow:
 
     async def _handle_parts(self, item: Item, message: PORef) -> None:
         match message:
-            case Allotment() if not self._life.ended and message.quantity < self._life.needed:
-                await self._refuse_parts(item, message)
             case Allotment() if not self._life.ended:
-                await self._confirm(item, message)
+                await self._take_parts(item, message)
             case Revocation() if self._life.receipt_hash is not None:
                 await self._alert_too_late(item, message.cause, message.reason)
             case Revocation() if not self._life.ended:
@@ -368,6 +373,23 @@ class ClientPOWorkflow:
                 await self._alert_too_late(item, "report_damage", f"the part is {message.condition}")
             case Damage() if not self._life.ended:
                 await self._hold(item, f"part {message.condition}", "system")
+
+    async def _take_parts(self, item: Item, told: Allotment) -> None:
+        """What the signal says is looked up: anybody can send one."""
+        given = told
+        if workflow.patched(PARTS_ARE_LOOKED_UP):
+            asked = LineRef(line_id=self._line_id, po=self._ref())
+            held = await step(PartArrivalActivities.read_held, asked, summary=f"what was given of {self._po.part}")
+            if held is None:
+                await self._refuse_request(item, f"{self._line_id} has given it no parts")
+                return
+            if held.revoked:
+                return  # it is about to be told
+            given = told.model_copy(update={"shares": held.shares})
+        if given.quantity < self._life.needed:
+            await self._refuse_parts(item, given)
+        else:
+            await self._confirm(item, given)
 
     async def _refuse_parts(self, item: Item, allotment: Allotment) -> None:
         """Fewer are enough only when two persons say so here: whoever told the line did not ask this PO."""

@@ -22,6 +22,7 @@ from schemas.part_arrival import (
     IDLE,
     AcceptedQuantity,
     ArrivalOutcome,
+    Held,
     Lot,
     PartArrival,
     PartArrivalStart,
@@ -140,6 +141,11 @@ class PartArrivalWorkflow:
         rings = min(now + IDLE, now + after, self._line.next_report(after) or now + IDLE)
         await workflow.sleep(max(rings - now, timedelta(seconds=1)), summary="look for unclaimed arrivals")
         self._clock_rang = True
+
+    @workflow.query(name=names.HELD)
+    def held(self, po: PORef) -> Held | None:
+        """What this PO was given under its ticket."""
+        return self._line.held(po)
 
     # --- what comes in --------------------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ from schemas.client_po import REQUESTS
 from schemas.part_arrival import withdrawal_wanted
 from tests.workflows.eager import EagerTemporal
 from tests.workflows.nodes import SlowNode, occupy_node
-from tests.workflows.shop import PO, MemoryLedger, Shop, check_histories, event_types, main_worker, until
+from tests.workflows.shop import PO, MemoryLedger, Shop, check_histories, details, event_types, main_worker, until
 
 
 @pytest_asyncio.fixture(scope="module")
@@ -334,6 +334,26 @@ class TestContinueAsNew:
         [delivery] = shop.store.inbox()
         assert (delivery.quantity, delivery.priority) == (50, 1)
         assert len({entry.idempotency_key for entry in po.entries("count_arrivals")}) == 31
+
+    async def test_of_an_approval_with_many_notes_leaves_it_open_to_an_answer(self, shop: Shop) -> None:
+        number = f"PN-{shop.name}"
+        po = await shop.stage(part_number=number, quantity=10)
+        await shop.scan(part_number=number, quantity=6)
+        await po.recorded("count_arrivals")
+        await po.accept(6)
+        approval = await shop.approval(f"{po.name}.fewer-parts.1")
+        await approval.answer(by="ada")
+        assert "another person" in (await approval.recorded("refuse_decision")).details
+        first_run = (await approval.handle.describe()).run_id
+        for count in range(1, 13):
+            await approval.handle.execute_update("note", {"note": f"note {count}", "user_id": "eve"})
+        assert (await approval.handle.describe()).run_id != first_run
+        assert "another person" in await details(approval.handle)
+        await approval.answer(by="ada")
+        await approval.recorded("refuse_decision", 2)
+        await approval.answer(by="bob")
+        assert (await po.recorded("accept_quantity")).user_id == "bob"
+        assert len(approval.entries("note_approval")) == 12
 
     async def test_answers_every_update_that_came_before_it(self, shop: Shop) -> None:
         number = f"PN-{shop.name}"
