@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from temporalio import activity
 
-from schemas.part_arrival import JoinLine
+from schemas.part_arrival import Held, JoinLine, LineRef
 
 if TYPE_CHECKING:
     from infra.temporal import PartArrivals
@@ -20,3 +20,8 @@ class PartArrivalActivities:
     async def join_line(self, join: JoinLine) -> None:
         """Puts a PO into its part's line; the same ticket again changes nothing."""
         await self._part_arrivals.join(join)
+
+    @activity.defn
+    async def read_held(self, asked: LineRef) -> Held | None:
+        """What the line has given to a PO; None where that is nothing, whoever says otherwise."""
+        return await self._part_arrivals.held(asked)

@@ -10,11 +10,12 @@ from pydantic import BaseModel, Field
 from api.house import House, TheHouse
 from api.problems import not_found
 from api.security import GuardedRoute, forbidden, requires
-from api.updates import NotOpen, ask_workflow, refused
+from api.updates import NotOpen, ask_workflow, decision_token, refused
 from infra.approvals import Row
 from schemas import names
 from schemas.approval import AddNote, Answer, ApprovalStatus, ApprovalType, CancelApproval, Respond
 from schemas.base import Model, Text
+from schemas.decision import Wanted
 from schemas.identity import Identity
 from schemas.permission import Permission, Role, may
 
@@ -156,14 +157,13 @@ async def respond(approval_id: str, response: Response, house: TheHouse, who: Ma
     needed = Permission((await _row(house, approval_id))["permission"])
     if not may(who.role, needed):
         raise forbidden(who, needed)
-    workflow_id = names.approval_workflow_id(approval_id)
-    token = house.decisions.sign(
-        who,
-        workflow_id=workflow_id,
+    wanted = Wanted(
+        workflow_id=names.approval_workflow_id(approval_id),
         content_hash=response.content_hash,
-        decision=response.decision,
-        meaning=MEANINGS[response.decision],
+        decisions=(response.decision,),
+        permission=needed,
     )
+    token = decision_token(house, who, wanted, meaning=MEANINGS[response.decision])
     return await _ask(house, approval_id, names.RESPOND, Respond(token=token, note=response.note))
 
 

@@ -11,7 +11,7 @@ from temporalio.service import RPCError
 from api.house import House, TheHouse
 from api.problems import Problem, invalid, not_found
 from api.security import GuardedRoute, only, requires
-from api.updates import NotOpen, ask_workflow, refused
+from api.updates import NotOpen, ask_workflow, decision_token, refused
 from infra.client_po import Row
 from infra.documents import NotReadable, read_document
 from infra.ledger import LedgerConflict
@@ -19,7 +19,6 @@ from schemas import client_po as schema
 from schemas import names
 from schemas.canonical import NotCanonical, document_hash
 from schemas.client_po import TERMINAL, ClientPOStatus, SmartClientPO, outlook
-from schemas.decision import Wanted
 from schemas.faults import Fault, faults
 from schemas.identity import Identity
 from schemas.ledger import LedgerEntry
@@ -228,16 +227,6 @@ class Asking:
         """As it is now; raises `Problem` where there is none."""
         return await _row(self._house, self._name)
 
-    def decision(self, wanted: Wanted, who: Identity, meaning: str) -> str:
-        """The token that says that this person decides it."""
-        return self._house.decisions.sign(
-            who,
-            workflow_id=wanted.workflow_id,
-            content_hash=wanted.content_hash,
-            decision=wanted.decisions[0],
-            meaning=meaning,
-        )
-
 
 Ask = Annotated[Asking, Depends()]
 
@@ -283,12 +272,12 @@ async def retry(
 
 
 @router.post("/client-pos/{smart_contract_id}/accept-quantity", status_code=202)
-async def accept_quantity(acceptance: schema.Acceptance, ask: Ask, who: MayAmend) -> StagedResource:
+async def accept_quantity(acceptance: schema.Acceptance, ask: Ask, house: TheHouse, who: MayAmend) -> StagedResource:
     """Ask that fewer parts than ordered be accepted: `pending_approval` says which approval a second person answers."""
     row = await ask.row()
     quantity = acceptance.quantity or row["arrived"]
     wanted = schema.acceptance_wanted(row["smart_contract_id"], quantity, row["quantity"])
-    token = ask.decision(wanted, who, f"asks to accept {quantity} of {row['quantity']}")
+    token = decision_token(house, who, wanted, meaning=f"asks to accept {quantity} of {row['quantity']}")
     return await ask(names.ACCEPT_QUANTITY, acceptance, who, token=token, quantity=quantity or None)
 
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, ValidationInfo, field_validator
 from api.house import TheHouse
 from api.problems import not_found
 from api.security import GuardedRoute, requires
-from api.updates import NotOpen, ask_workflow
+from api.updates import NotOpen, ask_workflow, decision_token
 from schemas import names
 from schemas.base import BroadcastId, Identifier, Model, Text
 from schemas.identity import Identity
@@ -70,13 +70,7 @@ async def withdraw(
     must approve."""
     workflow_id = names.part_arrival_id(withdrawal.part_id, withdrawal.part_number)
     wanted = withdrawal_wanted(workflow_id, broadcast_id)
-    token = house.decisions.sign(
-        who,
-        workflow_id=wanted.workflow_id,
-        content_hash=wanted.content_hash,
-        decision=wanted.decisions[0],
-        meaning=f"asks to withdraw arrival {broadcast_id}",
-    )
+    token = decision_token(house, who, wanted, meaning=f"asks to withdraw arrival {broadcast_id}")
     request = WithdrawArrival(broadcast_id=broadcast_id, reason=withdrawal.reason, user_id=who.user_id, token=token)
     try:
         answer = await ask_workflow(house, workflow_id, names.WITHDRAW, request)

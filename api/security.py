@@ -12,7 +12,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import limits
@@ -225,25 +225,34 @@ def _token(request: Request) -> str:
 
 
 def _unauthenticated(reason: str, *, invalid: bool) -> Problem:
-    return Problem(
-        401,
-        "unauthenticated",
-        "Who are you?",
-        reason,
-        errors=[Fault(field="Authorization", message=reason)],
-        headers={"WWW-Authenticate": 'Bearer realm="smartfloor"' + (', error="invalid_token"' if invalid else "")},
-    )
+    challenge = 'error="invalid_token"' if invalid else ""
+    return _challenged(401, "unauthenticated", "Who are you?", "Authorization", reason, challenge)
+
+
+def stale_login(lasts: timedelta) -> Problem:
+    """401 of RFC 9470: a signature needs a fresh login, and clients that know the rule ask for one by themselves."""
+    seconds = int(lasts.total_seconds())
+    reason = f"your login is older than {seconds} s: log in again, get a new token, and send the same request with it"
+    challenge = f'error="insufficient_user_authentication", error_description="log in again", max_age="{seconds}"'
+    return _challenged(401, "stale-login", "This signs a record: log in again", "Authorization", reason, challenge)
 
 
 def forbidden(identity: Identity, permission: Permission) -> Problem:
     """403, with the roles that have what is missing."""
     having = ", ".join(role for role, permissions in ROLE_PERMISSIONS.items() if permission in permissions)
     reason = f"{permission} is needed, which {identity.role} has not; roles that have it: {having}"
+    challenge = f'error="insufficient_scope", scope="{permission}"'
+    return _challenged(403, "forbidden", "Your role may not do this", "role", reason, challenge)
+
+
+def _challenged(status: int, kind: str, title: str, field: str, reason: str, challenge: str) -> Problem:
+    """Says in the header, for clients, what it says in the body for people (RFC 6750)."""
+    parts = ('realm="smartfloor"', challenge)
     return Problem(
-        403,
-        "forbidden",
-        "Your role may not do this",
+        status,
+        kind,
+        title,
         reason,
-        errors=[Fault(field="role", message=reason)],
-        headers={"WWW-Authenticate": f'Bearer realm="smartfloor", error="insufficient_scope", scope="{permission}"'},
+        errors=[Fault(field=field, message=reason)],
+        headers={"WWW-Authenticate": f"Bearer {', '.join(part for part in parts if part)}"},
     )

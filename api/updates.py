@@ -1,5 +1,6 @@
-"""Asking a workflow by an update, and saying over HTTP what became of it."""
+"""Asking a workflow by an update, with a decision where it wants one, and saying over HTTP what became of it."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 from temporalio.client import WorkflowUpdateFailedError
@@ -8,8 +9,11 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from api.house import House
 from api.problems import Problem, away
+from api.security import stale_login
 from infra.temporal import RPC_TIMEOUT
 from schemas.base import Model
+from schemas.decision import Wanted
+from schemas.identity import Identity
 
 
 class NotOpen(Exception):
@@ -29,6 +33,22 @@ async def ask_workflow(
         if error.status is not RPCStatusCode.NOT_FOUND:
             raise away("Temporal") from error
         raise NotOpen(workflow_id) from error
+
+
+def decision_token(house: House, who: Identity, wanted: Wanted, *, meaning: str) -> str:
+    """The token that says that this person decides it; raises `Problem`, 401 where they must log in again first."""
+    now = datetime.now(UTC)
+    lasts = house.settings.login_lasts
+    if wanted.needs_login(who.auth_time, now, lasts):
+        raise stale_login(lasts)
+    return house.decisions.sign(
+        who,
+        workflow_id=wanted.workflow_id,
+        content_hash=wanted.content_hash,
+        decision=wanted.decisions[0],
+        meaning=meaning,
+        at=now,
+    )
 
 
 def refused(detail: str) -> Problem:

@@ -3,7 +3,8 @@
 Alerts are written through the ledger's `record` alone. What is written here is only how far the outbox has come.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,12 +14,13 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from infra.client_po import Row
+from infra.ledger import Ledger, LedgerConflict
 from infra.tables import alert_deliveries, alert_messages, alerts
-from schemas.alert import AlertEvent, AlertState, Severity, kind_of
+from schemas.alert import Alert, AlertEvent, AlertState, Severity, cause_of, kind_of
 from schemas.ledger import LedgerEntry
 from schemas.notification import Escalation, Notifications, Receiver
 from schemas.permission import Role
-from schemas.record import AlertAcknowledged, AlertEscalated, AlertResolved, Change, Record
+from schemas.record import AlertAcknowledged, AlertEscalated, AlertRaised, AlertResolved, Change, Record
 
 FIRST_PAUSE = timedelta(seconds=30)
 """Between the first two attempts at a receiver; it doubles. Longer than an attempt takes, so that one is at work."""
@@ -166,16 +168,11 @@ class Alerts:
         async with self._engine.connect() as connection:
             return [dict(row) for row in (await connection.execute(query)).mappings()]
 
-    async def next_of(self, cause: str) -> int | None:
-        """How many alerts this cause has had; None while one of them is open.
-
-        For whoever looks at a cause again and again: it is the number by which the next alert can be named.
-        """
-        alert = select(func.count()).select_from(alerts).where(alerts.c.cause == cause)
+    async def of_cause(self, cause: str) -> list[Row]:
+        """All that this cause has had, the oldest first; at most the last of them is open."""
+        query = select(alerts).where(alerts.c.cause == cause).order_by(alerts.c.number)
         async with self._engine.connect() as connection:
-            if await connection.scalar(alert.where(alerts.c.state != AlertState.RESOLVED)):
-                return None
-            return await connection.scalar(alert)
+            return [dict(row) for row in (await connection.execute(query)).mappings()]
 
     async def deliveries(self, alert_id: str) -> list[Row]:
         """Who was to be told of it, and how far that is."""
@@ -199,6 +196,58 @@ class Alerts:
         )
         async with self._engine.connect() as connection:
             return [dict(row) for row in (await connection.execute(query)).mappings()]
+
+
+class StandingAlerts:
+    """For whoever looks at a cause again and again: raises its alert once, and resolves it when the cause is gone."""
+
+    def __init__(self, alerts: Alerts, ledger: Ledger) -> None:
+        self._alerts = alerts
+        self._ledger = ledger
+
+    async def raise_once(
+        self,
+        alert_type: str,
+        subject: str,
+        text: str,
+        *,
+        severity: Severity,
+        source: str,
+        cause: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Nothing while an alert of the cause is open; numbered, because what was mended may break again."""
+        cause = cause or cause_of(alert_type, subject)
+        before = await self._alerts.of_cause(cause)
+        if before and before[-1]["state"] != AlertState.RESOLVED:
+            return
+        event = f"{cause}:{len(before)}"
+        alert = Alert(
+            alert_id=event,
+            alert_type=alert_type,
+            severity=severity,
+            source=source,
+            subject=subject,
+            text=text,
+            cause=cause,
+        )
+        entry = LedgerEntry(
+            idempotency_key=event,
+            action_type="alert",
+            action=alert_type,
+            target=subject,
+            details=text,
+            metadata={**(metadata or {})},
+        )
+        with suppress(LedgerConflict):  # somebody else has just raised it, in other words
+            await self._ledger.record(Record(entry=entry, changes=(AlertRaised(alert=alert),)))
+
+    async def resolve(self, cause: str, why: str) -> None:
+        """Nothing where no alert of the cause is open."""
+        for alert in await self._alerts.of_cause(cause):
+            if alert["state"] != AlertState.RESOLVED:
+                with suppress(LedgerConflict):  # somebody was faster: the row says who
+                    await self._ledger.record(resolution(alert, why))
 
 
 _MESSAGE = (

@@ -1,4 +1,8 @@
-"""Approvals whose workflow was closed from outside: whoever asked would wait for an answer for ever."""
+"""Approvals whose workflow was closed from outside: whoever asked would wait for an answer for ever.
+
+An end is recorded first, and then whoever asked is woken. Who is killed between the two leaves an approval that has
+ended and of which nobody has heard: that is woken for as well. Being woken twice changes nothing.
+"""
 
 import logging
 from collections.abc import AsyncIterator
@@ -20,7 +24,7 @@ _PAGE = 500
 
 
 class ApprovalReconciler:
-    """Cancels them and wakes whoever asked; what it does is idempotent."""
+    """Cancels them and wakes whoever asked and has not heard; what it does is idempotent."""
 
     def __init__(self, client: Client, approvals: Approvals, ledger: Ledger) -> None:
         self._client = client
@@ -28,7 +32,13 @@ class ApprovalReconciler:
         self._ledger = ledger
 
     async def repair(self) -> AsyncIterator[tuple[str, bool]]:
-        """Each open approval, and whether it was cancelled because its workflow is closed."""
+        """Each approval that is open or unheard, and whether it was cancelled because its workflow is closed."""
+        for row in await self._approvals.unheard():
+            try:
+                await self._wake(row)
+            except RPCError:
+                log.exception("%s is not told; the next run tries again", row["wakes"])
+            yield row["approval_id"], False
         offset = 0
         while rows := (await self._approvals.find(status=ApprovalStatus.OPEN, limit=_PAGE, offset=offset))[1]:
             offset += len(rows)
@@ -80,12 +90,12 @@ class ApprovalReconciler:
         over = (AlertResolved(cause=cause) for cause in causes)
         await self._ledger.record(Record(entry=entry, changes=(change, *over, AlertRaised(alert=alert))))
         if row["wakes"] is not None:
-            await self._wake(row["wakes"], approval_id)
+            await self._wake(row)
 
-    async def _wake(self, workflow_id: str, approval_id: str) -> None:
+    async def _wake(self, row: Row) -> None:
         try:
-            await self._client.get_workflow_handle(workflow_id).signal(
-                names.APPROVAL_ENDED, ApprovalEnded(approval_id=approval_id)
+            await self._client.get_workflow_handle(row["wakes"]).signal(
+                names.APPROVAL_ENDED, ApprovalEnded(approval_id=row["approval_id"])
             )
         except RPCError as error:
             if error.status is not RPCStatusCode.NOT_FOUND:

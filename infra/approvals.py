@@ -2,16 +2,16 @@
 
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import JSON, cast, exists, func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 from temporalio.common import SearchAttributePair, TypedSearchAttributes, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
-from infra.tables import approvals
+from infra.tables import approvals, client_pos, ledger_entries
 from infra.temporal import RPC_TIMEOUT, STATUS
 from schemas import names
-from schemas.approval import ApprovalOutcome, ApprovalRequest, ApprovalStart, ApprovalStatus
+from schemas.approval import ApprovalOutcome, ApprovalRequest, ApprovalStart, ApprovalStatus, ApprovalType
 from schemas.identity import Identity
 
 Row = dict[str, Any]
@@ -42,7 +42,29 @@ class Approvals:
             decided_by=row["decided_by"],
             role=row["decided_role"],
             note=row["note"],
+            wakes=row["wakes"],
         )
+
+    async def unheard(self) -> list[Row]:
+        """Those that have ended while whoever asked still waits, as far as rows and the ledger say so.
+
+        A PO's row names the approval that it waits for; a line says in the ledger what came of each, or the approval
+        that no line was there to hear.
+        """
+        waits = exists().where(client_pos.c.pending_approval == approvals.c.approval_id)
+        told = exists().where(
+            ledger_entries.c.action.in_(("withdraw_arrival", "keep_arrival", "approval_unheard")),
+            ledger_entries.c.recorded_at >= approvals.c.ended_at,
+            cast(ledger_entries.c.entry, JSON)["metadata"]["approval_id"].as_string() == approvals.c.approval_id,
+        )
+        of_a_line = approvals.c.request_type == ApprovalType.WITHDRAWAL_AFTER_RELEASE
+        query = select(approvals).where(
+            approvals.c.status != ApprovalStatus.OPEN,
+            approvals.c.wakes.is_not(None),
+            waits | (of_a_line & ~told),
+        )
+        async with self._engine.connect() as connection:
+            return [dict(row) for row in (await connection.execute(query)).mappings()]
 
     async def find(
         self,

@@ -9,13 +9,11 @@ from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
 from temporalio.common import SearchAttributeKey
 from temporalio.service import RPCError, RPCStatusCode
 
-from infra.alerts import Alerts, resolution
+from infra.alerts import Alerts, StandingAlerts
 from infra.ledger import Ledger
 from infra.settings import Settings
 from infra.temporal import workflow_url
-from schemas.alert import Alert, Severity, cause_of
-from schemas.ledger import LedgerEntry
-from schemas.record import AlertRaised, Record
+from schemas.alert import Severity
 
 ALERT_TYPE = "workflow_task_failing"
 PROBLEMS = SearchAttributeKey.for_keyword_list("TemporalReportedProblems")
@@ -28,7 +26,7 @@ class FailingTasks:
     def __init__(self, client: Client, alerts: Alerts, ledger: Ledger, settings: Settings) -> None:
         self._client = client
         self._alerts = alerts
-        self._ledger = ledger
+        self._standing = StandingAlerts(alerts, ledger)
         self._settings = settings
 
     async def look(self) -> None:
@@ -41,40 +39,23 @@ class FailingTasks:
                 await self._raise(execution)
         for name, alert in known.items():
             if name not in failing and (why := await self._goes_again(name)):
-                await self._ledger.record(resolution(alert, why))
+                await self._standing.resolve(alert["cause"], why)
 
     async def _raise(self, execution: WorkflowExecution) -> None:
-        """Numbered, because a workflow that was mended may stand still again.
-
-        What it fails by may change meanwhile, so that is in the alert's text alone, which nothing is compared with.
-        """
-        number = await self._alerts.next_of(cause_of(ALERT_TYPE, execution.id))
-        if number is None:
-            return
         problems = ", ".join(execution.typed_search_attributes.get(PROBLEMS, ()))
-        event = f"{ALERT_TYPE}:{execution.run_id}:{number}"
         text = (
             f"{execution.workflow_type} {execution.id} stands still: its workflow task keeps failing ({problems}). "
             f"See its last events ({workflow_url(self._settings, execution.id)}) and the worker's log, and start a "
             "worker that is mended: it goes on by itself, from where it is."
         )
-        alert = Alert(
-            alert_id=event,
-            alert_type=ALERT_TYPE,
+        await self._standing.raise_once(
+            ALERT_TYPE,
+            execution.id,
+            text,
             severity=Severity.CRITICAL,
             source="gateway",
-            subject=execution.id,
-            text=text,
-        )
-        entry = LedgerEntry(
-            idempotency_key=event,
-            action_type="alert",
-            action=ALERT_TYPE,
-            target=execution.id,
-            details="The workflow task keeps failing",
             metadata={"run_id": execution.run_id, "workflow_type": execution.workflow_type},
         )
-        await self._ledger.record(Record(entry=entry, changes=(AlertRaised(alert=alert),)))
 
     async def _goes_again(self, workflow_id: str) -> str | None:
         """Asks the workflow itself, because the list is a little late."""

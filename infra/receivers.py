@@ -61,6 +61,8 @@ class Receivers:
         self._server = self.notifications.mail_server
         secret = self._server.password_file if self._server else None
         self._password = _read(file, secret) if secret else None
+        ca = self._server.ca_file if self._server else None
+        self._cert_bundle = str(file.parent / ca) if ca else None
         self._webhooks = {
             name: (str(webhook.url), Signer(_read(file, webhook.secret_file)))
             for name, webhook in self.notifications.webhooks.items()
@@ -83,6 +85,7 @@ class Receivers:
             port=server.port,
             use_tls=server.security == "tls",
             start_tls=server.security == "starttls",
+            cert_bundle=self._cert_bundle,
             username=server.user,
             password=self._password,
         )

@@ -7,11 +7,12 @@ ended by itself is what its workflow says.
 
 import json
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
+from infra.alerts import Alerts, StandingAlerts
 from infra.client_po import ClientPOs, Row
 from infra.ledger import Ledger
 from infra.temporal import ClientPOStarter
@@ -23,6 +24,8 @@ from schemas.part_arrival import PORef
 from schemas.record import AlertRaised, AlertResolved, ClientPOChanged, Record
 
 log = logging.getLogger(__name__)
+
+NOT_RECONCILED = "not_reconciled"
 
 
 class NotRepaired(Exception):
@@ -37,8 +40,12 @@ class NotRepaired(Exception):
 class Reconciler:
     """Repairs each row at most once; what it does is idempotent."""
 
-    def __init__(self, client: Client, client_pos: ClientPOs, ledger: Ledger, starter: ClientPOStarter) -> None:
+    def __init__(
+        self, client: Client, client_pos: ClientPOs, alerts: Alerts, ledger: Ledger, starter: ClientPOStarter
+    ) -> None:
         self._client = client
+        self._alerts = alerts
+        self._standing = StandingAlerts(alerts, ledger)
         self._client_pos = client_pos
         self._ledger = ledger
         self._starter = starter
@@ -61,25 +68,20 @@ class Reconciler:
                     errors[after] = error
                     await self._alert(after)
                 yield after, repaired
+        await self._resolve(errors)
         if errors:
             raise NotRepaired(errors) from next(iter(errors.values()))
 
     async def _alert(self, name: str) -> None:
-        """Once for a row; what went wrong may be another thing each time, so the log says it."""
-        event = f"{name}:not_repaired"
+        """What went wrong may be another thing each time, so the log says it."""
         text = f"PO {name} could not be reconciled with its workflow: look at the worker's log; it is tried again."
-        alert = Alert(
-            alert_id=event,
-            alert_type="not_reconciled",
-            severity=Severity.HIGH,
-            source=names.RECONCILE_ID,
-            subject=name,
-            text=text,
-        )
-        entry = LedgerEntry(
-            idempotency_key=event, action_type="handoff", action="reconcile_failed", target=name, details=text
-        )
-        await self._ledger.record(Record(entry=entry, changes=(AlertRaised(alert=alert),)))
+        await self._standing.raise_once(NOT_RECONCILED, name, text, severity=Severity.HIGH, source=names.RECONCILE_ID)
+
+    async def _resolve(self, still: Collection[str]) -> None:
+        """What is not among those that still fail is reconciled, or has ended by itself."""
+        for alert in await self._alerts.open_of_type(NOT_RECONCILED):
+            if alert["subject"] not in still:
+                await self._standing.resolve(alert["cause"], "it agrees with its workflow")
 
     async def _repair(self, row: Row) -> bool | None:
         handle = self._client.get_workflow_handle(row["workflow_id"])

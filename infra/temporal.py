@@ -28,7 +28,7 @@ from infra.settings import Settings
 from schemas import names
 from schemas.base import Model
 from schemas.client_po import ClientPOStart, ClientPOStatus, SmartClientPO
-from schemas.part_arrival import JoinLine, LineStatus, PartArrivalStart, ReportedArrival
+from schemas.part_arrival import Held, JoinLine, LineRef, LineStatus, PartArrivalStart, ReportedArrival
 
 log = logging.getLogger(__name__)
 
@@ -122,6 +122,22 @@ class PartArrivals:
     async def join(self, join: JoinLine) -> str:
         """Puts a PO into the line."""
         return await self._signal(join.part, LineStatus.AWAITING_ARRIVAL, names.JOIN, join.po)
+
+    async def held(self, asked: LineRef) -> Held | None:
+        """What a line has given to a PO; None also where there is no such line."""
+        line: WorkflowHandle[Any, Any] = self._client.get_workflow_handle(asked.line_id)
+        try:
+            held: Held | None = await line.query(
+                names.HELD,
+                asked.po,
+                result_type=Held | None,  # type: ignore[arg-type]
+                rpc_timeout=RPC_TIMEOUT,
+            )
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+            return None
+        return held
 
     async def _signal(self, start: PartArrivalStart, status: LineStatus, signal: str, message: Model) -> str:
         """`status` is what a line that this message starts will be in."""

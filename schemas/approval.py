@@ -132,7 +132,7 @@ class ApprovalRequest(Model):
 
 
 class ApprovalOutcome(Model):
-    """How it ended; `decided_by` and `role` where a person answered."""
+    """How it ended; `decided_by` and `role` where a person answered; `wakes`, who waits, where its row is read."""
 
     approval_id: ApprovalId
     content_hash: str
@@ -140,6 +140,7 @@ class ApprovalOutcome(Model):
     decided_by: Identifier | None = None
     role: Role | None = None
     note: str | None = None
+    wakes: str | None = None
 
 
 class Respond(Model):

@@ -38,6 +38,10 @@ class Wanted(Model):
     permission: Permission
     signs_record: bool = True
 
+    def needs_login(self, auth_time: datetime, issued_at: datetime, login_lasts: timedelta) -> bool:
+        """Whether whoever logged in then must do so again before they decide."""
+        return self.signs_record and issued_at - auth_time > login_lasts
+
 
 class DecisionCheck(Model):
     """A token, the decision that it should be, and when it came in."""
@@ -76,6 +80,6 @@ def refusal(decision: Decision, wanted: Wanted, *, at: datetime, login_lasts: ti
         return f"the role {decision.role} has not the permission {wanted.permission}"
     if at >= decision.expires_at:
         return f"it expired at {decision.expires_at.isoformat()}: decide anew"
-    if wanted.signs_record and decision.issued_at - decision.auth_time > login_lasts:
+    if wanted.needs_login(decision.auth_time, decision.issued_at, login_lasts):
         return f"it signs a record, and the login of {decision.person} was too long ago: log in again"
     return None

@@ -77,6 +77,8 @@ SETTLE = "settle"
 REORDER = "reorder"
 ACCEPT = "accept"
 WITHDRAW = "withdraw"  # also an update
+# Query of PartArrivalWorkflow
+HELD = "held"
 
 # Signals and updates of ApprovalWorkflow; it is cancelled by CANCEL
 RESPOND = "respond"

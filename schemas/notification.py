@@ -101,11 +101,15 @@ class Webhook(Model):
 
 
 class MailServer(Model):
-    """How e-mail leaves the house; `security` is how the connection is protected."""
+    """How e-mail leaves the house; `security` is how the connection is protected.
+
+    `ca_file` (PEM) vouches for a server of the house's own; without it those do whom the machine trusts.
+    """
 
     host: str
     port: int = 587
     security: Literal["starttls", "tls", "none"] = "starttls"
+    ca_file: Path | None = None
     sender: EmailAddress
     user: str | None = None
     password_file: Path | None = None

@@ -227,6 +227,13 @@ class Allotment(PORef):
         return "; ".join(found) or None
 
 
+class Held(Model):
+    """What the line has given to a PO; what is `revoked` it must give back, and is told so."""
+
+    shares: tuple[Share, ...]
+    revoked: bool
+
+
 class RevocationCause(StrEnum):
     """Why a confirmation no longer holds; the value is the ledger action."""
 
@@ -378,6 +385,13 @@ class PartLine(BaseModel):
             for g in held
         ]
 
+    def held(self, ref: PORef) -> Held | None:
+        """What a PO was given under this ticket; None where that is nothing."""
+        given = self.given.get(ref.smart_contract_id)
+        if given is None or given.entry.ticket != ref.ticket:
+            return None
+        return Held(shares=tuple(Share(**lot.model_dump()) for lot in given.lots), revoked=given.revoked)
+
     def released_with(self, broadcast_id: str) -> tuple[str, ...]:
         """POs that were released with units of this broadcast."""
         return tuple(
@@ -441,6 +455,8 @@ class PartLine(BaseModel):
     def join(self, po: WaitingPO) -> None:
         """A PO comes into the line, or back into it with a higher ticket, giving back what it had."""
         name = po.smart_contract_id
+        if self._released(name):
+            return
         held = [entry.ticket for entry in self.line if entry.smart_contract_id == name]
         if name in self.given:
             held.append(self.given[name].entry.ticket)
@@ -451,12 +467,18 @@ class PartLine(BaseModel):
         self.line.sort(key=lambda entry: entry.order)
 
     def leave(self, smart_contract_id: str) -> None:
-        """A PO gives back its units and its place."""
+        """A PO gives back its units and its place; one that was released has nothing to give back."""
+        if self._released(smart_contract_id):
+            return
         self.line = [entry for entry in self.line if entry.smart_contract_id != smart_contract_id]
         self.counts.pop(smart_contract_id, None)
         given = self.given.pop(smart_contract_id, None)
-        if given is not None and given.settled_at is None:
+        if given is not None:
             self._put_back(given)
+
+    def _released(self, smart_contract_id: str) -> bool:
+        given = self.given.get(smart_contract_id)
+        return given is not None and given.settled_at is not None
 
     def _put_back(self, given: _Given) -> None:
         """Units return to stock; a part that has moved away since does not return to where it was."""
@@ -543,8 +565,7 @@ class PartLine(BaseModel):
         given = self.given.get(ref.smart_contract_id)
         if given is None or given.entry.ticket != ref.ticket:
             return False
-        if given.settled_at is None:
-            self.leave(ref.smart_contract_id)
+        self.leave(ref.smart_contract_id)
         return given.settled_at is not None
 
     def changed_counts(self) -> list[Count]:
@@ -636,6 +657,13 @@ class PartArrivalStart(Model):
     signals: int = 0
     withdrawals: dict[str, PendingWithdrawal] = Field(default_factory=dict)
     tokens: tuple[str, ...] = ()
+
+
+class LineRef(Model):
+    """Which line a PO asks what it holds."""
+
+    line_id: str
+    po: PORef
 
 
 class JoinLine(Model):

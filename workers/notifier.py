@@ -14,17 +14,15 @@ from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 
-from infra.alerts import UNREACHABLE, AlertOutbox, Alerts, escalation, resolution
+from infra.alerts import UNREACHABLE, AlertOutbox, Alerts, StandingAlerts, escalation
 from infra.failing_tasks import FailingTasks
 from infra.ledger import Ledger
 from infra.receivers import Receivers, Unknown, why
 from infra.settings import Settings
-from schemas.alert import Alert, Severity, cause_of
+from schemas.alert import Severity, cause_of
 from schemas.faults import faults
-from schemas.ledger import LedgerEntry
 from schemas.notification import Receiver
 from schemas.permission import Role
-from schemas.record import AlertRaised, Record
 from workers.process import is_away
 
 log = logging.getLogger(__name__)
@@ -36,6 +34,7 @@ STEADY = timedelta(minutes=1)
 """Longer than anything takes that it does again and again: one that has run for so long works."""
 
 FAILING = "notifier_failing"
+SUBJECT = "notifier"
 
 
 async def keep_notifying(engine: AsyncEngine, ledger: Ledger, client: Client, settings: Settings) -> None:
@@ -46,34 +45,19 @@ async def keep_notifying(engine: AsyncEngine, ledger: Ledger, client: Client, se
         except Exception as error:
             log.critical("the notifier failed", exc_info=error)
             try:
-                await _say_that_it_fails(Alerts(engine), ledger, settings, error)
+                await _say_that_it_fails(StandingAlerts(Alerts(engine), ledger), settings, error)
             except Exception:
                 log.exception("and nobody can be alerted")
         await asyncio.sleep(PAUSE.total_seconds())
 
 
-async def _say_that_it_fails(alerts: Alerts, ledger: Ledger, settings: Settings, error: Exception) -> None:
+async def _say_that_it_fails(standing: StandingAlerts, settings: Settings, error: Exception) -> None:
     found = "; ".join(map(str, faults(error))) if isinstance(error, ValidationError) else why(error)
     text = (
         f"Nobody is told of alerts by e-mail or webhook: {found}. Look into {settings.notifications_file}, the secrets "
         "beside it and the gateway's log; once that is mended it goes on by itself."
     )
-    await _alert(alerts, ledger, "notifier", Severity.CRITICAL, text, alert_type=FAILING)
-
-
-async def _alert(
-    alerts: Alerts, ledger: Ledger, subject: str, severity: Severity, text: str, *, alert_type: str
-) -> None:
-    """Once, until it is resolved."""
-    number = await alerts.next_of(cause_of(alert_type, subject))
-    if number is None:
-        return
-    event = f"{alert_type}:{subject}:{number}"
-    alert = Alert(
-        alert_id=event, alert_type=alert_type, severity=severity, source="gateway", subject=subject, text=text
-    )
-    entry = LedgerEntry(idempotency_key=event, action_type="alert", action=alert_type, target=subject, details=text)
-    await ledger.record(Record(entry=entry, changes=(AlertRaised(alert=alert),)))
+    await standing.raise_once(FAILING, SUBJECT, text, severity=Severity.CRITICAL, source="gateway")
 
 
 class Notifier:
@@ -82,6 +66,7 @@ class Notifier:
     def __init__(self, engine: AsyncEngine, ledger: Ledger, client: Client, settings: Settings) -> None:
         self._ledger = ledger
         self._alerts = Alerts(engine)
+        self._standing = StandingAlerts(self._alerts, ledger)
         self._outbox = AlertOutbox(engine)
         self._failing_tasks = FailingTasks(client, self._alerts, ledger, settings)
         self._receivers = Receivers(settings.notifications_file)
@@ -120,9 +105,7 @@ class Notifier:
                     return
                 else:
                     await self._outbox.delivered(delivery)
-                    for alert in await self._alerts.open_of_type(UNREACHABLE):
-                        if alert["subject"] == str(receiver):
-                            await self._ledger.record(resolution(alert, "it was reached"))
+                    await self._standing.resolve(cause_of(UNREACHABLE, str(receiver)), "it was reached")
         except Exception as error:
             if not is_away(error):
                 raise
@@ -132,12 +115,11 @@ class Notifier:
         text = (
             f"{receiver} could not be reached for about a day ({why}): mend it, or name another in the settings file."
         )
-        await _alert(self._alerts, self._ledger, str(receiver), Severity.HIGH, text, alert_type=UNREACHABLE)
+        await self._standing.raise_once(UNREACHABLE, str(receiver), text, severity=Severity.HIGH, source="gateway")
 
     async def _say_that_it_works(self) -> None:
         await asyncio.sleep(STEADY.total_seconds())
-        for alert in await self._alerts.open_of_type(FAILING):
-            await self._ledger.record(resolution(alert, "the notifier works"))
+        await self._standing.resolve(cause_of(FAILING, SUBJECT), "the notifier works")
 
     async def _escalate(self) -> None:
         rules = self._receivers.notifications.escalation

@@ -26,6 +26,7 @@ from activities.ledger import LedgerActivities
 from activities.node import NodeActivities
 from activities.part_arrival import PartArrivalActivities
 from activities.reconcile import ReconcileActivities
+from infra.alerts import Alerts
 from infra.approval_reconcile import ApprovalReconciler
 from infra.approvals import Approvals
 from infra.client_po import ClientPOs
@@ -56,10 +57,10 @@ WORKFLOWS: Sequence[type] = (
 
 SANDBOX = SandboxedWorkflowRunner(
     # Loaded once for all workflows: they are pure, and a model that is loaded twice is two models. Everything else is
-    # loaded anew for each workflow that starts (measured: without the last three, 30 POs are staged a second, not 41).
+    # loaded anew for each workflow that starts (measured: without ours, 30 POs are staged a second, not 41).
     restrictions=SandboxRestrictions.default.with_passthrough_modules(
         *("schemas", "activities", "pydantic", "pydantic_core", "annotated_types", "rfc8785"),
-        *("workflows.decisions", "workflows.inbox", "workflows.retry", "workflows.steps"),
+        *("workflows.book", "workflows.decisions", "workflows.inbox", "workflows.retry", "workflows.steps"),
     )
 )
 
@@ -75,17 +76,19 @@ def main_worker(
 ) -> Worker:
     """All workflows and the short activities."""
     starter = ClientPOStarter(client, settings)
+    part_arrivals = PartArrivalActivities(PartArrivals(client, settings.unclaimed_after))
     return Worker(
         client,
         task_queue=names.MAIN_QUEUE,
         workflows=WORKFLOWS,
         activities=[
             LedgerActivities(ledger).record,
-            PartArrivalActivities(PartArrivals(client, settings.unclaimed_after)).join_line,
+            part_arrivals.join_line,
+            part_arrivals.read_held,
             DecisionActivities(DecisionVerifier(settings)).verify_decision,
             ApprovalActivities(Approvals(engine)).read_outcome,
             ReconcileActivities(
-                Reconciler(client, ClientPOs(engine), ledger, starter),
+                Reconciler(client, ClientPOs(engine), Alerts(engine), ledger, starter),
                 ApprovalReconciler(client, Approvals(engine), ledger),
             ).reconcile,
         ],

@@ -14,7 +14,7 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 
 from activities.approval import ApprovalActivities
 from schemas import names
-from schemas.alert import Alert, Severity, cause_of
+from schemas.alert import Severity
 from schemas.approval import (
     AddNote,
     Answer,
@@ -28,13 +28,14 @@ from schemas.approval import (
     Respond,
     StepKind,
     TimedStep,
+    waiting_cause,
     waiting_causes,
 )
-from schemas.ledger import LedgerEntry
-from schemas.record import AlertRaised, AlertResolved, ApprovalChanged, ApprovalOpened, Change
+from schemas.record import AlertRaised, AlertResolved, ApprovalChanged, ApprovalOpened
+from workflows.book import Book
 from workflows.decisions import verify
 from workflows.inbox import Inbox, Item, Refused
-from workflows.steps import record, step, tell
+from workflows.steps import step, tell
 
 STATUS = SearchAttributeKey.for_keyword(names.SMART_STATUS)
 
@@ -52,6 +53,15 @@ class ApprovalWorkflow:
         self._start = start
         self._request = start.request
         self._life = start.life or ApprovalLife(opened_at=workflow.now())
+        approval = names.approval_workflow_id(self._request.approval_id)
+        self._book = Book(
+            key=approval,
+            source=approval,
+            action_type="approval",
+            target=self._request.approval_id,
+            subject=self._request.subject,
+            metadata={"subject": self._request.subject},
+        )
         self._inbox = Inbox(signals=MESSAGES, updates=MESSAGES, refusal=self._refusal, signals_before=start.signals)
 
     @workflow.run
@@ -151,7 +161,8 @@ class ApprovalWorkflow:
 
     async def _note(self, item: Item, note: AddNote) -> None:
         sender = self._sender(item, note.user_id)
-        await self._record("note_approval", f"note:{item.key}", note.note, sender, asked=item.asked)
+        event = self._book.numbered("note", item)
+        await self._book.enter("note_approval", event, note.note, {}, user_id=sender, asked=item.asked)
         item.answer(note)
 
     def _sender(self, item: Item, user_id: str) -> str:
@@ -159,36 +170,12 @@ class ApprovalWorkflow:
         return user_id if item.asked else "unidentified"
 
     async def _refuse(self, item: Item, reason: str) -> None:
-        item.refuse(reason)
-        if item.asked:
-            return
         self._life.last_refusal = f"`{item.name}` was refused: {reason}"
-        text = f"Signal {item.name} was refused: {reason}"
-        event = f"refuse_request:{item.key}"
-        await self._record(
-            "refuse_request",
-            event,
-            text,
-            "system",
-            {"signal": item.name, "reason": reason},
-            self._alert(event, "request_refused", f"{text}. Send it again, corrected.", item.name),
-        )
+        await self._book.refuse_request(item, reason)
 
     async def _refuse_decision(self, item: Item, reason: str, person: str) -> None:
-        """An answer that does not count is more than a mistake: somebody may have tried."""
-        item.refuse(reason)
         self._life.last_refusal = f"an answer was refused: {reason}"
-        event = f"refuse_decision:{item.key}"
-        text = f"An answer to {self._request.approval_id} was refused: {reason}"
-        await self._record(
-            "refuse_decision",
-            event,
-            text,
-            person,
-            {"reason": reason},
-            self._alert(event, "decision_refused", f"{text}. Ask {person} whether it was them; the approval is open."),
-            asked=item.asked,
-        )
+        await self._book.refuse_decision(item, reason, person)
 
     # --- time -----------------------------------------------------------------------------------------------
 
@@ -203,16 +190,15 @@ class ApprovalWorkflow:
                 await self._end(event, outcome, "expire_approval", "Nobody answered in time", "system")
             case StepKind.REMIND:
                 text = f"{request} waits for an answer of a {due.owner} since {self._life.opened_at.isoformat()}."
-                await self._record(
-                    "remind_approval", event, text, "system", {}, *self._nobody_waits(), self._waits(event, text)
+                await self._book.enter(
+                    "remind_approval", event, text, {}, *self._nobody_waits(), self._waits(event, text)
                 )
             case StepKind.ESCALATE:
                 text = f"{request} was not answered and is now asked of a {due.owner}."
-                await self._record(
+                await self._book.enter(
                     "escalate_approval",
                     event,
                     text,
-                    "system",
                     {"owner": due.owner},
                     *self._nobody_waits(),
                     self._waits(event, text),
@@ -240,14 +226,14 @@ class ApprovalWorkflow:
             expires_at=self._life.opened_at + rule.expires_after,
         )
         text = f"{request}. {request.requested_by} asks because {request.reason}. Answer {request.approval_id}."
-        await self._record(
+        await self._book.enter(
             "request_approval",
             "open",
             f"{request}: {request.reason}",
-            request.requested_by,
             {"changes": [change.model_dump() for change in request.changes], "content_hash": request.content_hash},
             row,
             self._waits("open", text, severity=Severity.MEDIUM),
+            user_id=request.requested_by,
         )
 
     async def _end(
@@ -261,11 +247,10 @@ class ApprovalWorkflow:
         *,
         asked: bool = False,
     ) -> None:
-        await self._record(
+        await self._book.enter(
             action,
             f"end:{event}",
             details,
-            user_id,
             {"status": outcome.status, "content_hash": outcome.content_hash, **(metadata or {})},
             ApprovalChanged(
                 approval_id=outcome.approval_id,
@@ -276,6 +261,7 @@ class ApprovalWorkflow:
                 ended_now=True,
             ),
             *self._nobody_waits(),
+            user_id=user_id,
             asked=asked,
         )
         self._life.outcome = outcome
@@ -288,58 +274,24 @@ class ApprovalWorkflow:
         heard = await tell(request.wakes, names.APPROVAL_ENDED, ApprovalEnded(approval_id=request.approval_id))
         if not heard and self._life.status is not ApprovalStatus.CANCELLED:
             text = f"{request.wakes} asked for {request.approval_id} and is gone: its outcome changes nothing."
-            await self._record(
-                "approval_unheard", "unheard", text, "system", {}, self._alert("unheard", "approval_unheard", text)
-            )
+            alert = self._book.alert("unheard", "approval_unheard", text)
+            about = {"approval_id": request.approval_id}
+            await self._book.enter("approval_unheard", "unheard", text, about, alert)
 
-    # --- recording ------------------------------------------------------------------------------------------
-
-    async def _record(
-        self,
-        action: str,
-        event: str,
-        details: str,
-        user_id: str,
-        metadata: dict[str, object] | None = None,
-        *changes: Change,
-        asked: bool = False,
-    ) -> None:
-        entry = LedgerEntry(
-            idempotency_key=f"{names.approval_workflow_id(self._request.approval_id)}:{event}",
-            action_type="approval",
-            action=action,
-            target=self._request.approval_id,
-            details=details,
-            user_id=user_id,
-            metadata={"subject": self._request.subject, **(metadata or {})},
-        )
-        await record(entry, *changes, asked=asked)
+    # --- alerts -----------------------------------------------------------------------------------------------
 
     def _waits(self, event: str, text: str, severity: Severity = Severity.HIGH) -> AlertRaised:
         """One is open at a time, and its owner is whoever is asked now."""
-        raised = self._alert(event, "approval_waits", text, event, severity=severity)
-        owner = self._life.owner(self._request.rule)
-        return AlertRaised(alert=raised.alert.model_copy(update={"owner": owner}))
+        raised = self._book.alert(event, "approval_waits", text, severity=severity)
+        now = {
+            "owner": self._life.owner(self._request.rule),
+            "cause": waiting_cause(self._request.approval_id, event),
+        }
+        return AlertRaised(alert=raised.alert.model_copy(update=now))
 
     def _nobody_waits(self) -> list[AlertResolved]:
         causes = waiting_causes(self._request.approval_id, self._request.rule)
         return [AlertResolved(cause=cause) for cause in causes]
-
-    def _alert(
-        self, event: str, alert_type: str, text: str, *what: str, severity: Severity = Severity.HIGH
-    ) -> AlertRaised:
-        source = names.approval_workflow_id(self._request.approval_id)
-        return AlertRaised(
-            alert=Alert(
-                alert_id=f"{source}:{event}",
-                alert_type=alert_type,
-                severity=severity,
-                source=source,
-                subject=self._request.subject,
-                text=text,
-                cause=cause_of(alert_type, self._request.approval_id, *what),
-            )
-        )
 
     # --- the operator's eye ---------------------------------------------------------------------------------
 
@@ -352,15 +304,21 @@ class ApprovalWorkflow:
             f"Hash: `{request.content_hash}`",
         ]
         if life.outcome is None:
-            lines.append(
-                f"To answer: `smartfloor decide {names.approval_workflow_id(request.approval_id)} approve --hash "
-                f'{request.content_hash}` prints a token; signal `respond` with `{{"token": "..."}}`'
-            )
+            lines.append(f"To answer: {how_to_answer(request.approval_id, request.content_hash)}")
         if life.last_refusal:
             lines.append(f"⚠ {life.last_refusal}")
         workflow.set_current_details("\n\n".join(lines))
         if workflow.info().typed_search_attributes.get(STATUS) != life.status:
             workflow.upsert_search_attributes([STATUS.value_set(life.status.value)])
+
+
+def how_to_answer(approval_id: str, content_hash: str) -> str:
+    """By hand, in the Temporal Web UI."""
+    approval = names.approval_workflow_id(approval_id)
+    return (
+        f"`smartfloor decide {approval} approve --hash {content_hash}` prints a token; send it to `{approval}` as "
+        'signal `respond`, `{"token": "..."}`'
+    )
 
 
 async def ask_approval(request: ApprovalRequest) -> bool:

@@ -29,7 +29,6 @@ from temporalio.exceptions import (
 from activities.node import NodeActivities
 from activities.part_arrival import PartArrivalActivities
 from schemas import names
-from schemas.alert import Alert, Severity, cause_of
 from schemas.approval import ApprovalEnded, ApprovalStatus
 from schemas.client_po import (
     LATE,
@@ -54,7 +53,6 @@ from schemas.client_po import (
     outlook,
     release_failure,
 )
-from schemas.ledger import LedgerEntry
 from schemas.node import NodeDelivery, NodeReceipt
 from schemas.part_arrival import (
     AcceptedQuantity,
@@ -62,18 +60,20 @@ from schemas.part_arrival import (
     Count,
     Damage,
     JoinLine,
+    LineRef,
     PartArrivalStart,
     PORef,
     Reorder,
     Revocation,
     WaitingPO,
 )
-from schemas.record import AlertRaised, AlertResolved, Change, ClientPOChanged
+from schemas.record import AlertResolved, Change, ClientPOChanged
 from workflows import retry
 from workflows.approval import ask_approval, cancel_approval, outcome_of
+from workflows.book import Book
 from workflows.decisions import verify
 from workflows.inbox import Inbox, Item, Refused
-from workflows.steps import record, step, tell
+from workflows.steps import step, tell
 from workflows.test_execution import TestExecutionStart, TestExecutionWorkflow
 
 STATUS = SearchAttributeKey.for_keyword(names.SMART_STATUS)
@@ -81,6 +81,8 @@ DUE = SearchAttributeKey.for_datetime(names.SMART_DUE)
 
 ACCEPTANCE_NEEDS_APPROVAL = "acceptance needs approval"
 """POs that were staged before took an acceptance from one person alone."""
+PARTS_ARE_LOOKED_UP = "parts are looked up"
+"""POs that were staged before believed whoever told them that their parts are there."""
 RETRY_HAS_TIME_OF_ITS_OWN = "a retry has time of its own"
 """A node that refused a PO was late, or not, for good: a retry after that raised no alert, or one at once."""
 
@@ -102,6 +104,14 @@ class ClientPOWorkflow:
         self._po = SmartClientPO.model_validate(start.document)
         self._life = start.life or ClientPOLife.of(self._po)
         self._shown = workflow.info().typed_search_attributes.get(STATUS)
+        name = self._po.smart_contract_id
+        self._book = Book(
+            key=name,
+            source=names.client_po_id(name),
+            action_type="handoff",
+            target=name,
+            metadata={"staging_id": names.staging_id(name), "part_id": self._po.part},
+        )
         self._inbox = Inbox(
             signals={**REQUESTS, **FROM_THE_LINE, names.APPROVAL_ENDED: ApprovalEnded},
             updates=REQUESTS,
@@ -171,7 +181,11 @@ class ClientPOWorkflow:
 
     async def _tell_line(self, signal: str, message: PORef) -> None:
         """The line is open as long as this PO is in it; one that is gone has nothing to be told."""
-        await tell(names.part_arrival_id(self._po.part_id, self._po.part_number), signal, message)
+        await tell(self._line_id, signal, message)
+
+    @property
+    def _line_id(self) -> str:
+        return names.part_arrival_id(self._po.part_id, self._po.part_number)
 
     def _ref(self) -> PORef:
         return PORef(smart_contract_id=self._po.smart_contract_id, ticket=self._life.ticket)
@@ -183,7 +197,7 @@ class ClientPOWorkflow:
         if isinstance(message, Request):
             await self._handle_request(item, message)
         elif isinstance(message, Refused):
-            await self._record_refusal(item, message.reason)
+            await self._refuse_request(item, message.reason)
         elif isinstance(message, ApprovalEnded):
             await self._end_acceptance(item, message)
         elif isinstance(message, PORef) and message.ticket == self._life.ticket:
@@ -192,9 +206,7 @@ class ClientPOWorkflow:
     async def _handle_request(self, item: Item, request: Request) -> None:
         reason = self._life.refusal(request)
         if reason is not None:
-            item.refuse(reason)
-            if not item.asked:
-                await self._record_refusal(item, reason)
+            await self._refuse_request(item, reason)
             return
         self._life.last_refusal = None
         match request:
@@ -292,7 +304,7 @@ class ClientPOWorkflow:
         item.answer(self._life)
 
     async def _end_acceptance(self, item: Item, ended: ApprovalEnded) -> None:
-        """What the signal says is looked up: anybody can send one."""
+        """What the signal says is looked up: anybody can send one. Being told again changes nothing."""
         acceptance, outcome = self._life.acceptance, await outcome_of(ended)
         if acceptance is None and ended.approval_id in self._given_up():
             return
@@ -301,7 +313,9 @@ class ClientPOWorkflow:
             or outcome is None
             or (acceptance.approval_id, acceptance.content_hash) != (ended.approval_id, outcome.content_hash)
         ):
-            await self._record_refusal(item, f"{ended.approval_id} has not ended, or nothing waits for it here")
+            if outcome is not None and outcome.wakes == names.client_po_id(self._po.smart_contract_id):
+                return
+            await self._refuse_request(item, f"{ended.approval_id} has not ended, or nothing waits for it here")
             return
         self._life.acceptance = None
         if outcome.status is ApprovalStatus.APPROVED:
@@ -347,10 +361,8 @@ class ClientPOWorkflow:
 
     async def _handle_parts(self, item: Item, message: PORef) -> None:
         match message:
-            case Allotment() if not self._life.ended and message.quantity < self._life.needed:
-                await self._refuse_parts(item, message)
             case Allotment() if not self._life.ended:
-                await self._confirm(item, message)
+                await self._take_parts(item, message)
             case Revocation() if self._life.receipt_hash is not None:
                 await self._alert_too_late(item, message.cause, message.reason)
             case Revocation() if not self._life.ended:
@@ -361,6 +373,23 @@ class ClientPOWorkflow:
                 await self._alert_too_late(item, "report_damage", f"the part is {message.condition}")
             case Damage() if not self._life.ended:
                 await self._hold(item, f"part {message.condition}", "system")
+
+    async def _take_parts(self, item: Item, told: Allotment) -> None:
+        """What the signal says is looked up: anybody can send one."""
+        given = told
+        if workflow.patched(PARTS_ARE_LOOKED_UP):
+            asked = LineRef(line_id=self._line_id, po=self._ref())
+            held = await step(PartArrivalActivities.read_held, asked, summary=f"what was given of {self._po.part}")
+            if held is None:
+                await self._refuse_request(item, f"{self._line_id} has given it no parts")
+                return
+            if held.revoked:
+                return  # it is about to be told
+            given = told.model_copy(update={"shares": held.shares})
+        if given.quantity < self._life.needed:
+            await self._refuse_parts(item, given)
+        else:
+            await self._confirm(item, given)
 
     async def _refuse_parts(self, item: Item, allotment: Allotment) -> None:
         """Fewer are enough only when two persons say so here: whoever told the line did not ask this PO."""
@@ -564,7 +593,7 @@ class ClientPOWorkflow:
             f"Failed to release SmartClientPO: {error}",
             {"error": error},
             self._row(),
-            self._alert(event, "release_failed", text, what),
+            self._book.alert(event, "release_failed", text, what),
             *changes,
         )
 
@@ -612,98 +641,29 @@ class ClientPOWorkflow:
         What a verified decision did is `decided`: recorded after the workflow task, because the decision may not count
         any more when a worker that was killed verifies it again.
         """
-        event = f"{action}:{item.key}"
-        all_changes = [self._row(**(row or {})), *(self._release_ended() if release_ends else ())]
-        await self._enter(action, event, details, user_id, metadata or {}, *all_changes, asked=item.asked or decided)
+        changes = [self._row(**(row or {})), *(self._release_ended() if release_ends else ())]
+        event, asked = self._book.numbered(action, item), item.asked or decided
+        await self._book.enter(action, event, details, metadata or {}, *changes, user_id=user_id, asked=asked)
 
     async def _record_release(
         self, action: str, event: str, details: str, metadata: dict[str, Any], *changes: Change
     ) -> None:
-        await self._enter(action, event, details, "system", {"target_node": self._po.target_node, **metadata}, *changes)
+        await self._book.enter(action, event, details, {"target_node": self._po.target_node, **metadata}, *changes)
 
-    async def _record_refusal(self, item: Item, reason: str) -> None:
+    async def _refuse_request(self, item: Item, reason: str) -> None:
         self._life.last_refusal = f"`{item.name}` was refused: {reason}"
-        event = f"refuse_request:{item.key}"
-        await self._enter(
-            "refuse_request",
-            event,
-            f"Signal {item.name} refused: {reason}",
-            "system",
-            {"signal": item.name, "reason": reason},
-            self._alert(
-                event,
-                "request_refused",
-                f"Signal {item.name} was refused: {reason}. Send it again, corrected.",
-                item.name,
-            ),
-        )
+        await self._book.refuse_request(item, reason)
 
-    async def _refuse_decision(self, item: Item, reason: str, user_id: str) -> None:
-        """A decision that does not count is more than a mistake: somebody may have tried."""
-        item.refuse(reason)
+    async def _refuse_decision(self, item: Item, reason: str, person: str) -> None:
         self._life.last_refusal = f"`{item.name}` was refused: {reason}"
-        event, text = f"refuse_decision:{item.key}", f"Decision {item.name} refused: {reason}"
-        await self._enter(
-            "refuse_decision",
-            event,
-            text,
-            user_id,
-            {"decision": item.name, "reason": reason},
-            self._alert(event, "decision_refused", f"{text}. Ask {user_id} whether it was them.", item.name),
-            asked=item.asked,
-        )
+        await self._book.refuse_decision(item, reason, person)
 
     async def _alert_too_late(self, item: Item, action: str, reason: str) -> None:
-        event = f"too_late:{item.key}"
+        event = self._book.numbered("too_late", item)
         name, node = self._po.smart_contract_id, self._po.target_node
         text = f"{reason}, but PO {name} is already released to {node}: stop its test there."
-        await self._enter(
-            action,
-            event,
-            text,
-            "system",
-            {"reason": reason},
-            self._alert(event, "withdrawn_after_release", text),
-        )
-
-    async def _enter(
-        self,
-        action: str,
-        event: str,
-        details: str,
-        user_id: str,
-        metadata: dict[str, Any],
-        *changes: Change,
-        asked: bool = False,
-    ) -> None:
-        name = self._po.smart_contract_id
-        await record(
-            LedgerEntry(
-                idempotency_key=f"{name}:{event}",
-                action_type="handoff",
-                action=action,
-                target=name,
-                details=details,
-                user_id=user_id,
-                metadata={"staging_id": names.staging_id(name), "part_id": self._po.part, **metadata},
-            ),
-            *changes,
-            asked=asked,
-        )
-
-    def _alert(self, event: str, alert_type: str, text: str, *what: str) -> AlertRaised:
-        name = self._po.smart_contract_id
-        return AlertRaised(
-            alert=Alert(
-                alert_id=f"{name}:{event}",
-                alert_type=alert_type,
-                severity=Severity.HIGH,
-                source=names.client_po_id(name),
-                subject=name,
-                text=text,
-                cause=cause_of(alert_type, name, *what),
-            )
-        )
+        alert = self._book.alert(event, "withdrawn_after_release", text)
+        await self._book.enter(action, event, text, {"reason": reason}, alert)
 
     # --- the operator's eye ---------------------------------------------------------------------------------
 

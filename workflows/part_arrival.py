@@ -7,23 +7,22 @@ the PO that is concerned, then the ledger.
 
 import asyncio
 from collections.abc import Iterable
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import timedelta
 
 from pydantic import BaseModel
 from temporalio import workflow
 from temporalio.common import SearchAttributeKey
 
 from schemas import names
-from schemas.alert import Alert, Severity, cause_of
+from schemas.alert import Severity, cause_of
 from schemas.approval import ApprovalEnded, ApprovalStatus
 from schemas.base import timestamp
 from schemas.canonical import document_hash
-from schemas.ledger import LedgerEntry
 from schemas.part_arrival import (
     IDLE,
     AcceptedQuantity,
     ArrivalOutcome,
+    Held,
     Lot,
     PartArrival,
     PartArrivalStart,
@@ -41,10 +40,11 @@ from schemas.part_arrival import (
     withdrawal_wanted,
 )
 from schemas.record import AlertRaised, AlertResolved, Change
-from workflows.approval import ask_approval, outcome_of
+from workflows.approval import ask_approval, how_to_answer, outcome_of
+from workflows.book import Book
 from workflows.decisions import verify
 from workflows.inbox import Inbox, Item, Refused
-from workflows.steps import record, tell
+from workflows.steps import tell
 
 STATUS = SearchAttributeKey.for_keyword(names.SMART_STATUS)
 
@@ -80,6 +80,7 @@ class PartArrivalWorkflow:
         self._id = names.part_arrival_id(start.part_id, start.part_number)
         self._part = start.part_id or start.part_number or ""
         self._since = start.since or workflow.info().workflow_start_time
+        self._book = Book(key=self._id, source=self._id, action_type="arrival", target=self._part, since=self._since)
         self._withdrawals = dict(start.withdrawals)
         self._tokens = list(start.tokens)
         self._line = start.line or PartLine(single=start.part_id is not None)
@@ -141,6 +142,11 @@ class PartArrivalWorkflow:
         await workflow.sleep(max(rings - now, timedelta(seconds=1)), summary="look for unclaimed arrivals")
         self._clock_rang = True
 
+    @workflow.query(name=names.HELD)
+    def held(self, po: PORef) -> Held | None:
+        """What this PO was given under its ticket."""
+        return self._line.held(po)
+
     # --- what comes in --------------------------------------------------------------------------------------
 
     async def _handle(self, item: Item) -> None:
@@ -156,7 +162,7 @@ class PartArrivalWorkflow:
             case ApprovalEnded() as ended:
                 await self._end_withdrawal(item, ended)
             case Refused() as refused:
-                await self._refuse(item, refused.reason)
+                await self._book.refuse_request(item, refused.reason)
             case WaitingPO() as po:
                 self._line.join(po)
                 await self._match()
@@ -192,10 +198,10 @@ class PartArrivalWorkflow:
                     f"broadcast {arrival.id} is dated {arrival.timestamp.isoformat()}: too old, or ahead of the clock, "
                     "to be matched. Look whether the part is there and scan it again with a new ID."
                 )
-                changes.append(self._alert(once, "arrival_refused", text, arrival.id))
-        await self._record(
+                changes.append(self._book.alert(once, "arrival_refused", text, arrival.id))
+        await self._book.enter(
             outcome.value,
-            self._numbered(outcome.value, item) if outcome is ArrivalOutcome.DUPLICATE else once,
+            self._book.numbered(outcome.value, item) if outcome is ArrivalOutcome.DUPLICATE else once,
             f"{arrival.quantity} of {self._part} at {arrival.location}, condition {arrival.condition}",
             {
                 "broadcast_id": arrival.id,
@@ -214,7 +220,7 @@ class PartArrivalWorkflow:
     async def _withdraw(self, item: Item, withdrawal: WithdrawArrival, *, approval_id: str | None = None) -> None:
         withdrawn = self._line.withdraw(withdrawal.broadcast_id, withdrawal.reason)
         if withdrawn is None:
-            await self._refuse_withdrawal(item, f"no arrival {withdrawal.broadcast_id} of {self._part} is known here")
+            await self._book.refuse_request(item, f"no arrival {withdrawal.broadcast_id} of {self._part} is known here")
             return
         await self._revoke(item, withdrawn.revocations)
         changes = [
@@ -222,9 +228,9 @@ class PartArrivalWorkflow:
             for name in withdrawn.released
         ]
         await self._match()
-        await self._record(
+        await self._book.enter(
             "withdraw_arrival",
-            self._numbered("withdraw_arrival", item),
+            self._book.numbered("withdraw_arrival", item),
             f"Arrival {withdrawal.broadcast_id} withdrawn: {withdrawal.reason}",
             {
                 "broadcast_id": withdrawal.broadcast_id,
@@ -242,14 +248,14 @@ class PartArrivalWorkflow:
     async def _ask_withdrawal(self, item: Item, withdrawal: WithdrawArrival, released: tuple[str, ...]) -> None:
         """The part is being tested: taking its arrival back stops that, so one person alone cannot."""
         if any(pending.withdrawal.broadcast_id == withdrawal.broadcast_id for pending in self._withdrawals.values()):
-            await self._refuse_withdrawal(item, "an approval for it is asked already")
+            await self._book.refuse_request(item, "an approval for it is asked already")
             return
         wanted = withdrawal_wanted(self._id, withdrawal.broadcast_id)
         verdict = await verify(withdrawal.token, wanted, self._tokens)
         decision = verdict.decision
         if decision is None or verdict.refusal is not None:
             reason = f"it was released with {', '.join(released)}: {verdict.refusal}"
-            await self._refuse_decision(item, reason, verdict.person)
+            await self._book.refuse_decision(item, reason, verdict.person)
             return
         asked = withdrawal_request(
             self._id,
@@ -259,14 +265,16 @@ class PartArrivalWorkflow:
             requested_by=decision.person,
         )
         if not await ask_approval(asked):
-            await self._refuse_decision(item, f"{asked.approval_id} exists and was not asked for here", decision.person)
+            await self._book.refuse_decision(
+                item, f"{asked.approval_id} exists and was not asked for here", decision.person
+            )
             return
         self._withdrawals[asked.approval_id] = PendingWithdrawal(
             withdrawal=withdrawal, released=released, content_hash=asked.content_hash
         )
-        await self._record(
+        await self._book.enter(
             "ask_approval",
-            self._numbered("ask_approval", item),
+            self._book.numbered("ask_approval", item),
             f"Asked that arrival {withdrawal.broadcast_id} be withdrawn: {withdrawal.reason}",
             {
                 "approval_id": asked.approval_id,
@@ -280,10 +288,12 @@ class PartArrivalWorkflow:
         item.answer(Withdrawn(released=released, approval_id=asked.approval_id))
 
     async def _end_withdrawal(self, item: Item, ended: ApprovalEnded) -> None:
-        """What the signal says is looked up: anybody can send one."""
+        """What the signal says is looked up: anybody can send one. Being told again changes nothing."""
         outcome, pending = await outcome_of(ended), self._withdrawals.get(ended.approval_id)
         if pending is None or outcome is None or outcome.content_hash != pending.content_hash:
-            await self._refuse(item, f"{ended.approval_id} has not ended, or nothing waits for it here")
+            if outcome is not None and outcome.wakes == self._id:
+                return
+            await self._book.refuse_request(item, f"{ended.approval_id} has not ended, or nothing waits for it here")
             return
         del self._withdrawals[ended.approval_id]
         withdrawal, why = pending.withdrawal, f"{ended.approval_id} is {outcome.status}"
@@ -293,9 +303,9 @@ class PartArrivalWorkflow:
                 await self._withdraw(item, approved, approval_id=ended.approval_id)
                 return
             why = "other POs were released with it since: ask again"
-        await self._record(
+        await self._book.enter(
             "keep_arrival",
-            self._numbered("keep_arrival", item),
+            self._book.numbered("keep_arrival", item),
             f"Arrival {withdrawal.broadcast_id} is not withdrawn: {why}",
             {"approval_id": ended.approval_id, "status": outcome.status},
             user_id=outcome.decided_by or "system",
@@ -306,9 +316,9 @@ class PartArrivalWorkflow:
         released = self._line.undeliverable(unheard)
         await self._match()
         if released and unheard.cause is RevocationCause.WITHDRAWN:
-            await self._record(
+            await self._book.enter(
                 "withdraw_arrival",
-                self._numbered("too_late", item),
+                self._book.numbered("too_late", item),
                 f"{unheard.reason}, but PO {unheard.smart_contract_id} was released meanwhile",
                 {"reason": unheard.reason, "already_released": [unheard.smart_contract_id]},
                 self._released_alert(item, unheard.smart_contract_id, unheard.reason),
@@ -352,12 +362,12 @@ class PartArrivalWorkflow:
         """What was reported is over when nothing of it is left in stock, and begins anew when it comes back."""
         if (claimed := self._line.newly_claimed) and workflow.patched(UNTIL_NOTHING_IS_LEFT):
             self._line.claim(claimed)
-            await self._record(
+            await self._book.enter(
                 "arrival_claimed",
-                self._numbered("arrival_claimed", item),
+                self._book.numbered("arrival_claimed", item),
                 f"Nothing lies unclaimed any more of {', '.join(claimed)}",
                 {"broadcast_ids": claimed},
-                *(AlertResolved(cause=cause_of("arrival_unclaimed", self._part, name)) for name in claimed),
+                *(AlertResolved(cause=cause_of("arrival_unclaimed", self._id, name)) for name in claimed),
             )
         await self._report(self._line.unclaimed_again(), "is there again and no PO claims it")
 
@@ -369,94 +379,18 @@ class PartArrivalWorkflow:
                 f"{lot.quantity} of {self._part} at {lot.location} (broadcast {lot.broadcast_id}) {what}: stage its "
                 "PO, or withdraw the arrival."
             )
-            await self._record(
+            await self._book.enter(
                 "arrival_unclaimed",
                 event,
                 text,
                 {"broadcast_id": lot.broadcast_id, "quantity": lot.quantity, "location": lot.location},
-                self._alert(event, "arrival_unclaimed", text, lot.broadcast_id, severity=Severity.MEDIUM),
+                self._book.alert(event, "arrival_unclaimed", text, lot.broadcast_id, severity=Severity.MEDIUM),
             )
-
-    async def _refuse(self, item: Item, reason: str) -> None:
-        event = self._numbered("refuse_request", item)
-        text = f"Signal {item.name} was refused: {reason}"
-        await self._record(
-            "refuse_request",
-            event,
-            text,
-            {"signal": item.name, "reason": reason},
-            self._alert(event, "request_refused", f"{text}. Send it again, corrected.", item.name),
-        )
-
-    async def _refuse_withdrawal(self, item: Item, reason: str) -> None:
-        item.refuse(reason)
-        if not item.asked:
-            await self._refuse(item, reason)
-
-    async def _refuse_decision(self, item: Item, reason: str, person: str) -> None:
-        """A decision that does not count is more than a mistake: somebody may have tried."""
-        item.refuse(reason)
-        event = self._numbered("refuse_decision", item)
-        text = f"Decision {item.name} refused: {reason}"
-        await self._record(
-            "refuse_decision",
-            event,
-            text,
-            {"decision": item.name, "reason": reason},
-            self._alert(event, "decision_refused", f"{text}. Ask {person} whether it was them.", item.name),
-            user_id=person,
-            asked=item.asked,
-        )
-
-    def _numbered(self, event: str, item: Item) -> str:
-        """The key of an event that can happen again, also in a later life of the entity, whose numbers begin anew."""
-        return f"{event}:{timestamp(self._since)}:{item.key}"
-
-    async def _record(
-        self,
-        action: str,
-        event: str,
-        details: str,
-        metadata: dict[str, Any],
-        *changes: Change,
-        user_id: str = "system",
-        occurred_at: datetime | None = None,
-        asked: bool = False,
-    ) -> None:
-        await record(
-            LedgerEntry(
-                idempotency_key=f"{self._id}:{event}",
-                action_type="arrival",
-                action=action,
-                target=self._part,
-                details=details,
-                user_id=user_id,
-                metadata=metadata,
-                occurred_at=occurred_at,
-            ),
-            *changes,
-            asked=asked,
-        )
 
     def _released_alert(self, item: Item, smart_contract_id: str, what: str) -> AlertRaised:
         text = f"{what}, but PO {smart_contract_id} is already released: stop its test."
-        event = self._numbered(f"after_release:{smart_contract_id}", item)
-        return self._alert(event, "withdrawn_after_release", text, smart_contract_id)
-
-    def _alert(
-        self, event: str, alert_type: str, text: str, what: str, *, severity: Severity = Severity.HIGH
-    ) -> AlertRaised:
-        return AlertRaised(
-            alert=Alert(
-                alert_id=f"{self._id}:{event}",
-                alert_type=alert_type,
-                severity=severity,
-                source=self._id,
-                subject=self._part,
-                text=text,
-                cause=cause_of(alert_type, self._part, what),
-            )
-        )
+        event = self._book.numbered(f"after_release:{smart_contract_id}", item)
+        return self._book.alert(event, "withdrawn_after_release", text, smart_contract_id)
 
     # --- the operator's eye ---------------------------------------------------------------------------------
 
@@ -471,6 +405,11 @@ class PartArrivalWorkflow:
             for po in line.line[:20]
         ]
         lines += [f"- {lot.quantity} at {lot.location} since {lot.timestamp.isoformat()}" for lot in line.stock[:20]]
+        lines += [
+            f"- The withdrawal of {pending.withdrawal.broadcast_id} waits for the approval `{approval_id}`: "
+            f"{how_to_answer(approval_id, pending.content_hash)}"
+            for approval_id, pending in self._withdrawals.items()
+        ]
         workflow.set_current_details("\n".join(lines))
         if line.status != self._shown:
             self._shown = line.status.value

@@ -2,12 +2,14 @@
 
 import asyncio
 
+import jwt
 import pytest
 import pytest_asyncio
 from typer.testing import CliRunner
 
 from infra.approvals import ask_approval
 from infra.embedded.addresses import environment
+from infra.keys import load_or_create
 from schemas import names
 from schemas.approval import ApprovalRequest, ApprovalType, Difference
 from schemas.permission import Role
@@ -35,6 +37,15 @@ async def asked(floor: Floor, po: PO) -> Json:
         return dict(found.json()) if found.is_success else {}
 
     return await until(approval, bool)
+
+
+def logged_in_long_ago(floor: Floor, headers: dict[str, str]) -> dict[str, str]:
+    """The same person's token, who logged in an hour ago."""
+    token = headers["Authorization"].removeprefix("Bearer ")
+    claims = jwt.decode(token, options={"verify_signature": False})
+    key = load_or_create(floor.settings.token_key_file)
+    made = jwt.encode({**claims, "auth_time": claims["auth_time"] - 3600}, key, algorithm="EdDSA")
+    return {"Authorization": f"Bearer {made}"}
 
 
 class TestAnApproval:
@@ -75,6 +86,21 @@ class TestAnApproval:
         )
         assert answer.status_code == 409
         assert "other content" in answer.json()["detail"]
+
+    async def test_cannot_be_given_with_an_old_login(self, floor: Floor, po: PO) -> None:
+        approval = await asked(floor, po)
+        answer = await floor.http.post(
+            f"/api/v1/approvals/{approval['approval_id']}/respond",
+            json={"decision": "approve", "content_hash": approval["content_hash"]},
+            headers=logged_in_long_ago(floor, bearer(floor.settings, Role.QUALITY_MANAGER, "bob")),
+        )
+        assert (answer.status_code, answer.json()["type"]) == (401, "urn:smartfloor:problem:stale-login")
+        assert "log in again, get a new token" in answer.json()["detail"]
+        challenge = answer.headers["WWW-Authenticate"]
+        assert challenge.startswith("Bearer ")
+        assert 'error="insufficient_user_authentication"' in challenge
+        assert 'max_age="900"' in challenge
+        assert (await floor.answer(approval["approval_id"])).json()["status"] == "approved"
 
     @pytest.mark.parametrize("role", [Role.OPERATOR, Role.SUPERVISOR, Role.INSPECTOR, Role.MAINTENANCE_ENGINEER])
     async def test_cannot_be_given_by_a_role_that_may_not(self, floor: Floor, po: PO, role: Role) -> None:

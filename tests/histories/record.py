@@ -1,6 +1,6 @@
 """Records the histories that a changed workflow must still replay: `python -m tests.histories.record [SCENE ...]`.
 
-Each scene plays one path of the product's own workflows on a real dev server, and its histories are written to
+Each scene plays one path of the product's own workflows on a real server, and its histories are written to
 `{scene}.{workflow type}.{name}.json` beside this file (`.1`, `.2` ... where a workflow has continued as new), in place
 of the old ones. A new path is a new scene, recorded alone. Record all anew only when a workflow was changed in a way
 that no running one can meet (before a first deployment, say); otherwise `workflow.patched()` keeps the old histories
@@ -14,6 +14,7 @@ import re
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,12 @@ from infra.embedded.temporal import Temporal
 from infra.settings import Settings
 from infra.temporal import connect
 from schemas import names
+from schemas.approval import RULES, ApprovalType
 from schemas.node import NodeDelivery
 from schemas.part_arrival import withdrawal_wanted
 from tests.workflows.eager import EagerTemporal
-from tests.workflows.shop import MemoryLedger, Shop, main_worker, until
+from tests.workflows.shop import PO, Approval, MemoryLedger, Shop, main_worker, until
+from tests.workflows.skipping import time_skipping_server
 
 HERE = Path(__file__).parent
 
@@ -109,6 +112,48 @@ async def approved(shop: Shop) -> None:
     asked = await shop.recorded("ask_approval", 3)
     await (await shop.approval(asked.metadata["approval_id"])).answer()
     await shop.recorded("withdraw_arrival")
+
+
+async def six_of_ten(shop: Shop) -> tuple[PO, Approval]:
+    """A PO with six of ten parts, and the approval that these be enough."""
+    number = f"PN-{shop.name}"
+    po = await shop.stage(part_number=number, quantity=10)
+    await shop.scan(part_number=number, quantity=6)
+    await po.recorded("count_arrivals")
+    await po.accept(6)
+    await po.recorded("ask_approval")
+    return po, await shop.approval(f"{po.name}.fewer-parts.1")
+
+
+async def expired(shop: Shop) -> None:
+    """An approval that nobody answers: reminded, escalated, expired."""
+    po, approval = await six_of_ten(shop)
+    await shop.pass_time(RULES[ApprovalType.FEWER_PARTS].expires_after + timedelta(minutes=1))
+    await approval.handle.result()
+    await po.recorded("keep_quantity")
+
+
+async def called_off(shop: Shop) -> None:
+    """An approval that is cancelled by whoever asked, then one that is cancelled with its PO."""
+    po, first = await six_of_ten(shop)
+    await first.handle.execute_update("cancel", {"reason": "too early", "user_id": "ada"})
+    await po.recorded("keep_quantity")
+    await po.accept(6)
+    second = await shop.approval(f"{po.name}.fewer-parts.2")
+    await po.recorded("ask_approval", 2)
+    await po.ask("cancel")
+    await po.handle.result()
+    await second.handle.result()
+
+
+async def noted(shop: Shop) -> None:
+    """An approval with so many notes that it continues as new, and is answered after that; its PO is released."""
+    po, approval = await six_of_ten(shop)
+    for number in range(1, 13):
+        await approval.handle.execute_update("note", {"note": f"note {number}", "user_id": "eve"})
+    async with shop.node_online():
+        await approval.answer()
+        await po.handle.result()
 
 
 async def withdrawn(shop: Shop) -> None:
@@ -193,6 +238,9 @@ SCENES: tuple[Callable[[Shop], Awaitable[None]], ...] = (
     cancelled,
     counted,
     approved,
+    expired,
+    called_off,
+    noted,
     withdrawn,
     late,
     ledger_away,
@@ -200,10 +248,10 @@ SCENES: tuple[Callable[[Shop], Awaitable[None]], ...] = (
 )
 
 
-async def record(scene: Callable[[Shop], Awaitable[None]], address: str, state: Path) -> None:
+async def record(scene: Callable[[Shop], Awaitable[None]], environment: WorkflowEnvironment, state: Path) -> None:
     """Plays one scene and writes the histories of all workflows that took part."""
-    client = await connect(Settings(temporal_address=address))
-    shop = Shop(WorkflowEnvironment.from_client(client), MemoryLedger(), state)
+    client = environment.client
+    shop = Shop(environment, MemoryLedger(), state)
     async with main_worker(shop):
         await scene(shop)
         for workflow_id in sorted(shop.workflow_ids):
@@ -239,6 +287,22 @@ def _without_machine(value: Any) -> Any:
             return value
 
 
+@asynccontextmanager
+async def server_for(scene: Callable[[Shop], Awaitable[None]], state: Path) -> AsyncIterator[WorkflowEnvironment]:
+    """A real one, with short runs or whose days pass at once where the scene needs that."""
+    if scene is expired:
+        async with time_skipping_server() as environment:
+            yield environment
+        return
+    kind = EagerTemporal if scene in (continued, noted) else Temporal
+    server = kind(state, report=lambda _: None, durable=False, headless=True)
+    await server.start()
+    try:
+        yield WorkflowEnvironment.from_client(await connect(Settings(temporal_address=server.address)))
+    finally:
+        await server.stop()
+
+
 async def main(wanted: Sequence[str]) -> None:
     """Plays these scenes, or all; failures that they provoke are not worth a log line."""
     logging.disable(logging.WARNING)
@@ -248,13 +312,8 @@ async def main(wanted: Sequence[str]) -> None:
         for old in HERE.glob(f"{scene.__name__}.*.json"):
             old.unlink()
         with tempfile.TemporaryDirectory() as folder:
-            kind = EagerTemporal if scene is continued else Temporal
-            server = kind(Path(folder), report=lambda _: None, durable=False, headless=True)
-            await server.start()
-            try:
-                await record(scene, server.address, Path(folder))
-            finally:
-                await server.stop()
+            async with server_for(scene, Path(folder)) as environment:
+                await record(scene, environment, Path(folder))
 
 
 if __name__ == "__main__":

@@ -1,21 +1,20 @@
 """The life of an alert on a real Postgres, and the outbox of what others are told of it."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 from uuid import uuid4
 
 import asyncpg
+import pytest
 import pytest_asyncio
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from infra.alerts import AlertOutbox, Alerts, acknowledgement, escalation, resolution
+from infra.alerts import AlertOutbox, Alerts, StandingAlerts, acknowledgement, escalation, resolution
 from infra.client_po import Row
 from infra.database import create_engine, migrate
 from infra.embedded.postgres import WRITER, Postgres
 from infra.ledger import Ledger
-from infra.settings import Settings
 from schemas.alert import Alert, AlertState, Severity
 from schemas.ledger import LedgerEntry
 from schemas.permission import Role
@@ -23,19 +22,6 @@ from schemas.record import AlertRaised, AlertResolved, Change, Record
 
 LASTING = "release_failed"
 """Of a type whose cause lasts; the others of these tests merely happened."""
-
-
-@pytest_asyncio.fixture
-async def engine(database: Settings) -> AsyncIterator[AsyncEngine]:
-    engine = create_engine(database.database_writer_url)
-    yield engine
-    await engine.dispose()
-
-
-@pytest_asyncio.fixture
-async def ledger(engine: AsyncEngine) -> AsyncIterator[Ledger]:
-    async with Ledger(engine, recorder="worker", smart_id="FLOOR-HUB-01") as ledger:
-        yield ledger
 
 
 class Floor:
@@ -207,6 +193,43 @@ class TestEscalating:
         assert await floor.told() == ["raised", "acknowledged"]
 
 
+class TestWhatIsLookedAtAgainAndAgain:
+    @pytest.fixture
+    def standing(self, floor: Floor) -> StandingAlerts:
+        return StandingAlerts(floor.alerts, floor.ledger)
+
+    async def see(self, standing: StandingAlerts, text: str = "mend it") -> None:
+        await standing.raise_once(LASTING, "SC-1", text, severity=Severity.HIGH, source="s")
+
+    async def test_is_raised_once_and_recorded_once(self, floor: Floor, standing: StandingAlerts) -> None:
+        await self.see(standing)
+        await self.see(standing, "it looks otherwise now")
+        alert = await floor.the_only()
+        assert (alert["count"], alert["text"]) == (1, "mend it")
+        assert [entry.action for entry in await floor.ledger.timeline("SC-1")] == [LASTING]
+
+    async def test_is_raised_anew_after_it_was_resolved(self, floor: Floor, standing: StandingAlerts) -> None:
+        await self.see(standing)
+        await standing.resolve("release_failed:SC-1", "it is gone")
+        await self.see(standing)
+        assert [alert["state"] for alert in await floor.all()] == ["resolved", "raised"]
+
+    async def test_may_be_seen_by_two_at_once(self, floor: Floor, standing: StandingAlerts) -> None:
+        await asyncio.gather(*(self.see(standing, f"as {number} sees it") for number in range(5)))
+        assert (await floor.the_only())["state"] == "raised"
+
+    async def test_may_be_resolved_by_a_person_at_the_same_time(self, floor: Floor) -> None:
+        class AsTheyWere(Alerts):
+            async def of_cause(self, cause: str) -> list[Row]:
+                return before
+
+        await floor.report("E-1")
+        before = await floor.all()
+        await floor.ledger.record(resolution(before[0], "I have seen to it", "maria"))
+        await StandingAlerts(AsTheyWere(floor.engine), floor.ledger).resolve("release_failed:SC-1", "it is gone")
+        assert (await floor.the_only())["resolved_by"] == "maria"
+
+
 class TestTheList:
     async def test_is_filtered_by_everything_at_once(self, floor: Floor) -> None:
         await floor.report("E-1")
@@ -236,16 +259,16 @@ class TestTheMigration:
         await migrate(url, writer, "0001")
         engine = create_engine(writer)
         async with engine.begin() as connection:
-            for alert_id, kind, subject in (
-                ("OLD", "t", "SC-1"),
-                ("FAILED-1", "release_failed", "SC-1"),
-                ("FAILED-2", "release_failed", "SC-1"),
-                ("FAILED-OVER", "release_failed", "SC-2"),
-                ("UNCLAIMED", "arrival_unclaimed", "PN-1"),
+            for alert_id, kind, source, subject in (
+                ("OLD", "t", "client-po/SC-1", "SC-1"),
+                ("FAILED-1", "release_failed", "client-po/SC-1", "SC-1"),
+                ("FAILED-2", "release_failed", "client-po/SC-1", "SC-1"),
+                ("FAILED-OVER", "release_failed", "client-po/SC-2", "SC-2"),
+                ("UNCLAIMED", "arrival_unclaimed", "part-number/PN-1", "PN-1"),
             ):
                 await connection.execute(
                     text(
-                        f"INSERT INTO alerts VALUES ('{alert_id}', '{kind}', 'high', 's', '{subject}', 'x', "
+                        f"INSERT INTO alerts VALUES ('{alert_id}', '{kind}', 'high', '{source}', '{subject}', 'x', "
                         "clock_timestamp(), NULL)"
                     )
                 )
@@ -271,7 +294,7 @@ class TestTheMigration:
             ("FAILED-1", "resolved", "release_failed:SC-1:late"),
             ("FAILED-2", "raised", "release_failed:SC-1:late"),
             ("FAILED-OVER", "resolved", "release_failed:SC-2:late"),
-            ("UNCLAIMED", "raised", "arrival_unclaimed:PN-1:B1"),
+            ("UNCLAIMED", "raised", "arrival_unclaimed:part-number/PN-1:B1"),
         }
         unpublished = [message.alert["alert_id"] for message in await AlertOutbox(engine).unpublished()]
         assert unpublished == ["FAILED-2", "UNCLAIMED"]

@@ -1,6 +1,5 @@
 """The staging analytics of a ledger whose entries are known."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,9 +8,7 @@ import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from infra.analytics import staging_analytics
-from infra.database import create_engine
 from infra.ledger import Ledger
-from infra.settings import Settings
 from schemas.ledger import LedgerEntry
 from schemas.record import Record
 
@@ -43,13 +40,6 @@ STORY: list[tuple[str, str, dict[str, Any]]] = [
     ("refuse_arrival", "PART-9", {"broadcast_id": "B8"}),
     ("dead_letter", "gateway", {}),
 ]
-
-
-@pytest_asyncio.fixture
-async def engine(database: Settings) -> AsyncIterator[AsyncEngine]:
-    engine = create_engine(database.database_writer_url)
-    yield engine
-    await engine.dispose()
 
 
 @pytest_asyncio.fixture

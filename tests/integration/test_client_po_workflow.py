@@ -5,7 +5,6 @@ all the time.
 """
 
 import asyncio
-import threading
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +12,6 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from temporalio import activity
 from temporalio.client import WorkflowFailureError, WorkflowUpdateFailedError
 from temporalio.common import SearchAttributeKey
 from temporalio.exceptions import ApplicationError, CancelledError
@@ -23,10 +21,10 @@ from infra.settings import Settings
 from infra.temporal import DUE, STATUS, connect
 from schemas import names
 from schemas.client_po import REQUESTS
-from schemas.node import NodeDelivery, NodeReceipt
 from schemas.part_arrival import withdrawal_wanted
 from tests.workflows.eager import EagerTemporal
-from tests.workflows.shop import PO, MemoryLedger, Shop, check_histories, event_types, main_worker, until
+from tests.workflows.nodes import SlowNode, occupy_node
+from tests.workflows.shop import PO, MemoryLedger, Shop, check_histories, details, event_types, main_worker, until
 
 
 @pytest_asyncio.fixture(scope="module")
@@ -105,18 +103,7 @@ class TestAnUpdate:
             await po.is_("released")
 
     async def test_retries_what_the_node_refused(self, shop: Shop) -> None:
-        shop.store.take(
-            NodeDelivery(
-                smart_contract_id=f"A-{shop.name}",
-                number=7,
-                document={},
-                document_hash="",
-                priority=1,
-                due_date=None,
-                quantity=1,
-                broadcast_ids=(),
-            )
-        )
+        occupy_node(shop)
         async with shop.node_online():
             po = await shop.stage()
             await shop.scan()
@@ -178,24 +165,17 @@ class TestAnUpdateIsRefused:
         assert shop.alerts("request_refused") == []
 
     async def test_when_the_node_took_the_po_meanwhile(self, shop: Shop) -> None:
-        taken, answer = threading.Event(), threading.Event()
-
-        @activity.defn(name="take_client_po")
-        def take(delivery: NodeDelivery) -> NodeReceipt:
-            taken.set()
-            answer.wait(20)
-            return shop.store.take(delivery)
-
-        async with shop.node_online(take):
+        node = SlowNode(shop)
+        async with shop.node_online(node.take):
             po = await shop.stage()
             await shop.scan()
-            await until(taken.is_set, lambda: "the node takes it")
+            await node.begins()
             asked = asyncio.create_task(refusal(po, "hold", BECAUSE))
             async with asyncio.timeout(10):
                 while "WORKFLOW_EXECUTION_UPDATE_ACCEPTED" not in event_types(await po.handle.fetch_history()):
                     await asyncio.sleep(0.05)
             assert not asked.done()
-            answer.set()
+            node.finish()
             assert await asked == "the PO is released: nothing can be changed any more"
             await po.is_("released")
 
@@ -227,20 +207,13 @@ class TestTemporalsCancel:
         assert len(po.entries("cancel_client_po")) == 1
 
     async def test_while_the_node_takes_the_po_comes_too_late(self, shop: Shop) -> None:
-        taken, answer = threading.Event(), threading.Event()
-
-        @activity.defn(name="take_client_po")
-        def take(delivery: NodeDelivery) -> NodeReceipt:
-            taken.set()
-            answer.wait(20)
-            return shop.store.take(delivery)
-
-        async with shop.node_online(take):
+        node = SlowNode(shop)
+        async with shop.node_online(node.take):
             po = await shop.stage()
             await shop.scan()
-            await until(taken.is_set, lambda: "the node takes it")
+            await node.begins()
             await po.handle.cancel()
-            answer.set()
+            node.finish()
             assert (await po.handle.result())["status"] == "released"
         assert "the PO is released" in (await po.recorded("refuse_request")).details
 
@@ -361,6 +334,26 @@ class TestContinueAsNew:
         [delivery] = shop.store.inbox()
         assert (delivery.quantity, delivery.priority) == (50, 1)
         assert len({entry.idempotency_key for entry in po.entries("count_arrivals")}) == 31
+
+    async def test_of_an_approval_with_many_notes_leaves_it_open_to_an_answer(self, shop: Shop) -> None:
+        number = f"PN-{shop.name}"
+        po = await shop.stage(part_number=number, quantity=10)
+        await shop.scan(part_number=number, quantity=6)
+        await po.recorded("count_arrivals")
+        await po.accept(6)
+        approval = await shop.approval(f"{po.name}.fewer-parts.1")
+        await approval.answer(by="ada")
+        assert "another person" in (await approval.recorded("refuse_decision")).details
+        first_run = (await approval.handle.describe()).run_id
+        for count in range(1, 13):
+            await approval.handle.execute_update("note", {"note": f"note {count}", "user_id": "eve"})
+        assert (await approval.handle.describe()).run_id != first_run
+        assert "another person" in await details(approval.handle)
+        await approval.answer(by="ada")
+        await approval.recorded("refuse_decision", 2)
+        await approval.answer(by="bob")
+        assert (await po.recorded("accept_quantity")).user_id == "bob"
+        assert len(approval.entries("note_approval")) == 12
 
     async def test_answers_every_update_that_came_before_it(self, shop: Shop) -> None:
         number = f"PN-{shop.name}"

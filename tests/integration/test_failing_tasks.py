@@ -16,7 +16,6 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from infra.alerts import Alerts
 from infra.client_po import Row
-from infra.database import create_engine
 from infra.embedded.temporal import Temporal
 from infra.failing_tasks import PROBLEMS, FailingTasks
 from infra.ledger import Ledger
@@ -90,19 +89,6 @@ class Floor:
 
     def worker(self, name: str, kind: type) -> Worker:
         return Worker(self.client, task_queue=name, workflows=[kind], workflow_runner=UnsandboxedWorkflowRunner())
-
-
-@pytest_asyncio.fixture
-async def engine(database: Settings) -> AsyncIterator[AsyncEngine]:
-    engine = create_engine(database.database_writer_url)
-    yield engine
-    await engine.dispose()
-
-
-@pytest_asyncio.fixture
-async def ledger(engine: AsyncEngine) -> AsyncIterator[Ledger]:
-    async with Ledger(engine, recorder="gateway", smart_id="FLOOR-HUB-01") as ledger:
-        yield ledger
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -88,23 +89,10 @@ def settings(database: Settings) -> Settings:
 
 
 @pytest_asyncio.fixture
-async def engine(settings: Settings) -> AsyncIterator[AsyncEngine]:
-    engine = create_engine(settings.database_writer_url)
-    yield engine
-    await engine.dispose()
-
-
-@pytest_asyncio.fixture
 async def owner(settings: Settings) -> AsyncIterator[AsyncEngine]:
     engine = create_engine(settings.database_url)
     yield engine
     await engine.dispose()
-
-
-@pytest_asyncio.fixture
-async def ledger(engine: AsyncEngine) -> AsyncIterator[Ledger]:
-    async with Ledger(engine, recorder="worker", smart_id="FLOOR-HUB-01") as ledger:
-        yield ledger
 
 
 async def fetch(engine: AsyncEngine, sql: str) -> list[Any]:
@@ -572,6 +560,11 @@ async def signing(
             await asyncio.wait([running])
 
 
+def key_missing(settings: Settings) -> str:
+    """The cause of the alert, for a worker on this machine."""
+    return f"ledger_key_missing:{socket.gethostname()}:{settings.ledger_key_file}"
+
+
 class TestTheWorkerThatSigns:
     async def test_raises_one_alert_for_a_tail_that_was_cut_off_however_the_ledger_grows(
         self,
@@ -591,10 +584,10 @@ class TestTheWorkerThatSigns:
                 await ledger.record(record(f"later {number}"))
                 await failed(len(caplog.records) + 2)
         [alert] = [message.alert for message in await AlertOutbox(engine).unpublished()]
-        assert (alert["alert_id"], alert["severity"]) == ("ledger_broken:6:0", Severity.CRITICAL)
+        assert (alert["alert_id"], alert["severity"]) == ("ledger_broken:ledger:0", Severity.CRITICAL)
         assert "entries 3 to 5 are missing" in alert["text"]
         assert "`smartfloor ledger verify`" in alert["text"]
-        assert [entry.action for entry in await ledger.timeline("ledger")] == ["checkpoint_refused"]
+        assert [entry.action for entry in await ledger.timeline("ledger")] == ["ledger_broken"]
 
     async def test_raises_an_alert_that_says_where_the_key_belongs(
         self, engine: AsyncEngine, ledger: Ledger, settings: Settings, caplog: pytest.LogCaptureFixture
@@ -605,8 +598,9 @@ class TestTheWorkerThatSigns:
         async with signing(engine, ledger, settings, caplog) as failed:
             await failed(3)
         [alert] = [message.alert for message in await AlertOutbox(engine).unpublished()]
-        assert (alert["alert_id"], alert["severity"]) == ("ledger_key_missing:1:0", Severity.CRITICAL)
+        assert (alert["alert_id"], alert["severity"]) == (f"{key_missing(settings)}:0", Severity.CRITICAL)
         assert str(settings.ledger_key_file) in alert["text"]
+        assert socket.gethostname() in alert["text"]
 
     async def test_resolves_the_alert_when_it_signs_again_and_raises_another_the_next_time(
         self, engine: AsyncEngine, ledger: Ledger, settings: Settings, caplog: pytest.LogCaptureFixture
@@ -629,12 +623,22 @@ class TestTheWorkerThatSigns:
             settings.ledger_key_file.rename(elsewhere)
             await become(["raised", "resolved"])
 
+    async def test_leaves_the_alert_of_another_one_that_has_no_key(
+        self, engine: AsyncEngine, ledger: Ledger, settings: Settings, caplog: pytest.LogCaptureFixture, tmp_path: Path
+    ) -> None:
+        await checkpoint(engine, settings)
+        keyless = settings.model_copy(update={"state_dir": tmp_path / "elsewhere"})
+        async with signing(engine, ledger, settings, caplog), signing(engine, ledger, keyless, caplog) as failed:
+            await failed(20)
+        [alert] = (await Alerts(engine).page(limit=9, offset=0))[1]
+        assert alert["state"] == "raised"
+
     async def test_goes_on_when_the_alert_was_raised_in_other_words(
         self, engine: AsyncEngine, ledger: Ledger, settings: Settings, caplog: pytest.LogCaptureFixture
     ) -> None:
         await checkpoint(engine, settings)
         settings.ledger_key_file.unlink()
-        await ledger.record(record("ledger_key_missing:0:0", details="in other words"))
+        await ledger.record(record(f"{key_missing(settings)}:0", details="in other words"))
         async with signing(engine, ledger, settings, caplog) as failed:
             await failed(3)
 

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import contextlib
 import json
+import ssl
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -13,6 +14,7 @@ from email import message_from_bytes
 from email.message import Message
 from email.policy import default
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,12 @@ import pytest
 import pytest_asyncio
 import yaml
 from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import AuthResult, LoginPassword
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from standardwebhooks import Webhook as Verifier
@@ -117,6 +125,64 @@ def smtp_port(mailbox: Mailbox) -> Iterator[int]:
     controller = Controller(mailbox, hostname="127.0.0.1", port=port())
     controller.start()
     yield controller.port
+    controller.stop()
+
+
+PASSWORD = "correct horse"
+
+
+class GuardedMailbox(Mailbox):
+    """Takes letters from whoever has logged in."""
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
+        if not session.authenticated:
+            return "530 log in first"
+        return await super().handle_DATA(server, session, envelope)
+
+
+def authenticate(_server: Any, _session: Any, _envelope: Any, _mechanism: str, login: LoginPassword) -> AuthResult:
+    return AuthResult(success=login == LoginPassword(b"smartfloor", PASSWORD.encode()), handled=False)
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> ssl.SSLContext:
+    """Of a server that signed it itself; for its clients it lies in `mail.pem`."""
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "mail.shop.example")])
+    address = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    valid = builder.not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
+    signed = valid.add_extension(address, critical=False).sign(key, hashes.SHA256())
+    (tmp_path / "mail.pem").write_bytes(signed.public_bytes(Encoding.PEM))
+    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (tmp_path / "mail.key").write_bytes(secret)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "mail.pem", tmp_path / "mail.key")
+    return context
+
+
+@dataclass
+class GuardedServer:
+    """A mail server with TLS and logins, and how it is named in the settings."""
+
+    mailbox: GuardedMailbox
+    settings: dict[str, Any]
+
+
+@pytest.fixture(params=["starttls", "tls"])
+def guarded(request: pytest.FixtureRequest, certificate: ssl.SSLContext, tmp_path: Path) -> Iterator[GuardedServer]:
+    mailbox, free = GuardedMailbox(), port()
+    how: dict[str, Any] = {"ssl_context": certificate}
+    if request.param == "starttls":
+        how = {"tls_context": certificate, "require_starttls": True}
+    controller = Controller(
+        mailbox, hostname="127.0.0.1", port=free, authenticator=authenticate, auth_require_tls=False, **how
+    )
+    controller.start()
+    (tmp_path / "mail.password").write_text(PASSWORD + "\n")
+    named = {"host": "127.0.0.1", "port": free, "security": request.param, "ca_file": "mail.pem"}
+    login = {"sender": "smartfloor@shop.example", "user": "smartfloor", "password_file": "mail.password"}
+    yield GuardedServer(mailbox, named | login)
     controller.stop()
 
 
@@ -474,6 +540,38 @@ class TestAReceiverThatFails:
         delivery = (await floor.deliveries())["raised webhook:andon"]
         assert "do not name" in delivery["error"]
         assert delivery["next_attempt_at"] is None
+
+
+class TestAMailServerWithTLSAndLogins:
+    async def test_takes_what_there_is_to_tell(self, floor: Floor, guarded: GuardedServer) -> None:
+        floor.plan["mail_server"] = guarded.settings
+        async with floor.notifier():
+            await floor.report()
+            await seen(lambda: guarded.mailbox.to(LEAD), ["[HIGH] release_failed: SC-1"])
+
+    async def test_that_refuses_the_password_is_asked_again_and_gets_it_with_the_right_one(
+        self, floor: Floor, guarded: GuardedServer
+    ) -> None:
+        floor.plan["mail_server"] = guarded.settings
+        password = floor.file.parent / "mail.password"
+        password.write_text("wrong")
+        async with floor.notifier():
+            await floor.report()
+            await floor.attempted(1, f"email:{LEAD}")
+        delivery = (await floor.deliveries())[f"raised email:{LEAD}"]
+        assert (delivery["error"], delivery["delivered_at"]) == ("SMTP 535", None)
+        assert delivery["next_attempt_at"] is not None
+        password.write_text(PASSWORD)
+        await floor.time_passes()
+        async with floor.notifier():
+            await seen(lambda: guarded.mailbox.to(LEAD), ["[HIGH] release_failed: SC-1"])
+
+    async def test_that_nobody_vouches_for_is_told_nothing(self, floor: Floor, guarded: GuardedServer) -> None:
+        floor.plan["mail_server"] = {name: value for name, value in guarded.settings.items() if name != "ca_file"}
+        async with floor.notifier():
+            await floor.report()
+            await floor.attempted(1, f"email:{LEAD}")
+        assert guarded.mailbox.letters == []
 
 
 async def delivered(floor: Floor, receiver: str) -> bool:

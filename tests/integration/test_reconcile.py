@@ -1,15 +1,16 @@
 """The reconcile with a real database and a real Temporal."""
 
 import json
+from contextlib import nullcontext
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client, WorkflowExecutionStatus
 
-from infra.alerts import AlertOutbox
+from infra.alerts import AlertOutbox, Alerts
 from infra.client_po import ClientPOs
-from infra.database import create_engine
 from infra.ledger import Ledger
 from infra.reconcile import NotRepaired, Reconciler
 from infra.settings import Settings
@@ -68,27 +69,26 @@ def contract(name: str) -> dict[str, Any]:
     }
 
 
-async def test_rows_that_cannot_be_repaired_are_named_after_all_others_are(settings: Settings, client: Client) -> None:
+async def test_rows_that_cannot_be_repaired_are_named_after_all_others_are(
+    settings: Settings, client: Client, engine: AsyncEngine, ledger: Ledger
+) -> None:
     run = uuid4().hex
     bad, good, worse, better = (f"SC-{place}-{run}" for place in range(4))
-    engine = create_engine(settings.database_writer_url)
-    async with Ledger(engine, "worker", "FLOOR-HUB-01") as ledger:
-        for name in (bad, good, worse, better):
-            readable = name in (good, better)
-            await ledger.record(staged(name, contract(name) if readable else {"smart_contract_id": name}))
-        reconciler = Reconciler(client, ClientPOs(engine), ledger, ClientPOStarter(client, settings))
+    for name in (bad, good, worse, better):
+        readable = name in (good, better)
+        await ledger.record(staged(name, contract(name) if readable else {"smart_contract_id": name}))
+    reconciler = Reconciler(client, ClientPOs(engine), Alerts(engine), ledger, ClientPOStarter(client, settings))
 
-        done: dict[str, bool | None] = {}
+    done: dict[str, bool | None] = {}
 
-        async def repair() -> None:
-            async for name, repaired in reconciler.repair():
-                done[name] = repaired  # noqa: PERF403 - a comprehension would lose them all at the error
+    async def repair() -> None:
+        async for name, repaired in reconciler.repair():
+            done[name] = repaired  # noqa: PERF403 - a comprehension would lose them all at the error
 
-        with pytest.raises(NotRepaired) as failure:
-            await repair()
+    with pytest.raises(NotRepaired) as failure:
+        await repair()
     alerted = {message.alert["subject"] for message in await AlertOutbox(engine).unpublished()}
 
-    await engine.dispose()
     assert alerted == {bad, worse}
     assert done == {bad: None, good: True, worse: None, better: True}
     assert str(failure.value).startswith(f"not repaired: {bad}, {worse}; {bad} because of ValidationError")
@@ -96,3 +96,33 @@ async def test_rows_that_cannot_be_repaired_are_named_after_all_others_are(setti
         handle = client.get_workflow_handle(names.client_po_id(name))
         assert (await handle.describe()).status is WorkflowExecutionStatus.RUNNING
         await handle.terminate()
+
+
+class Starter:
+    """Starts nothing, and fails while it is told to."""
+
+    fails = True
+
+    async def start(self, *_: Any) -> bool:
+        if self.fails:
+            raise RuntimeError("something is wrong")
+        return True
+
+
+async def test_a_row_that_was_repaired_resolves_its_alert_and_raises_another_the_next_time(
+    client: Client, engine: AsyncEngine, ledger: Ledger
+) -> None:
+    alerts, starter = Alerts(engine), Starter()
+    name = f"SC-{uuid4().hex}"
+    await ledger.record(staged(name, contract(name)))
+    reconciler = Reconciler(client, ClientPOs(engine), alerts, ledger, starter)  # type: ignore[arg-type]
+
+    async def reconcile(*, fails: bool) -> list[str]:
+        """The states of all its alerts afterwards, the newest first."""
+        starter.fails = fails
+        with pytest.raises(NotRepaired) if fails else nullcontext():
+            assert [repaired async for _, repaired in reconciler.repair()] == [True]
+        return [alert["state"] for alert in (await alerts.page(subject=name, limit=9, offset=0))[1]]
+
+    found = [await reconcile(fails=fails) for fails in (True, True, False, True, False)]
+    assert found == [["raised"], ["raised"], ["resolved"], ["raised", "resolved"], ["resolved", "resolved"]]

@@ -243,6 +243,55 @@ class TestTheLine:
             Allotment(smart_contract_id="A", ticket=1, shares=())
 
 
+class TestAPOThatWasReleased:
+    @pytest.fixture
+    def released(self, line: PartLine) -> PartLine:
+        line.join(po("A", 2))
+        line.arrive(arrival("B1", 3), NOW)
+        line.allot()
+        line.settle(PORef(smart_contract_id="A", ticket=1), NOW)
+        return line
+
+    def test_stays_known_though_it_is_said_to_leave(self, released: PartLine) -> None:
+        released.leave("A")
+        assert released.released_with("B1") == ("A",)
+
+    def test_does_not_come_into_the_line_again(self, released: PartLine) -> None:
+        released.join(po("A", ticket=2))
+        assert released.allot() == []
+        assert released.released_with("B1") == ("A",)
+
+
+class TestWhatAPOHolds:
+    def test_is_what_it_was_given_under_its_ticket(self, line: PartLine) -> None:
+        line.join(po("A", 2))
+        line.arrive(arrival("B1", 3), NOW)
+        [allotment] = line.allot()
+        held = line.held(PORef(smart_contract_id="A", ticket=1))
+        assert held is not None
+        assert (held.shares, held.revoked) == (allotment.shares, False)
+
+    @pytest.mark.parametrize("other", [PORef(smart_contract_id="A", ticket=2), PORef(smart_contract_id="B", ticket=1)])
+    def test_is_nothing_under_another_ticket_or_name(self, line: PartLine, other: PORef) -> None:
+        line.join(po("A", 2))
+        line.arrive(arrival("B1", 3), NOW)
+        line.allot()
+        assert line.held(other) is None
+
+    def test_is_nothing_while_it_waits(self, line: PartLine) -> None:
+        line.join(po("A", 2))
+        assert line.held(PORef(smart_contract_id="A", ticket=1)) is None
+
+    def test_is_to_be_given_back_when_it_was_withdrawn(self, line: PartLine) -> None:
+        line.join(po("A", 2))
+        line.arrive(arrival("B1", 3), NOW)
+        line.allot()
+        line.withdraw("B1", "wrong label")
+        held = line.held(PORef(smart_contract_id="A", ticket=1))
+        assert held is not None
+        assert held.revoked
+
+
 class TestPlaces:
     @pytest.mark.parametrize(
         ("place", "at", "counts"),

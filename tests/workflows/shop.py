@@ -115,6 +115,7 @@ class MemoryApprovals:
             decided_by=row.get("decided_by"),
             role=row.get("decided_role"),
             note=row.get("note"),
+            wakes=row["wakes"],
         )
 
 
@@ -388,13 +389,15 @@ def event_types(history: WorkflowHistory) -> list[str]:
 async def main_worker(shop: Shop) -> AsyncIterator[None]:
     """The product's workflows and short activities, over a ledger in memory."""
     client, ledger = shop.client, shop.ledger
+    part_arrivals = PartArrivalActivities(shop.part_arrivals)
     async with Worker(
         client,
         task_queue=names.MAIN_QUEUE,
         workflows=WORKFLOWS,
         activities=[
             LedgerActivities(ledger).record,  # type: ignore[arg-type]
-            PartArrivalActivities(PartArrivals(client, UNCLAIMED_AFTER)).join_line,
+            part_arrivals.join_line,
+            part_arrivals.read_held,
             DecisionActivities(DecisionVerifier(shop.settings)).verify_decision,
             ApprovalActivities(MemoryApprovals(ledger)).read_outcome,  # type: ignore[arg-type]
         ],

@@ -11,6 +11,7 @@ from schemas import names
 from schemas.client_po import ClientPOStatus
 from schemas.node import NodeDelivery, NodeReceipt
 from schemas.part_arrival import Count
+from tests.workflows.nodes import SlowNode, occupy_node
 from tests.workflows.shop import Shop, event_types, until
 
 
@@ -343,7 +344,7 @@ class TestANode:
         assert shop.open_alerts("release_failed") == []
 
     async def test_that_refuses_after_it_was_away_is_another_cause(self, shop: Shop) -> None:
-        shop.store.take(other_delivery(shop))
+        occupy_node(shop)
         po = await shop.stage()
         await shop.scan()
         await po.recorded("release_failed")
@@ -353,7 +354,7 @@ class TestANode:
         assert "with other content" in alert.text
 
     async def test_that_holds_something_else_makes_the_po_wait_for_a_person(self, shop: Shop) -> None:
-        shop.store.take(other_delivery(shop))
+        occupy_node(shop)
         async with shop.node_online():
             po = await shop.stage()
             await shop.scan()
@@ -363,7 +364,7 @@ class TestANode:
             assert len(shop.alerts("release_failed")) == 1
 
     async def test_that_was_mended_takes_the_po_on_a_retry(self, shop: Shop) -> None:
-        shop.store.take(other_delivery(shop))
+        occupy_node(shop)
         po = await shop.stage()
         await shop.scan()
         async with shop.node_online():
@@ -375,7 +376,7 @@ class TestANode:
         assert po.row["release_error"] is None
 
     async def test_that_is_away_after_a_retry_is_alerted_again(self, shop: Shop) -> None:
-        shop.store.take(other_delivery(shop))
+        occupy_node(shop)
         po = await shop.stage()
         await shop.scan()
         await po.recorded("release_failed")  # it is away
@@ -470,32 +471,12 @@ class TestANode:
         assert po.entries("retry_release")
 
     async def test_that_is_taking_the_po_answers_before_a_hold_is_refused(self, shop: Shop) -> None:
-        taken, answer = threading.Event(), threading.Event()
-
-        @activity.defn(name="take_client_po")
-        def take(delivery: NodeDelivery) -> NodeReceipt:
-            taken.set()
-            answer.wait(20)
-            return shop.store.take(delivery)
-
-        async with shop.node_online(take):
+        node = SlowNode(shop)
+        async with shop.node_online(node.take):
             po = await shop.stage()
             await shop.scan()
-            await until(taken.is_set, lambda: "the node takes it")
+            await node.begins()
             await po.ask("hold")
-            answer.set()
+            node.finish()
             await po.is_("released")
             assert "the PO is released" in (await po.recorded("refuse_request")).details
-
-
-def other_delivery(shop: Shop) -> NodeDelivery:
-    return NodeDelivery(
-        smart_contract_id=f"A-{shop.name}",
-        number=7,
-        document={},
-        document_hash="",
-        priority=1,
-        due_date=None,
-        quantity=1,
-        broadcast_ids=(),
-    )

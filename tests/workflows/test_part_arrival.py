@@ -92,6 +92,23 @@ class TestAnUnclaimedArrival:
             entry = await shop.recorded("arrival_claimed")
         assert entry.metadata["broadcast_ids"] == [broadcast]
 
+    async def test_of_which_a_rest_lies_there_is_open_until_that_is_taken_too(self, shop: Shop) -> None:
+        number = f"PN-{shop.name}"
+        await shop.scan(part_number=number, quantity=10)
+        await shop.recorded("receive_arrival")
+        await shop.pass_time(2 * UNCLAIMED_AFTER)
+        await shop.recorded("arrival_unclaimed")
+        first = await shop.stage("A", part_number=number, quantity=4)
+        await first.is_("ready_for_release")
+        await shop.client.get_workflow_handle(f"part-number/{number}").signal("nonsense")
+        await shop.recorded("refuse_request")  # so the line has done all that the first one was cause to
+        assert len(shop.open_alerts("arrival_unclaimed")) == 1
+        assert shop.entries("arrival_claimed") == []
+        second = await shop.stage("B", part_number=number, quantity=6)
+        await second.is_("ready_for_release")
+        await shop.recorded("arrival_claimed")
+        assert shop.open_alerts("arrival_unclaimed") == []
+
     async def test_is_reported_again_when_the_po_that_claimed_it_gives_it_back(self, shop: Shop) -> None:
         await shop.scan()
         await shop.recorded("receive_arrival")

@@ -1,0 +1,114 @@
+"""What a workflow writes into the ledger: entries about one thing, the alerts with them, and what it refused."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from schemas.alert import Alert, Severity, cause_of
+from schemas.base import timestamp
+from schemas.ledger import LedgerEntry
+from schemas.record import AlertRaised, Change
+from workflows.inbox import Item
+from workflows.steps import record
+
+
+class Book:
+    """Of one workflow.
+
+    `key` begins whatever names an event or a cause of its own; `source` is the workflow's ID. Entries are about
+    `target`, alerts about `subject`. `since` is when this life of an entity began whose messages are numbered anew in
+    each. `metadata` stands in every entry.
+    """
+
+    def __init__(
+        self,
+        *,
+        key: str,
+        source: str,
+        action_type: str,
+        target: str,
+        subject: str | None = None,
+        since: datetime | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._key = key
+        self._source = source
+        self._action_type = action_type
+        self._target = target
+        self._subject = subject or target
+        self._life = f"{timestamp(since)}:" if since else ""
+        self._metadata = metadata or {}
+
+    def numbered(self, event: str, item: Item) -> str:
+        """The name of an event that can happen again, by the message that is its cause."""
+        return f"{event}:{self._life}{item.key}"
+
+    async def enter(
+        self,
+        action: str,
+        event: str,
+        details: str,
+        metadata: Mapping[str, Any],
+        *changes: Change,
+        user_id: str = "system",
+        occurred_at: datetime | None = None,
+        asked: bool = False,
+    ) -> None:
+        """Commits an entry with the rows that it changes; `asked` as in `record`."""
+        entry = LedgerEntry(
+            idempotency_key=f"{self._key}:{event}",
+            action_type=self._action_type,
+            action=action,
+            target=self._target,
+            details=details,
+            user_id=user_id,
+            metadata={**self._metadata, **metadata},
+            occurred_at=occurred_at,
+        )
+        await record(entry, *changes, asked=asked)
+
+    def alert(
+        self, event: str, alert_type: str, text: str, *what: str, severity: Severity = Severity.HIGH
+    ) -> AlertRaised:
+        """To be entered with the event that it reports; `what` tells its cause from others of its type."""
+        return AlertRaised(
+            alert=Alert(
+                alert_id=f"{self._key}:{event}",
+                alert_type=alert_type,
+                severity=severity,
+                source=self._source,
+                subject=self._subject,
+                text=text,
+                cause=cause_of(alert_type, self._key, *what),
+            )
+        )
+
+    async def refuse_request(self, item: Item, reason: str) -> None:
+        """An update is told so; nobody hears the answer of a signal, so that is entered and alerted."""
+        item.refuse(reason)
+        if item.asked:
+            return
+        event = self.numbered("refuse_request", item)
+        text = f"Signal {item.name} was refused: {reason}"
+        await self.enter(
+            "refuse_request",
+            event,
+            text,
+            {"signal": item.name, "reason": reason},
+            self.alert(event, "request_refused", f"{text}. Send it again, corrected.", item.name),
+        )
+
+    async def refuse_decision(self, item: Item, reason: str, person: str) -> None:
+        """A decision that does not count is more than a mistake: somebody may have tried."""
+        item.refuse(reason)
+        event = self.numbered("refuse_decision", item)
+        text = f"Decision {item.name} was refused: {reason}"
+        await self.enter(
+            "refuse_decision",
+            event,
+            text,
+            {"decision": item.name, "reason": reason},
+            self.alert(event, "decision_refused", f"{text}. Ask {person} whether it was them.", item.name),
+            user_id=person,
+            asked=item.asked,
+        )
