@@ -45,12 +45,14 @@ from workflows.client_po import ClientPOWorkflow
 from workflows.part_arrival import PartArrivalWorkflow
 from workflows.reconcile import ReconcileWorkflow
 from workflows.test_execution import TestExecutionWorkflow
+from workflows.transfer import TransferWorkflow
 
 WORKFLOWS: Sequence[type] = (
     ClientPOWorkflow,
     PartArrivalWorkflow,
     TestExecutionWorkflow,
     ApprovalWorkflow,
+    TransferWorkflow,
     ReconcileWorkflow,
 )
 

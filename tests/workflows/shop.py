@@ -37,7 +37,17 @@ from schemas.identity import Identity
 from schemas.ledger import Draft, LedgerEntry, Receipt, RecordRefused
 from schemas.part_arrival import PartArrival, ReportedArrival
 from schemas.permission import Role
-from schemas.record import AlertRaised, AlertResolved, ApprovalChanged, ApprovalOpened, ClientPOChanged, Record
+from schemas.record import (
+    AlertRaised,
+    AlertResolved,
+    ApprovalChanged,
+    ApprovalOpened,
+    ClientPOChanged,
+    NonconformanceDisposed,
+    NonconformanceOpened,
+    Record,
+    TransferChanged,
+)
 from workers.worker import SANDBOX, WORKFLOWS
 
 DEADLINE = 20.0
@@ -62,6 +72,8 @@ class MemoryLedger:
         self.open: dict[str, Alert] = {}
         self.rows: dict[str, dict[str, Any]] = {}
         self.approvals: dict[str, dict[str, Any]] = {}
+        self.transfers: dict[str, dict[str, Any]] = {}
+        self.nonconformances: dict[str, dict[str, Any]] = {}
         self.conflicts: list[str] = []
         self.away = False
         self.refuses: set[str] = set()
@@ -92,6 +104,13 @@ class MemoryLedger:
                         self.approvals[change.approval_id] = change.model_dump(exclude={"kind"})
                     case ApprovalChanged():
                         self.approvals[change.approval_id].update(change.model_dump(exclude={"kind", "ended_now"}))
+                    case TransferChanged():
+                        row = self.transfers.setdefault(change.package_id, {})
+                        row.update(change.model_dump(exclude={"kind", "package_id"}))
+                    case NonconformanceOpened():
+                        self.nonconformances[change.package_id] = change.model_dump(exclude={"kind"})
+                    case NonconformanceDisposed():
+                        self.nonconformances[change.package_id].update(change.model_dump(exclude={"kind"}))
                     case ClientPOChanged():
                         row = self.rows.setdefault(change.smart_contract_id, {})
                         row.update(change.model_dump(exclude={"kind", "smart_contract_id"}))
@@ -385,8 +404,8 @@ def event_types(history: WorkflowHistory) -> list[str]:
 
 
 @asynccontextmanager
-async def main_worker(shop: Shop) -> AsyncIterator[None]:
-    """The product's workflows and short activities, over a ledger in memory."""
+async def main_worker(shop: Shop, *more: Callable[..., Any]) -> AsyncIterator[None]:
+    """The product's workflows and short activities, over a ledger in memory; `more` are activities of the test's."""
     client, ledger = shop.client, shop.ledger
     async with Worker(
         client,
@@ -397,6 +416,7 @@ async def main_worker(shop: Shop) -> AsyncIterator[None]:
             PartArrivalActivities(PartArrivals(client, UNCLAIMED_AFTER)).join_line,
             DecisionActivities(DecisionVerifier(shop.settings)).verify_decision,
             ApprovalActivities(MemoryApprovals(ledger)).read_outcome,  # type: ignore[arg-type]
+            *more,
         ],
         workflow_runner=SANDBOX,
     ):
