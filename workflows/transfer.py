@@ -354,7 +354,6 @@ class TransferWorkflow:
             destination,
             CONTRACT_MISSING,
             f"Next contract not found: {contract}",
-            f"the next contract {contract} is not in the contract store. Add it",
             target=contract,
         )
 
@@ -389,11 +388,10 @@ class TransferWorkflow:
                 destination,
                 "escalate_failure",
                 f"Transfer failure escalated after {leg.retries} retries",
-                f"the {LEG_NAMES[destination]} leg failed: {leg.error}. Mend the cause",
             )
 
     async def _wait_for_person(
-        self, destination: Destination, action: str, details: str, text: str, *, target: str | None = None
+        self, destination: Destination, action: str, details: str, *, target: str | None = None
     ) -> None:
         leg = self._life.legs[destination]
         leg.escalations += 1
@@ -415,7 +413,8 @@ class TransferWorkflow:
             self._alert(
                 event,
                 alert_type,
-                f"{package_id}: {text}, then retry {destination}: POST /api/v1/transfers/{package_id}/retry.",
+                f"The {LEG_NAMES[destination]} leg of {package_id} needs a person: {leg.error}. Mend the cause, then "
+                f"retry {destination}: POST /api/v1/transfers/{package_id}/retry.",
                 destination,
             ),
             target=target,

@@ -4,9 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
-
-from temporalio.client import WorkflowHandle
+from typing import TYPE_CHECKING, Any
 
 from activities.transfer import TransferActivities
 from infra.hubs import Hubs
@@ -36,6 +34,9 @@ from schemas.transfer import (
 )
 from tests.hubs import HubServer
 from tests.workflows.shop import Shop, until
+
+if TYPE_CHECKING:
+    from temporalio.client import WorkflowHandle
 
 PAUSE = 0.05
 """Seconds before the first retry: real time, in which the two legs overlap as they do on a floor."""
