@@ -6,9 +6,8 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from schemas.guardian import AUTHORIZATION_REFUSED, AuthorizationPackage, AuthorizationRequest, NotAuthorized
-from schemas.node import DELIVERY_REFUSED, DeliveryConflict, NodeDelivery, NodeReceipt
+from schemas.node import DELIVERY_REFUSED, DeliveryConflict, NodeDelivery, NodeReceipt, PartReady
 from schemas.test_execution import BeginTest, GateAnswer, KeptResults
-from schemas.transfer import PartReady
 
 if TYPE_CHECKING:
     from infra.equipment import Gate

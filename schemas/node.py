@@ -43,6 +43,19 @@ class NodeReceipt(Model):
     receipt_hash: str
 
 
+class PartReady(Model):
+    """What a node is told before the part comes: where it lies, and which contract it is for."""
+
+    smart_contract_id: Identifier
+    node_id: Identifier
+    part_id: Identifier | None
+    part_number: Identifier | None
+    quantity: int
+    place: Text
+    package_id: Text
+    ready_at: UtcDateTime
+
+
 DELIVERY_REFUSED = "DeliveryRefused"
 """Error type of a delivery that repeating cannot cure."""
 
