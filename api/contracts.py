@@ -94,7 +94,7 @@ async def show(id: Name, house: TheHouse) -> ContractResource:  # noqa: A002
 
 
 async def _record(house: House, name: str, hash_: str, who: Identity) -> None:
-    """Before the file is written. The entry before it makes the key, so that a contract can come back to what it was."""
+    """Before the file is written. The entry before it makes the key: a contract can become what it was before."""
     newest = await house.ledger.entries(target=name, action="store_contract", limit=1)
     if newest and newest[0].metadata["document_hash"] == hash_:
         return  # recorded, and not written: the API was stopped in between

@@ -18,7 +18,7 @@ YAML = ("application/yaml", "application/x-yaml", "text/yaml")
 def described(model: type[BaseModel], *media_types: str) -> dict[str, Any]:
     """What the OpenAPI document says of such a body."""
     schema = {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}
-    content = {media_type: schema for media_type in (JSON, *media_types)}
+    content = dict.fromkeys((JSON, *media_types), schema)
     return {"requestBody": {"required": True, "content": content}}
 
 

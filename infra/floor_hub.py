@@ -1,4 +1,4 @@
-"""The Floor Hub's end of a transfer: takes the next contract of a chain, stages it, and has its node told of the part."""
+"""The Floor Hub's end of a transfer: stages the next contract of a chain, and has its node told of the part."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ class FloorHub:
         self._staging = staging
 
     async def receive(self, document: dict[str, Any], sender: str) -> HubReceipt:
-        """Raises `ValidationError`, `NotCanonical`, `NotTaken`, `OtherContent`, and `NotStarted`: then send it again."""
+        """Raises `ValidationError`, `NotCanonical`, `NotTaken`, `OtherContent`, `NotStarted` (then send it again)."""
         route, hash_ = RouteToNode.model_validate(document), document_hash(document)
         package = route.package
         po = SmartClientPO.model_validate(package.next_contract)

@@ -1,4 +1,4 @@
-"""Staging a SmartClientPO: one way in for the Business Hub, who sends it, and the Floor Hub, which a chain brings it."""
+"""Staging a SmartClientPO: one way in, whether the Business Hub sends it or a chain brings it."""
 
 import json
 from typing import Any

@@ -16,7 +16,7 @@ from itertools import groupby
 from typing import Any
 
 from reportlab.lib.colors import Color, HexColor, white
-from reportlab.lib.enums import TA_RIGHT
+from reportlab.lib.enums import TA_CENTER, TA_LEFT, TA_RIGHT
 from reportlab.lib.pagesizes import A4
 from reportlab.lib.styles import ParagraphStyle
 from reportlab.lib.units import mm
@@ -254,7 +254,7 @@ def _style(size: float, *, bold: bool = False, colour: Color = INK, right: bool 
         leading=size * 1.35,
         textColor=colour,
         splitLongWords=True,
-        **({"alignment": TA_RIGHT} if right else {}),
+        alignment=TA_RIGHT if right else TA_LEFT,
     )
 
 
@@ -270,7 +270,7 @@ def _heading(text: str) -> Flowable:
 
 
 def _verdict(verdict: str, size: float) -> Flowable:
-    style = ParagraphStyle("verdict", parent=_style(size, bold=True), textColor=white, alignment=1)
+    style = ParagraphStyle("verdict", parent=_style(size, bold=True), textColor=white, alignment=TA_CENTER)
     table = Table([[Paragraph(escape(verdict.upper()), style)]])
     table.setStyle(
         TableStyle(
@@ -363,7 +363,7 @@ def _numbered(stored: StoredPackage) -> Callable[..., Canvas]:
 
         def showPage(self) -> None:  # noqa: N802
             self._pages.append(dict(self.__dict__))
-            self._startPage()
+            self._startPage()  # type: ignore[attr-defined]
 
         def save(self) -> None:
             for page in self._pages:
@@ -397,7 +397,9 @@ def _register(name: str) -> TTFont:
     if name not in pdfmetrics.getRegisteredFontNames():
         file = f"{name if '-' in name else f'{name}-Regular'}.ttf"
         pdfmetrics.registerFont(TTFont(name, str(files("rendercv_fonts") / "Noto Sans" / file)))
-    font: TTFont = pdfmetrics.getFont(name)
+    font = pdfmetrics.getFont(name)
+    if not isinstance(font, TTFont):
+        raise TypeError(f"{name} is not a TrueType font")
     return font
 
 

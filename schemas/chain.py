@@ -1,4 +1,4 @@
-"""Which contract may follow which (specification 2, "Contract Chaining"): asked before a transfer, and by the Floor Hub."""
+"""Which contract may follow which (specification 2, "Contract Chaining"); asked before a transfer and at its end."""
 
 from typing import Any
 

@@ -62,3 +62,7 @@ DELIVERY_REFUSED = "DeliveryRefused"
 
 class DeliveryConflict(ValueError):
     """The node holds other content under this ID and number."""
+
+
+class NotHeld(LookupError):
+    """The node holds no contract of this ID."""

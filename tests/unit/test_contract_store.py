@@ -13,7 +13,7 @@ from infra.documents import NotReadable
 
 CONTRACT = {"smart_contract_id": "SC-1", "due_date": "2026-12-18", "tests": [{"revision": "2021"}]}
 
-TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
+TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
