@@ -215,15 +215,15 @@ def _unsigned(po: SmartClientPO, package: AuthorizationPackage) -> str | None:
     for approval in package.approvals:
         test, role, person = approval.test_id, approval.role, approval.person
         if (test, role) not in required:
-            return f"{test} needs no sign-off by a {role}"
+            return f"{test} needs no sign-off as {role}"
         if approval.content_hash != content[test]:
             return f"the sign-off of {test} by {person} is for other content"
         if (test, person) in signers:
             return f"{person} signed {test} twice"
         if (test, role) in signed:
-            return f"{test} was signed twice by a {role}"
+            return f"{test} was signed twice as {role}"
         signers.add((test, person))
         signed.add((test, role))
     if missing := sorted(required - signed):
-        return f"sign-offs are missing: {', '.join(f'{test} by a {role}' for test, role in missing)}"
+        return f"sign-offs are missing: {', '.join(f'{test} as {role}' for test, role in missing)}"
     return None
