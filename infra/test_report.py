@@ -85,11 +85,10 @@ def _story(stored: StoredPackage, checkpoint: StoredCheckpoint | None, replaced_
         ("Begun", _time(data.begun.started_at)),
         ("Completed", _time(data.completion_timestamp)),
     )
-    yield _heading("Instruments")
-    yield _instruments(data.instruments)
+    yield KeepTogether([*_heading("Instruments"), _instruments(data.instruments)])
     for number, item in enumerate(data.tests, start=1):
         yield from _test(number, item, [signed for signed in package.approvals if signed.test_id == item.test_id])
-    yield KeepTogether([_heading("Evidence"), *_evidence(stored, received, checkpoint)])
+    yield KeepTogether([*_heading("Evidence"), *_evidence(stored, received, checkpoint)])
 
 
 def _title(stored: StoredPackage, package: AuthorizationPackage) -> Flowable:
@@ -156,30 +155,23 @@ def _test(number: int, item: TestedItem, signatures: Sequence[SignOff]) -> Itera
         yield KeepTogether([*opening, _grid(("Reading", "Value", "Unit"), readings, (0.5, 0.25, 0.25), right=1)])
     else:
         yield KeepTogether(opening)
-    yield Spacer(0, 2 * mm)
-    yield _facts(
+    said = _facts(
         ("Observations", result.observations or "none"),
         ("Procedure", "followed" if result.procedure_followed else "not followed as written"),
         ("Deviations", result.deviations or "none"),
         ("Results hash", item.content_hash),
         columns=1,
     )
-    yield Spacer(0, 2 * mm)
-    yield _grid(
-        ("Signed by", "Role", "Meaning", "Time (UTC)", "Qualification"),
+    signed = _grid(
+        ("Signed by", "Role", "Meaning", "Time", "Qualification"),
         [
-            (
-                signed.person,
-                _words(signed.role),
-                signed.meaning.value,
-                _time(signed.signed_at),
-                signed.qualification or "",
-            )
-            for signed in signatures
+            (by.person, _words(by.role), by.meaning.value, _time(by.signed_at), by.qualification or "not needed")
+            for by in signatures
         ],
         (0.22, 0.2, 0.14, 0.24, 0.2),
     )
-    yield _text("Each signature is for exactly the results with the hash above.", _style(7.5, colour=QUIET))
+    note = _small("Each signature is for exactly the results with the hash above.")
+    yield KeepTogether([Spacer(0, 2 * mm), said, Spacer(0, 2 * mm), signed, note])
 
 
 def _evidence(stored: StoredPackage, received: VaultPackage, checkpoint: StoredCheckpoint | None) -> Iterator[Flowable]:
@@ -196,10 +188,9 @@ def _evidence(stored: StoredPackage, received: VaultPackage, checkpoint: StoredC
         ("Ledger checkpoint", _checkpoint(checkpoint)),
         columns=1,
     )
-    yield _text(
+    yield _small(
         "Hashes are SHA-256 over canonical JSON (RFC 8785). The signed checkpoint covers every entry that is named "
-        "here; the vault gives the proofs.",
-        _style(7.5, colour=QUIET),
+        "here; the vault gives the proofs."
     )
 
 
@@ -265,8 +256,13 @@ def _text(text: str, style: ParagraphStyle) -> Paragraph:
     return Paragraph(_printable(text, style.fontName), style)
 
 
-def _heading(text: str) -> Flowable:
-    return KeepTogether([Spacer(0, 6 * mm), _text(text, _style(12, bold=True)), Spacer(0, 2 * mm)])
+def _heading(text: str) -> list[Flowable]:
+    return [Spacer(0, 6 * mm), _text(text, _style(12, bold=True)), Spacer(0, 2 * mm)]
+
+
+def _small(text: str) -> Flowable:
+    style = ParagraphStyle("small", parent=_style(7.5, colour=QUIET), spaceBefore=1.5 * mm)
+    return _text(text, style)
 
 
 def _verdict(verdict: str, size: float) -> Flowable:
@@ -322,7 +318,7 @@ def _grid(
                 ("BACKGROUND", (0, 0), (-1, 0), SHADE),
                 ("LINEBELOW", (0, 0), (-1, -1), 0.4, RULE),
                 ("TOPPADDING", (0, 0), (-1, -1), 2),
-                ("BOTTOMPADDING", (0, 0), (-1, -1), 3),
+                ("BOTTOMPADDING", (0, 0), (-1, -1), 4),
             ]
         )
     )

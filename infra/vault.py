@@ -173,8 +173,7 @@ class Vault:
             return await first_checkpoint_of(connection, package.entry)
 
     async def _leaves(self, seqs: Sequence[int]) -> dict[int, str]:
-        possible = [seq for seq in seqs if 0 <= seq < 2**63]
-        query = select(ledger_entries.c.seq, ledger_entries.c.leaf).where(ledger_entries.c.seq.in_(possible))
+        query = select(ledger_entries.c.seq, ledger_entries.c.leaf).where(ledger_entries.c.seq.in_(seqs))
         async with self._engine.connect() as connection:
             return {seq: leaf.hex() for seq, leaf in await connection.execute(query)}
 
