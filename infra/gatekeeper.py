@@ -1,12 +1,11 @@
 """The Gatekeeper (specification 2): nothing is moved by a package that is forged, altered, incomplete or replayed."""
 
-import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from infra.client_po import ClientPOs
+from infra.client_po import ClientPOs, released_contract
 from infra.guardian import TrustList
 from infra.settings import Settings
-from schemas.client_po import ClientPOStatus, SmartClientPO
+from schemas.client_po import ClientPOStatus
 from schemas.guardian import AuthorizationPackage, incomplete
 from schemas.transfer import Admission, Destination, LegPolicy
 
@@ -33,7 +32,8 @@ class Gatekeeper:
             return f"{package.test_data.smart_contract_id} is not staged here"
         if row["status"] != ClientPOStatus.RELEASED:
             return f"{package.test_data.smart_contract_id} is {row['status']}, not released to a node"
-        return incomplete(_released(row), row["document_hash"], package) or await self._unknown_predecessor(package)
+        po = released_contract(row)
+        return incomplete(po, row["document_hash"], package) or await self._unknown_predecessor(package)
 
     async def admit(self, package: AuthorizationPackage) -> Admission:
         """Whether this package may move anything: it must also be exactly the one that was recorded."""
@@ -57,9 +57,3 @@ class Gatekeeper:
         if row["content_hash"] != package.content_hash:
             return f"{package.package_id} was recorded with other content"
         return None
-
-
-def _released(row: dict[str, Any]) -> SmartClientPO:
-    """The contract with the quantity that was released."""
-    po = SmartClientPO.model_validate(json.loads(row["document"]))
-    return po.model_copy(update={"quantity": row["accepted_quantity"] or row["quantity"]})

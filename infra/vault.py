@@ -12,12 +12,11 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from infra.checkpoint import Proof, StoredCheckpoint, first_checkpoint_of, prove_all
-from infra.client_po import ClientPOs
+from infra.client_po import ClientPOs, released_contract
 from infra.guardian import TrustList
 from infra.reception import Parcel, Reception
 from infra.tables import ledger_entries, vault_packages
 from schemas.canonical import document_hash
-from schemas.client_po import SmartClientPO
 from schemas.guardian import incomplete, package_id
 from schemas.record import VaultStored
 from schemas.transfer import CitedEntry, Destination, HubReceipt, VaultPackage, compliance_of
@@ -120,8 +119,7 @@ class Vault:
         row = await self._client_pos.get(authorization.test_data.smart_contract_id)
         if row is None:
             return None
-        po = SmartClientPO.model_validate(json.loads(row["document"]))
-        return incomplete(po, row["document_hash"], authorization)
+        return incomplete(released_contract(row), row["document_hash"], authorization)
 
     async def _amendment_refusal(self, received: VaultPackage) -> str | None:
         data = received.authorization.test_data

@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 
 from infra.node_store import NodeStore
-from schemas.node import DeliveryConflict, NodeDelivery, NotHeld
+from schemas.node import DeliveryConflict, NodeDelivery, NotHeld, PartReady
 from schemas.test_execution import Begun, KeptResults, Reading, TestResult, TestVerdict
-from schemas.transfer import PartReady
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
