@@ -206,6 +206,17 @@ class PreviousTest(Model):
     all_approvals: Literal[True] = True
 
 
+def compliance_of(package: AuthorizationPackage) -> ComplianceMetadata:
+    """As the signed package says it."""
+    signed = {item.test_id: item.content_hash for item in package.test_data.tests}
+    return ComplianceMetadata(
+        all_approvals_verified=signed.keys() == {approval.test_id for approval in package.approvals}
+        and all(signed[approval.test_id] == approval.content_hash for approval in package.approvals),
+        approval_count=len(package.approvals),
+        test_procedure_followed=all(item.result.procedure_followed for item in package.test_data.tests),
+    )
+
+
 class NextNodePackage(Model):
     """Transfer B: part ready for pickup, and the next contract of the sequence."""
 
@@ -514,19 +525,6 @@ class TransferEnd(Model):
     package_id: str
     status: PackageStatus
     disposition: Disposition | None = None
-
-
-class PartReady(Model):
-    """What a node is told before the part comes: where it lies, and which contract it is for."""
-
-    smart_contract_id: Identifier
-    node_id: Identifier
-    part_id: str | None
-    part_number: str | None
-    quantity: int
-    place: str
-    package_id: str
-    ready_at: UtcDateTime
 
 
 # --- what people see -------------------------------------------------------------------------------------------------

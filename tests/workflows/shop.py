@@ -24,6 +24,8 @@ from activities.ledger import LedgerActivities
 from activities.node import NodeActivities
 from activities.part_arrival import PartArrivalActivities
 from infra.decisions import DecisionSigner, DecisionVerifier
+from infra.equipment import EquipmentList
+from infra.guardian import Guardian
 from infra.node_store import NodeStore
 from infra.settings import Settings
 from infra.temporal import ClientPOStarter, PartArrivals
@@ -246,11 +248,17 @@ class Shop:
         self, take: Callable[..., Any] | None = None, *, executor: ThreadPoolExecutor | None = None
     ) -> AsyncIterator[None]:
         """The node's worker, or one that does something else instead."""
+        guardian = Guardian(
+            self.node, self.store, self.settings.guardian_key_file(self.node), DecisionVerifier(self.settings)
+        )
+        guardian.introduce(self.settings.guardian_trust_dir)
+        node = NodeActivities(self.store, EquipmentList(self.settings.equipment_file), guardian)
+        others = (node.announce_part, node.begin_test, node.keep_results, node.authorize)
         with executor or ThreadPoolExecutor(1) as pool:
             async with Worker(
                 self.client,
                 task_queue=names.node_queue(self.node),
-                activities=[take or NodeActivities(self.store).take_client_po],
+                activities=[take or node.take_client_po, *others],
                 activity_executor=pool,
             ):
                 yield

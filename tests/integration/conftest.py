@@ -1,0 +1,46 @@
+"""The API in the test's own process, over a database of the test's own."""
+
+from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
+from unittest.mock import patch
+
+import httpx
+import pytest
+import pytest_asyncio
+from fastapi import FastAPI
+
+from api.app import create_app
+from infra.bearer import LocalKey
+from infra.settings import Settings
+from schemas.permission import Role
+from tests.integration.hubs import Hubs
+
+
+@pytest_asyncio.fixture
+async def api(settings: Settings) -> AsyncIterator[FastAPI]:
+    """Its house is open."""
+    with patch("api.app.Settings", return_value=settings):
+        app = create_app()
+    async with app.router.lifespan_context(app):
+        yield app
+
+
+@pytest.fixture
+def caller(api: FastAPI, settings: Settings) -> Callable[..., httpx.AsyncClient]:
+    """A client for somebody of this role."""
+
+    def of(role: Role, user_id: str) -> httpx.AsyncClient:
+        token = LocalKey(settings).token(role, user_id, timedelta(hours=1))
+        return httpx.AsyncClient(
+            transport=httpx.ASGITransport(api, raise_app_exceptions=False),
+            base_url="http://smartfloor",
+            headers={"Authorization": f"Bearer {token}"},
+        )
+
+    return of
+
+
+@pytest_asyncio.fixture
+async def hubs(api: FastAPI, settings: Settings, caller: Callable[..., httpx.AsyncClient]) -> AsyncIterator[Hubs]:
+    async with caller(Role.SERVICE, "transfer") as sender, caller(Role.QUALITY_MANAGER, "quentin") as quality:
+        yield Hubs(api, settings, sender, quality)
