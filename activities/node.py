@@ -6,14 +6,12 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from schemas.guardian import AUTHORIZATION_REFUSED, AuthorizationPackage, AuthorizationRequest, NotAuthorized
-from schemas.node import DELIVERY_REFUSED, DeliveryConflict, NodeDelivery, NodeReceipt
+from schemas.node import DELIVERY_REFUSED, DeliveryConflict, NodeDelivery, NodeReceipt, NotHeld, PartReady
 from schemas.test_execution import BeginTest, GateAnswer, KeptResults
-from schemas.transfer import PartReady
 
 if TYPE_CHECKING:
     from infra.equipment import Gate
     from infra.guardian import Guardian
-
     from infra.node_store import NodeStore
 
 
@@ -44,12 +42,22 @@ class NodeActivities:
     @activity.defn
     def begin_test(self, begin: BeginTest) -> GateAnswer:
         """Passes the gate, or says everything that is missing. What is frozen is what the node holds now."""
-        return self._gate.begin(self._store.delivery(begin.smart_contract_id), begin)
+        try:
+            delivery = self._store.delivery(begin.smart_contract_id)
+        except NotHeld as error:
+            return GateAnswer(missing=(str(error),))
+        return self._gate.begin(delivery, begin)
 
     @activity.defn
     def keep_results(self, results: KeptResults) -> None:
-        """Keeps the node's own copy of a revision; the same again changes nothing."""
-        self._store.keep_results(results)
+        """Keeps the node's own copy of a revision; the same again changes nothing.
+
+        Fails for good when the node already has other results under that revision.
+        """
+        try:
+            self._store.keep_results(results)
+        except DeliveryConflict as conflict:
+            raise ApplicationError(str(conflict), type=DELIVERY_REFUSED, non_retryable=True) from conflict
 
     @activity.defn
     def authorize(self, request: AuthorizationRequest) -> AuthorizationPackage:

@@ -15,22 +15,41 @@ from starlette.datastructures import Headers
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import alert, analytics, approvals, client_po, health, ledger, part_arrival, problems
+from api import (
+    alert,
+    analytics,
+    approvals,
+    client_po,
+    contracts,
+    health,
+    hubs,
+    ledger,
+    part_arrival,
+    problems,
+    vault,
+)
 from api.house import House
 from api.security import AccessControl, permissions_of
 from infra.alerts import Alerts
 from infra.approvals import Approvals
 from infra.bearer import open_bearer
+from infra.business_hub import BusinessHub
 from infra.client_po import ClientPOs
+from infra.contract_store import ContractStore
 from infra.decisions import DecisionSigner
+from infra.floor_hub import FloorHub
+from infra.guardian import TrustList
+from infra.reception import Reception
 from infra.recorder import open_ledger
 from infra.registry import load_registry
 from infra.settings import Settings
+from infra.staging import Staging
 from infra.telemetry import sdk_metrics, start_metrics
 from infra.temporal import ClientPOStarter, PartArrivals, connect
+from infra.vault import Vault
 from schemas.client_po import SmartClientPO
 
-ROUTES = (client_po, part_arrival, approvals, alert, analytics, ledger, health)
+ROUTES = (client_po, part_arrival, approvals, contracts, hubs, vault, alert, analytics, ledger, health)
 
 
 def create_app() -> FastAPI:
@@ -43,18 +62,25 @@ def create_app() -> FastAPI:
         sdk = sdk_metrics()
         temporal = await connect(settings, sdk.runtime)
         async with open_ledger(settings, "api") as (engine, ledger_):
+            registry, client_pos_ = load_registry(settings.nodes_file), ClientPOs(engine)
+            staging = Staging(client_pos_, ledger_, registry, ClientPOStarter(temporal, settings))
+            reception = Reception(engine, ledger_)
             app.state.house = House(
                 settings=settings,
-                registry=load_registry(settings.nodes_file),
+                registry=registry,
                 engine=engine,
                 ledger=ledger_,
-                client_pos=ClientPOs(engine),
+                client_pos=client_pos_,
                 alerts=Alerts(engine),
                 temporal=temporal,
-                starter=ClientPOStarter(temporal, settings),
+                staging=staging,
                 part_arrivals=PartArrivals(temporal, settings.unclaimed_after),
                 approvals=Approvals(engine),
                 decisions=DecisionSigner(settings),
+                contracts=ContractStore(settings.contracts_dir),
+                vault=Vault(engine, reception, TrustList(settings.guardian_trust_dir), client_pos_),
+                floor_hub=FloorHub(reception, client_pos_, staging),
+                business_hub=BusinessHub(reception),
                 sdk_metrics=sdk,
                 access=AccessControl(open_bearer(settings), settings, ledger_, meter),
             )
@@ -84,7 +110,8 @@ def _document(app: FastAPI) -> None:
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             document = generate()
-            models = [(SmartClientPO, "validation"), (problems.ProblemDetails, "serialization")]
+            read_by_routes = [(model, "validation") for model in (SmartClientPO, *hubs.TAKEN)]
+            models = [*read_by_routes, (problems.ProblemDetails, "serialization")]
             _, definitions = models_json_schema(models, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
             document["components"]["schemas"] |= definitions["$defs"]
             for route in iter_route_contexts(app.routes):

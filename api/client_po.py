@@ -6,28 +6,23 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Header, Query, Request, Response
 from pydantic import BaseModel, ValidationError
-from temporalio.service import RPCError
 
+from api.documents import A_CONTRACT, sent_contract
 from api.house import House, TheHouse
 from api.problems import Problem, invalid, not_found
-from api.security import GuardedRoute, only, requires
+from api.security import GuardedRoute, requires
 from api.updates import NotOpen, ask_workflow, decision_token, refused
 from infra.client_po import Row
-from infra.documents import NotReadable, read_document
-from infra.ledger import LedgerConflict
+from infra.staging import OtherDocument
 from schemas import client_po as schema
 from schemas import names
-from schemas.canonical import NotCanonical, document_hash
-from schemas.client_po import TERMINAL, ClientPOStatus, SmartClientPO, outlook
+from schemas.canonical import NotCanonical
+from schemas.client_po import TERMINAL, ClientPOStatus, outlook
 from schemas.faults import Fault, faults
 from schemas.identity import Identity
-from schemas.ledger import LedgerEntry
 from schemas.permission import Permission
-from schemas.record import ClientPOStaged, Record
 
 router = APIRouter(prefix="/api/v1", tags=["SmartClientPOs"], route_class=GuardedRoute)
-
-YAML = ("application/yaml", "application/x-yaml", "text/yaml")
 
 
 class StagedResource(BaseModel):
@@ -100,50 +95,25 @@ class StagingQueue(BaseModel):
     "/client-pos",
     status_code=201,
     responses={200: {"model": StagedResource, "description": "It was staged before"}},
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {
-                media_type: {"schema": {"$ref": f"#/components/schemas/{SmartClientPO.__name__}"}}
-                for media_type in ("application/json", *YAML)
-            },
-        }
-    },
+    openapi_extra=A_CONTRACT,
 )
 async def stage(
     request: Request, response: Response, house: TheHouse, who: Annotated[Identity, requires(Permission.JOB_CREATE)]
 ) -> StagedResource:
     """Stage a SmartClientPO (JSON or YAML): 201 when it is new, 200 for the same document again."""
-    document = await _document(request)
+    document = await sent_contract(request)
     try:
-        hash_ = document_hash(document)
-        known = await house.client_pos.get(str(document.get("smart_contract_id")))
-        # What was valid when it came first stays so, whatever the registry says by now.
-        same = known is not None and known["document_hash"] == hash_
-        po = SmartClientPO.model_validate(document, context=None if same else {"nodes": house.registry})
+        row, new = await house.staging.record(document, who.user_id)
     except ValidationError as error:
         raise invalid(faults(error)) from error
     except NotCanonical as error:
         raise invalid([Fault(field="document", message=str(error))]) from error
-    name = po.smart_contract_id
-    if not same:
-        try:
-            same = (await house.ledger.record(_staging(po, document, hash_, who))).repeated
-        except LedgerConflict as conflict:
-            same = (await _row(house, name))["document_hash"] == hash_  # then it is who sends it that differs
-            if not same:
-                raise Problem(
-                    409,
-                    "conflict",
-                    "Another document is staged under this ID",
-                    f"{name} is staged with another document; to change terms use PATCH, for another contract another "
-                    "ID",
-                ) from conflict
-    row = await _row(house, name)
+    except OtherDocument as error:
+        raise Problem(409, "conflict", "Another document is staged under this ID", str(error)) from error
     if row["status"] not in TERMINAL:
-        await _start(house, row)
-    response.status_code = 200 if same else 201
-    response.headers["Location"] = f"/api/v1/client-pos/{name}"
+        await house.staging.start(row)
+    response.status_code = 201 if new else 200
+    response.headers["Location"] = f"/api/v1/client-pos/{row['smart_contract_id']}"
     return _resource(house, row)
 
 
@@ -218,7 +188,7 @@ class Asking:
             await ask_workflow(self._house, row["workflow_id"], update, request, update_id=update_id)
         except NotOpen as error:
             row = await self.row()
-            if row["status"] not in TERMINAL and await _start(self._house, row):
+            if row["status"] not in TERMINAL and await self._house.staging.start(row):
                 return await self(update, asked, who, **fields)
             raise refused(f"the PO is {row['status']}: nothing can be changed any more") from error
         return _resource(self._house, await self.row())
@@ -279,58 +249,6 @@ async def accept_quantity(acceptance: schema.Acceptance, ask: Ask, house: TheHou
     wanted = schema.acceptance_wanted(row["smart_contract_id"], quantity, row["quantity"])
     token = decision_token(house, who, wanted, meaning=f"asks to accept {quantity} of {row['quantity']}")
     return await ask(names.ACCEPT_QUANTITY, acceptance, who, token=token, quantity=quantity or None)
-
-
-async def _document(request: Request) -> dict[str, Any]:
-    media_type = only(request, "application/json", *YAML)
-    try:
-        return read_document(await request.body(), is_yaml=media_type in YAML)
-    except NotReadable as error:
-        raise invalid([Fault(field="document", message=str(error))]) from error
-
-
-def _staging(po: SmartClientPO, document: dict[str, Any], hash_: str, who: Identity) -> Record:
-    name = po.smart_contract_id
-    entry = LedgerEntry(
-        idempotency_key=f"{name}:stage",
-        action_type="handoff",
-        action="stage_client_po",
-        target=name,
-        details=f"SmartClientPO staged, awaiting part {po.part}",
-        user_id=who.user_id,
-        metadata={
-            "staging_id": names.staging_id(name),
-            "part_id": po.part,
-            "target_node": po.target_node,
-            "document_hash": hash_,
-        },
-    )
-    terms = {name: getattr(po, name) for name in ClientPOStaged.model_fields if name in SmartClientPO.model_fields}
-    row = ClientPOStaged(
-        **terms,
-        document=json.dumps(document, ensure_ascii=False),
-        document_hash=hash_,
-        staging_id=names.staging_id(name),
-        workflow_id=names.client_po_id(name),
-        target_node=po.target_node,
-        status=ClientPOStatus.AWAITING_ARRIVAL,
-    )
-    return Record(entry=entry, changes=(row,))
-
-
-async def _start(house: House, row: Row) -> bool:
-    """False where the workflow was started before."""
-    try:
-        return await house.starter.start(json.loads(row["document"]), row["document_hash"], row["staged_timestamp"])
-    except RPCError as error:
-        raise Problem(
-            503,
-            "not-started",
-            "Staged, but Temporal is away",
-            f"{row['smart_contract_id']} is recorded; its workflow starts when this request is sent again, or with the "
-            "next reconcile",
-            retry_after=2,
-        ) from error
 
 
 async def _row(house: House, smart_contract_id: str) -> Row:

@@ -10,13 +10,18 @@ from temporalio.client import Client
 from api.security import AccessControl
 from infra.alerts import Alerts
 from infra.approvals import Approvals
+from infra.business_hub import BusinessHub
 from infra.client_po import ClientPOs
+from infra.contract_store import ContractStore
 from infra.decisions import DecisionSigner
+from infra.floor_hub import FloorHub
 from infra.ledger import Ledger
 from infra.registry import Registry
 from infra.settings import Settings
+from infra.staging import Staging
 from infra.telemetry import SdkMetrics
-from infra.temporal import ClientPOStarter, PartArrivals, workflow_url
+from infra.temporal import PartArrivals, workflow_url
+from infra.vault import Vault
 
 
 @dataclass(frozen=True)
@@ -30,10 +35,14 @@ class House:
     client_pos: ClientPOs
     alerts: Alerts
     temporal: Client
-    starter: ClientPOStarter
+    staging: Staging
     part_arrivals: PartArrivals
     approvals: Approvals
     decisions: DecisionSigner
+    contracts: ContractStore
+    vault: Vault
+    floor_hub: FloorHub
+    business_hub: BusinessHub
     sdk_metrics: SdkMetrics
     access: AccessControl
 

@@ -1,6 +1,6 @@
 """The ledger over HTTP, for reading."""
 
-from typing import Annotated, Any
+from typing import Annotated, Self
 
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel
@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from api.house import TheHouse
 from api.problems import not_found
 from api.security import GuardedRoute, requires
-from infra.checkpoint import NotCovered, newest_checkpoint, prove
+from infra.checkpoint import NotCovered, Proof, newest_checkpoint, prove
 from schemas.base import UtcDateTime
 from schemas.ledger import RecordedEntry
 from schemas.permission import Permission
@@ -37,6 +37,12 @@ class InclusionProof(BaseModel):
     root: str
     path: list[str]
     checkpoint: str
+
+    @classmethod
+    def of(cls, proof: Proof) -> Self:
+        """With its hashes in hex."""
+        hashes = {"leaf": proof.leaf.hex(), "root": proof.root.hex(), "path": [node.hex() for node in proof.path]}
+        return cls(**vars(proof) | hashes)
 
 
 class Checkpoint(BaseModel):
@@ -87,12 +93,7 @@ async def proof(seq: Annotated[int, Path(ge=0, le=LARGEST)], house: TheHouse) ->
         found = await prove(house.engine, seq)
     except NotCovered as error:
         raise not_found(f"a checkpoint that covers entry {seq} (they are signed once a minute)") from error
-    fields: dict[str, Any] = vars(found) | {
-        "leaf": found.leaf.hex(),
-        "root": found.root.hex(),
-        "path": [node.hex() for node in found.path],
-    }
-    return InclusionProof(**fields)
+    return InclusionProof.of(found)
 
 
 @router.get("/checkpoint")

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from temporalio.client import WorkflowUpdateRPCTimeoutOrCancelledError
 from temporalio.service import RPCError
 
+from infra.staging import NotStarted
 from schemas.faults import Fault
 
 TYPES = "urn:smartfloor:problem:"
@@ -157,6 +158,10 @@ def install(app: FastAPI) -> None:
             "or ask again under the Idempotency-Key of the first time"
         )
         return Problem(503, "no-answer", "No answer yet", detail, retry_after=5).response()
+
+    @app.exception_handler(NotStarted)
+    async def _not_started(_: Request, error: NotStarted) -> JSONResponse:
+        return Problem(503, "not-started", "Staged, but Temporal is away", str(error), retry_after=2).response()
 
     @app.exception_handler(RPCError)
     async def _temporal_away(_: Request, error: RPCError) -> JSONResponse:

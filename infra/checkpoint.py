@@ -12,7 +12,7 @@ import asyncio
 import base64
 import hashlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from typing import Self
 
@@ -28,7 +28,7 @@ from sqlalchemy import func, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from infra.keys import place
-from infra.merkle import Frontier, inclusion_proof
+from infra.merkle import Frontier, inclusion_proofs
 from infra.settings import Settings
 from infra.tables import ledger_checkpoints, ledger_entries
 from infra.verify_export import Broken, Checkpoint, open_checkpoint
@@ -211,6 +211,13 @@ async def newest_checkpoint(connection: AsyncConnection) -> StoredCheckpoint | N
     return StoredCheckpoint(*row) if row else None
 
 
+async def first_checkpoint_of(connection: AsyncConnection, seq: int) -> StoredCheckpoint | None:
+    """The oldest checkpoint that covers an entry: it stays the same however much the ledger grows."""
+    covering = _CHECKPOINTS.where(ledger_checkpoints.c.size > seq).order_by(ledger_checkpoints.c.size).limit(1)
+    row = (await connection.execute(covering)).one_or_none()
+    return StoredCheckpoint(*row) if row else None
+
+
 @dataclass(frozen=True)
 class Proof:
     """That an entry is in the ledger which a checkpoint signed: who has the note needs nothing else of the ledger."""
@@ -229,15 +236,24 @@ async def prove(engine: AsyncEngine, seq: int) -> Proof:
 
     Nothing is checked here: that is for whoever wants to be convinced, with the public key that they hold.
     """
+    proofs = await prove_all(engine, [seq])
+    if not proofs:
+        raise NotCovered(f"no checkpoint covers entry {seq}")
+    return proofs[seq]
+
+
+async def prove_all(engine: AsyncEngine, seqs: Iterable[int]) -> dict[int, Proof]:
+    """The proofs of those of these entries that the newest checkpoint covers; `Broken` when leaves are missing."""
     async with engine.connect() as connection:
         last = await newest_checkpoint(connection)
-        if last is None or not 0 <= seq < last.size:
-            raise NotCovered(f"no checkpoint covers entry {seq}")
+        covered = {seq for seq in seqs if last is not None and 0 <= seq < last.size}
+        if last is None or not covered:
+            return {}
         all_leaves = [leaf async for leaf in leaves(connection, last.size)]
-        path = await asyncio.to_thread(inclusion_proof, all_leaves, seq)
-        query = select(ledger_entries.c.entry, ledger_entries.c.leaf).where(ledger_entries.c.seq == seq)
-        entry, leaf = (await connection.execute(query)).one()
-        return Proof(seq, entry, leaf, last.size, last.root, path, last.note)
+        paths = await asyncio.to_thread(inclusion_proofs, all_leaves, covered)
+        query = select(ledger_entries.c.seq, ledger_entries.c.entry, ledger_entries.c.leaf)
+        rows = await connection.execute(query.where(ledger_entries.c.seq.in_(covered)))
+        return {seq: Proof(seq, entry, leaf, last.size, last.root, paths[seq], last.note) for seq, entry, leaf in rows}
 
 
 async def leaves(connection: AsyncConnection, size: int) -> AsyncIterator[bytes]:

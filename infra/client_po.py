@@ -1,17 +1,24 @@
 """Reading the rows of SmartClientPOs."""
 
+import json
 from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from infra.tables import client_pos
-from schemas.client_po import TERMINAL, ClientPOStatus
+from schemas.client_po import TERMINAL, ClientPOStatus, SmartClientPO
 
 Row = dict[str, Any]
 """A row of `client_pos` by column name."""
 
 _LISTED = [column for column in client_pos.columns if column.name != "document"]
+
+
+def released_contract(row: Row) -> SmartClientPO:
+    """The contract of a row, with the quantity that is released: fewer than ordered where two persons accepted that."""
+    po = SmartClientPO.model_validate(json.loads(row["document"]))
+    return po.model_copy(update={"quantity": row["accepted_quantity"] or row["quantity"]})
 
 
 class ClientPOs:

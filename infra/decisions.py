@@ -71,6 +71,14 @@ class DecisionVerifier:
 
     def verify(self, check: DecisionCheck) -> Verdict:
         """The decision when it is the wanted one. Whatever is wrong refuses it, a key that is missing here as well."""
+        verdict = self.read(check.token)
+        if verdict.decision is None:
+            return verdict
+        reason = refusal(verdict.decision, check.wanted, at=check.at, login_lasts=self._login_lasts)
+        return Verdict(decision=verdict.decision, refusal=reason)
+
+    def read(self, token: str) -> Verdict:
+        """What a token says whose signature is good, whatever the time: as the proof of what was decided once."""
         try:
             key = load_pem_public_key(self._key_file.read_bytes())
         except (OSError, ValueError) as error:
@@ -78,10 +86,8 @@ class DecisionVerifier:
         if not isinstance(key, Ed25519PublicKey):
             return Verdict(refusal=f"decisions cannot be checked here, {self._key_file.name} is no Ed25519 key")
         try:
-            if jwt.get_unverified_header(check.token).get("typ") != _TYPE:
+            if jwt.get_unverified_header(token).get("typ") != _TYPE:
                 return Verdict(refusal="it is not a decision token")
-            decision = Decision.model_validate(jwt.decode(check.token, key, algorithms=[_ALGORITHM]))
+            return Verdict(decision=Decision.model_validate(jwt.decode(token, key, algorithms=[_ALGORITHM])))
         except (jwt.PyJWTError, ValidationError) as error:
             return Verdict(refusal=f"its decision token is not valid ({type(error).__name__})")
-        reason = refusal(decision, check.wanted, at=check.at, login_lasts=self._login_lasts)
-        return Verdict(decision=decision, refusal=reason)

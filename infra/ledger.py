@@ -307,9 +307,14 @@ class Ledger:
                 query = query.where(compare(value))
         return await self._read(query)
 
-    async def timeline(self, target: str) -> list[RecordedEntry]:
-        """Everything that happened to one thing, in order."""
-        return await self._read(_ENTRIES.where(ledger_entries.c.target == target).order_by(ledger_entries.c.seq))
+    async def timeline(self, *targets: str) -> list[RecordedEntry]:
+        """Everything that happened to these things, in order."""
+        return await self._read(_ENTRIES.where(ledger_entries.c.target.in_(targets)).order_by(ledger_entries.c.seq))
+
+    async def under(self, idempotency_key: str) -> RecordedEntry | None:
+        """The entry of one domain event."""
+        found = await self._read(_ENTRIES.where(ledger_entries.c.idempotency_key == idempotency_key))
+        return found[0] if found else None
 
     async def _read(self, query: Select[str, bytes]) -> list[RecordedEntry]:
         async with self._engine.connect() as connection:

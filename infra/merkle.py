@@ -5,7 +5,7 @@ bottom up; who verifies needs the root, the sizes and the proof, and not the oth
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from schemas.ledger import node_hash
 
@@ -48,14 +48,28 @@ def root(leaves: Sequence[bytes]) -> bytes:
 
 def inclusion_proof(leaves: Sequence[bytes], index: int) -> list[bytes]:
     """Shows that the leaf at `index` is in the tree over `leaves` (section 2.1.3.1); `IndexError` if it is not."""
-    if not 0 <= index < len(leaves):
-        raise IndexError(f"no leaf {index} in a tree of {len(leaves)}")
-    if len(leaves) == 1:
-        return []
-    split = _split(len(leaves))
-    if index < split:
-        return [*inclusion_proof(leaves[:split], index), root(leaves[split:])]
-    return [*inclusion_proof(leaves[split:], index - split), root(leaves[:split])]
+    return inclusion_proofs(leaves, [index])[index]
+
+
+def inclusion_proofs(leaves: Sequence[bytes], indexes: Iterable[int]) -> dict[int, list[bytes]]:
+    """The proof of each of these leaves; the tree is hashed once for all. `IndexError` for one that is not in it."""
+    wanted = set(indexes)
+    if outside := {index for index in wanted if not 0 <= index < len(leaves)}:
+        raise IndexError(f"no leaf {min(outside)} in a tree of {len(leaves)}")
+    return _proved(leaves, 0, len(leaves), wanted)[1] if wanted else {}
+
+
+def _proved(leaves: Sequence[bytes], start: int, stop: int, wanted: set[int]) -> tuple[bytes, dict[int, list[bytes]]]:
+    """The root of a subtree, and the part of the proofs that lies in it."""
+    if not wanted:
+        return root(leaves[start:stop]), {}
+    if stop - start == 1:
+        return leaves[start], {start: []}
+    middle = start + _split(stop - start)
+    left, lefts = _proved(leaves, start, middle, {index for index in wanted if index < middle})
+    right, rights = _proved(leaves, middle, stop, {index for index in wanted if index >= middle})
+    proofs = {index: [*proof, right] for index, proof in lefts.items()}
+    return node_hash(left, right), proofs | {index: [*proof, left] for index, proof in rights.items()}
 
 
 def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes], expected: bytes) -> bool:

@@ -44,6 +44,7 @@ from schemas.record import (
     TestOpened,
     TransferChanged,
     TransferOpened,
+    TransferRefused,
     VaultStored,
 )
 from schemas.transfer import LegStatus, PackageStatus
@@ -86,6 +87,8 @@ def statement(change: Change, reason: Reason) -> Executable:
             return _transfer_opened(change, reason.at)
         case TransferChanged():
             return _transfer_changed(change, reason.at)
+        case TransferRefused():
+            return _transfer_refused(change, reason.at)
         case NonconformanceOpened():
             return insert(nonconformances).values(**change.model_dump(exclude={"kind"}), opened_at=reason.at)
         case NonconformanceDisposed():
@@ -186,6 +189,19 @@ _TRANSFER_STAMPS = {
 def _transfer_changed(change: TransferChanged, at: datetime) -> Executable:
     values = _stamped(change, _TRANSFER_STAMPS, "package_id", at)
     return update(transfers).where(transfers.c.package_id == change.package_id).values(**values)
+
+
+def _transfer_refused(change: TransferRefused, at: datetime) -> Executable:
+    """One that was received is past being refused: a second workflow of it would change nothing of what moved."""
+    return (
+        update(transfers)
+        .where(
+            transfers.c.package_id == change.package_id,
+            transfers.c.content_hash == change.content_hash,
+            transfers.c.received_at.is_(None),
+        )
+        .values(status=PackageStatus.REFUSED, updated_at=at)
+    )
 
 
 def _nonconformance_disposed(change: NonconformanceDisposed, reason: Reason) -> Executable:

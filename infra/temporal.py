@@ -28,6 +28,7 @@ from infra.settings import Settings
 from schemas import names
 from schemas.base import Model
 from schemas.client_po import ClientPOStart, ClientPOStatus, SmartClientPO
+from schemas.node import PartReady
 from schemas.part_arrival import Held, JoinLine, LineRef, LineStatus, PartArrivalStart, ReportedArrival
 
 log = logging.getLogger(__name__)
@@ -170,8 +171,14 @@ class ClientPOStarter:
         self._release_alert_after = int(settings.release_alert_after.total_seconds())
         self._unclaimed_after = int(settings.unclaimed_after.total_seconds())
 
-    async def start(self, document: dict[str, Any], hash_: str, staged_at: datetime) -> bool:
-        """False when it was started before, even if it has ended since."""
+    async def start(
+        self, document: dict[str, Any], hash_: str, staged_at: datetime, ready: PartReady | None = None
+    ) -> bool:
+        """False when it was started before, even if it has ended since.
+
+        Where the part is `ready`, the workflow is told in the same step, also one that was started before and is open:
+        then it is True.
+        """
         po = SmartClientPO.model_validate(document)
         start = ClientPOStart(
             document=document,
@@ -196,6 +203,8 @@ class ClientPOStarter:
                 task_queue=names.MAIN_QUEUE,
                 id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
                 search_attributes=TypedSearchAttributes(attributes),
+                start_signal=names.PART_READY if ready else None,
+                start_signal_args=[ready] if ready else [],
                 static_summary=f"{po.smart_contract_id} · {po.client} · part {po.part} → {po.target_node}",
                 rpc_timeout=RPC_TIMEOUT,
             )

@@ -39,8 +39,13 @@ def canonical_text(text: str) -> str:
 
 def document_hash(document: Any) -> str:
     """SHA-256 (hex) over the RFC 8785 form of a foreign document; raises `NotCanonical` where it has none."""
+    return hashlib.sha256(document_bytes(document)).hexdigest()
+
+
+def document_bytes(document: Any) -> bytes:
+    """The RFC 8785 form of a foreign document; raises `NotCanonical` where it has none."""
     try:
-        return hashlib.sha256(rfc8785.dumps(document)).hexdigest()
+        return rfc8785.dumps(document)
     except (rfc8785.CanonicalizationError, UnicodeEncodeError) as error:
         raise NotCanonical(str(error)) from error
 

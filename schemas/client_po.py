@@ -28,6 +28,7 @@ from schemas.alert import cause_of
 from schemas.approval import ApprovalRequest, ApprovalType, Difference
 from schemas.base import Identifier, Model, Partial, Text, UtcDateTime, excerpt
 from schemas.decision import Wanted, content_hash
+from schemas.node import PartReady
 from schemas.part_arrival import Allotment, needs_a_part, one_part_is_one
 from schemas.permission import Permission
 from schemas.routing import RoutingTrigger
@@ -248,6 +249,12 @@ class AcceptQuantityRequest(Acceptance, Request):
     token: str | None = None
 
 
+class PartAnnounced(Model):
+    """Its node has been told that the part is ready."""
+
+    ready: PartReady
+
+
 class PendingAcceptance(Model):
     """An acceptance that waits for its approval."""
 
@@ -269,6 +276,7 @@ class ClientPOLife(BaseModel):
 
     `acceptance` waits for an approval, `acceptances` counts those that were asked for, `tokens` are the decision tokens
     that counted. `late_at` is when its node will have let it wait too long, `late_told` that this was alerted.
+    `ready` is what its node is to be told of the part, where a chain brings it; `announced`, that the node knows.
     """
 
     quantity: int
@@ -291,6 +299,8 @@ class ClientPOLife(BaseModel):
     acceptance: PendingAcceptance | None = None
     acceptances: int = 0
     tokens: list[str] = Field(default_factory=list)
+    ready: PartReady | None = None
+    announced: bool = False
     receipt_hash: str | None = None
     cancelled: bool = False
 

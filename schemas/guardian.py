@@ -4,20 +4,18 @@ A package exists once for a contract and a revision of its results. Its Guardian
 but the signature. A hub takes a package only under a key of its trust list that is the named node's.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-import rfc8785
 from pydantic import Field
 
 from schemas.base import Identifier, Model, Text, UtcDateTime
-from schemas.canonical import document_hash
+from schemas.canonical import document_bytes, document_hash
 from schemas.client_po import SmartClientPO
 from schemas.test_execution import (
     Begun,
     CurrentResult,
     Instrument,
     SignOff,
-    TestLife,
     TestResult,
     TestVerdict,
     signed_content,
@@ -74,11 +72,14 @@ class TestData(Model):
 
 
 class GuardianSignature(Model):
-    """Ed25519 over the canonical bytes, in hex; `key_id`: the first 32 hex digits of the SHA-256 of the raw public key."""
+    """Ed25519 over the canonical bytes, in hex.
+
+    `key_id` is the first 32 hex digits of the SHA-256 of the raw public key.
+    """
 
     node_id: Identifier
     key_id: str
-    algorithm: str = "Ed25519"
+    algorithm: Literal["Ed25519"] = "Ed25519"
     signature: str
 
 
@@ -95,8 +96,8 @@ class AuthorizationPackage(Model):
     guardian_signature: GuardianSignature
 
     def signed_bytes(self) -> bytes:
-        """What the signature is over."""
-        return rfc8785.dumps(self.model_dump(mode="json", exclude={"guardian_signature"}))
+        """What the signature is over; raises `NotCanonical` where a document in it has no such form."""
+        return document_bytes(self.model_dump(mode="json", exclude={"guardian_signature"}))
 
     @property
     def content_hash(self) -> str:
@@ -134,6 +135,8 @@ def package_data(po: SmartClientPO, document_hash: str, request: AuthorizationRe
     without = [test.test_id for test in po.tests if test.test_id not in request.current]
     if without:
         raise NotAuthorized(f"{', '.join(without)} of {po.smart_contract_id} has no results")
+    if not request.approvals:
+        raise NotAuthorized(f"nobody signed {po.smart_contract_id}")
     return TestData(
         smart_contract_id=po.smart_contract_id,
         contract_type=po.contract_type,
@@ -165,36 +168,62 @@ def package_data(po: SmartClientPO, document_hash: str, request: AuthorizationRe
 
 
 def incomplete(po: SmartClientPO, document_hash: str, package: AuthorizationPackage) -> str | None:
-    """Why a package does not authorize this contract, whatever its signature is worth; None where it does."""
-    data = package.test_data
-    if package.package_id != package_id(data.smart_contract_id, data.revision):
+    """Why a package does not authorize this contract, whatever its signature is worth; None where it does.
+
+    `po` has the quantity that was released, which may be less than what its document orders.
+    """
+    data, own = package.test_data, package_id(package.test_data.smart_contract_id, package.test_data.revision)
+    if package.package_id != own:
         return f"{package.package_id} is not the ID of revision {data.revision} of {data.smart_contract_id}"
-    if data.document_hash != document_hash:
+    if (data.document_hash, data.begun.document_hash) != (document_hash, document_hash):
         return "it is about another document than the one that is staged"
     if (data.node_id, package.guardian_signature.node_id) != (po.target_node, po.target_node):
         return f"the contract is tested at {po.target_node}, and only its Guardian authorizes it"
-    same = (po.clientpo_id, po.tests[0].test_id, po.part_id, po.part_number, po.sequence_number)
-    if same != (package.clientpo_id, package.test_id, data.part_id, data.part_number, data.sequence_number):
-        return "client order, first test or part are not those of the contract"
-    if data.routing_trigger != po.routing_trigger.model_dump(mode="json"):
-        return "its routing trigger is not that of the contract"
-    if [item.test_id for item in data.tests] != [test.test_id for test in po.tests]:
-        return "its tests are not those of the contract"
-    return _unsigned(po, package)
+    if (package.clientpo_id, package.test_id) != (po.clientpo_id, po.tests[0].test_id):
+        return "client order or first test are not those of the contract"
+    if data.revision != max(item.revision for item in data.tests):
+        return f"none of its results came in revision {data.revision}"
+    return _differs(po, package) or _unsigned(po, package)
+
+
+def _differs(po: SmartClientPO, package: AuthorizationPackage) -> str | None:
+    """What is written out anew from the contract and from the bare results must be what the package says."""
+    data = package.test_data
+    request = AuthorizationRequest(
+        smart_contract_id=data.smart_contract_id,
+        revision=data.revision,
+        replaces=data.replaces,
+        begun=data.begun,
+        current={item.test_id: CurrentResult(result=item.result, revision=item.revision) for item in data.tests},
+        approvals=package.approvals,
+        at=package.authorized_at,
+    )
+    try:
+        expected = package_data(po, data.document_hash, request)
+    except NotAuthorized as missing:
+        return str(missing)
+    differing = [field for field in TestData.model_fields if getattr(data, field) != getattr(expected, field)]
+    return f"{', '.join(differing)}: not those of the contract and its results" if differing else None
 
 
 def _unsigned(po: SmartClientPO, package: AuthorizationPackage) -> str | None:
-    data = package.test_data
-    life = TestLife(begun=data.begun, signoffs=list(package.approvals))
-    for item in data.tests:
-        life.current[item.test_id] = CurrentResult(result=item.result, revision=item.revision)
-        if life.content_hash(data.smart_contract_id, item.test_id) != item.content_hash:
-            return f"the hash of {item.test_id} is not that of its results"
-        signatures = [approval for approval in package.approvals if approval.test_id == item.test_id]
-        if any(approval.content_hash != item.content_hash for approval in signatures):
-            return f"a sign-off of {item.test_id} is for other content"
-        if len({approval.person for approval in signatures}) < len(signatures):
-            return f"one person signed {item.test_id} twice"
-    if missing := life.open_signoffs(po):
-        return f"sign-offs are missing: {', '.join(f'{test} by a {role}' for test, role in missing)}"
+    """Each role that the contract requires has signed exactly these results, each person once for a test."""
+    content = {item.test_id: item.content_hash for item in package.test_data.tests}
+    required = {(test.test_id, role) for test in po.tests for role in test.required_signoffs}
+    signed: set[tuple[str, str]] = set()
+    signers: set[tuple[str, str]] = set()
+    for approval in package.approvals:
+        test, role, person = approval.test_id, approval.role, approval.person
+        if (test, role) not in required:
+            return f"{test} needs no sign-off as {role}"
+        if approval.content_hash != content[test]:
+            return f"the sign-off of {test} by {person} is for other content"
+        if (test, person) in signers:
+            return f"{person} signed {test} twice"
+        if (test, role) in signed:
+            return f"{test} was signed twice as {role}"
+        signers.add((test, person))
+        signed.add((test, role))
+    if missing := sorted(required - signed):
+        return f"sign-offs are missing: {', '.join(f'{test} as {role}' for test, role in missing)}"
     return None

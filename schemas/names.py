@@ -56,6 +56,8 @@ PARTS_CONFIRMED = "parts_confirmed"
 PARTS_REVOKED = "parts_revoked"
 PARTS_COUNTED = "parts_counted"
 PARTS_DAMAGED = "parts_damaged"
+# Signal from the Floor Hub to the ClientPOWorkflow of a chained contract
+PART_READY = "part_ready"
 
 # Signals and updates of TestExecutionWorkflow; HOLD and RESUME too
 START = "start"

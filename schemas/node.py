@@ -43,9 +43,26 @@ class NodeReceipt(Model):
     receipt_hash: str
 
 
+class PartReady(Model):
+    """What a node is told before the part comes: where it lies, and which contract it is for."""
+
+    smart_contract_id: Identifier
+    node_id: Identifier
+    part_id: Identifier | None
+    part_number: Identifier | None
+    quantity: int
+    place: Text
+    package_id: Text
+    ready_at: UtcDateTime
+
+
 DELIVERY_REFUSED = "DeliveryRefused"
 """Error type of a delivery that repeating cannot cure."""
 
 
 class DeliveryConflict(ValueError):
     """The node holds other content under this ID and number."""
+
+
+class NotHeld(LookupError):
+    """The node holds no contract of this ID."""

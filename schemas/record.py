@@ -239,6 +239,14 @@ class TransferChanged(Partial):
     ended_now: bool = False
 
 
+class TransferRefused(Model):
+    """A package with exactly this content authorizes nothing: so says its row, where there is one."""
+
+    kind: Literal["transfer_refused"] = "transfer_refused"
+    package_id: str
+    content_hash: str
+
+
 class NonconformanceOpened(Model):
     """Inserts a nonconformance record, which gets its number there."""
 
@@ -302,6 +310,7 @@ Change = Annotated[
     | SignOffsVoided
     | TransferOpened
     | TransferChanged
+    | TransferRefused
     | NonconformanceOpened
     | NonconformanceDisposed
     | VaultStored

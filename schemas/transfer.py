@@ -12,13 +12,17 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from schemas import names
-from schemas.base import Identifier, Model, Text, UtcDateTime
+from schemas.alert import Alert, Severity
+from schemas.base import Identifier, Model, Text, UtcDateTime, excerpt
 from schemas.canonical import document_hash
 from schemas.client_po import Reasoned, Request
 from schemas.decision import Wanted
 from schemas.guardian import AuthorizationPackage
+from schemas.ledger import LedgerEntry
 from schemas.permission import Permission
+from schemas.record import AlertRaised, Record, TransferRefused
 from schemas.routing import RoutingTrigger, RoutingType
+from schemas.test_execution import TestVerdict
 
 
 class Destination(StrEnum):
@@ -43,6 +47,10 @@ class LegStatus(StrEnum):
 
 
 DONE = frozenset({LegStatus.COMPLETE, LegStatus.NOT_APPLICABLE})
+
+RETRIABLE = frozenset({LegStatus.FAILED, LegStatus.WAITING})
+
+UNDER_WAY = frozenset({LegStatus.PREPARING, LegStatus.TRANSFERRING})
 
 
 class PackageStatus(StrEnum):
@@ -198,6 +206,17 @@ class PreviousTest(Model):
     all_approvals: Literal[True] = True
 
 
+def compliance_of(package: AuthorizationPackage) -> ComplianceMetadata:
+    """As the signed package says it."""
+    signed = {item.test_id: item.content_hash for item in package.test_data.tests}
+    return ComplianceMetadata(
+        all_approvals_verified=signed.keys() == {approval.test_id for approval in package.approvals}
+        and all(signed[approval.test_id] == approval.content_hash for approval in package.approvals),
+        approval_count=len(package.approvals),
+        test_procedure_followed=all(item.result.procedure_followed for item in package.test_data.tests),
+    )
+
+
 class NextNodePackage(Model):
     """Transfer B: part ready for pickup, and the next contract of the sequence."""
 
@@ -268,9 +287,22 @@ class Sending(Model):
     def content_hash(self) -> str:
         return document_hash(self.body)
 
+    def answered(self, receipt: HubReceipt) -> "Delivery":
+        """A receipt counts for exactly what was sent; one for anything else is not cured by sending it again."""
+        if receipt.package_id != self.package_id:
+            error = f"the receipt is for {excerpt(receipt.package_id, 200)}"
+        elif receipt.content_hash != self.content_hash:
+            error = f"the receipt is for other content ({excerpt(receipt.content_hash, 64)})"
+        else:
+            return Delivery(receipt=receipt)
+        return Delivery(receipt=receipt, error=error, curable=False)
+
 
 class Delivery(Model):
-    """How an attempt ended: a receipt, or an error; `curable` says whether repeating may help."""
+    """How an attempt ended: a receipt, or an error; `curable` says whether repeating may help.
+
+    Both where the receipt is not for what was sent.
+    """
 
     receipt: HubReceipt | None = None
     error: str | None = None
@@ -360,7 +392,10 @@ def disposition_wanted(package_id: str, content_hash: str) -> Wanted:
 
 
 class LegLife(BaseModel):
-    """Where one leg stands. `attempts` counts all, `retries` those since a person was asked last."""
+    """Where one leg stands. `attempts` counts all, `retries` those since a person was asked last.
+
+    `uncertain` says that the receiver may have stored `body`, whatever was heard of it.
+    """
 
     status: LegStatus = LegStatus.PENDING
     attempts: int = 0
@@ -369,6 +404,7 @@ class LegLife(BaseModel):
     error: str | None = None
     receipt: HubReceipt | None = None
     body: dict[str, Any] | None = None
+    uncertain: bool = False
 
 
 class TransferLife(BaseModel):
@@ -396,9 +432,87 @@ class TransferLife(BaseModel):
     def ended(self) -> bool:
         return self.refusal is not None or (bool(self.legs) and all(leg.status in DONE for leg in self.legs.values()))
 
+    @property
+    def rests(self) -> bool:
+        """Whether nothing is under way at a receiver."""
+        return not any(leg.status in UNDER_WAY for leg in self.legs.values())
+
+    def begin(self, package: AuthorizationPackage) -> None:
+        """Opens the legs. Results always go to the vault; the part goes nowhere while a person has to decide."""
+        routing = read_routing_trigger(package.test_data.routing_trigger)
+        onward = LegStatus.NOT_APPLICABLE if routing.workflow_complete else LegStatus.PREPARING
+        accepted = package.test_data.verdict is TestVerdict.ACCEPT
+        self.legs = {
+            Destination.VAULT: LegLife(status=LegStatus.PREPARING),
+            Destination.NEXT_NODE: LegLife(status=onward if accepted else LegStatus.AWAITING_DISPOSITION),
+            Destination.BUSINESS_HUB: LegLife(
+                status=LegStatus.PENDING if routing.is_final_contract else LegStatus.NOT_APPLICABLE
+            ),
+        }
+
+    def dispose(self, disposition: Disposition, routing: Routing) -> None:
+        """Use as is goes on; after anything else the part goes nowhere, and after rework the order is not complete."""
+        goes_on = disposition is Disposition.USE_AS_IS and not routing.workflow_complete
+        self.disposition = disposition
+        self.legs[Destination.NEXT_NODE].status = LegStatus.PREPARING if goes_on else LegStatus.NOT_APPLICABLE
+        if disposition is Disposition.REWORK:
+            self.legs[Destination.BUSINESS_HUB].status = LegStatus.NOT_APPLICABLE
+
+    def advance(self) -> None:
+        """The Business Hub is told of a complete order once the vault has it and the part's way is clear."""
+        hub = self.legs[Destination.BUSINESS_HUB]
+        vault, next_node = self.legs[Destination.VAULT], self.legs[Destination.NEXT_NODE]
+        if hub.status is LegStatus.PENDING and vault.status is LegStatus.COMPLETE and next_node.status in DONE:
+            hub.status = LegStatus.PREPARING
+
+    def settle(self, destination: Destination, delivery: Delivery) -> None:
+        """Counts an attempt: the leg is complete, tries again after a pause, or waits for a person."""
+        leg = self.legs[destination]
+        leg.attempts += 1
+        if delivery.error is None:
+            leg.status, leg.receipt, leg.error, leg.body = LegStatus.COMPLETE, delivery.receipt, None, None
+            return
+        leg.error = excerpt(delivery.error)
+        leg.uncertain = leg.body is not None and (leg.uncertain or delivery.curable or delivery.receipt is not None)
+        again = delivery.curable and leg.retries < self.policies[destination].retries
+        leg.status = LegStatus.FAILED if again else LegStatus.WAITING
+
+    def retry(self, destination: Destination, *, asked: bool) -> None:
+        """Tries a leg again; a person's wish begins anew, with as many retries as at first.
+
+        What was refused without a doubt is then prepared anew, because its cause may be mended. Else the receiver may
+        have stored it, and takes only the same again.
+        """
+        leg = self.legs[destination]
+        leg.retries = 0 if asked else leg.retries + 1
+        if asked and not leg.uncertain:
+            leg.body = None
+        leg.status = LegStatus.PREPARING if leg.body is None else LegStatus.TRANSFERRING
+
+    def retry_refusal(self, destination: Destination) -> str | None:
+        """Why a leg cannot be tried again now; None where it can."""
+        leg = self.legs.get(destination)
+        if leg is not None and leg.status in RETRIABLE:
+            return None
+        return (
+            f"the {LEG_NAMES[destination]} leg is {leg.status if leg else LegStatus.PENDING}: nothing is to be retried"
+        )
+
+    def disposition_refusal(self) -> str | None:
+        """Why nothing can be disposed now; None where a disposition is waited for."""
+        if self.disposition is not None:
+            return f"the disposition is {self.disposition} already"
+        leg = self.legs.get(Destination.NEXT_NODE)
+        if leg is None or leg.status is not LegStatus.AWAITING_DISPOSITION:
+            return "no disposition is waited for"
+        return None
+
 
 class TransferStart(Model):
-    """Input of a `TransferWorkflow`; `life` and `signals` travel through continue-as-new."""
+    """Input of a `TransferWorkflow`; `life` and `signals` travel through continue-as-new.
+
+    A `life` without policies is that of a transfer whose workflow was closed from outside: it is admitted again.
+    """
 
     package: AuthorizationPackage
     life: TransferLife | None = None
@@ -413,14 +527,79 @@ class TransferEnd(Model):
     disposition: Disposition | None = None
 
 
-class PartReady(Model):
-    """What a node is told before the part comes: where it lies, and which contract it is for."""
+# --- what people see -------------------------------------------------------------------------------------------------
 
-    smart_contract_id: Identifier
-    node_id: Identifier
-    part_id: str | None
-    part_number: str | None
-    quantity: int
-    place: str
-    package_id: str
-    ready_at: UtcDateTime
+LEG_NAMES: dict[Destination, str] = {
+    Destination.VAULT: "vault",
+    Destination.NEXT_NODE: "next-node",
+    Destination.BUSINESS_HUB: "Business Hub",
+}
+
+
+class LegOutlook(Model):
+    """What a leg waits for and who can move it on, in words."""
+
+    waits_for: str
+    moved_on_by: str
+
+
+def leg_outlook(destination: Destination, status: LegStatus, error: str | None) -> LegOutlook:
+    """The same sentence for the API and the Temporal Web UI."""
+    match status:
+        case LegStatus.PENDING if destination is Destination.BUSINESS_HUB:
+            return LegOutlook(waits_for="the other legs", moved_on_by="whoever moves those on")
+        case LegStatus.PENDING:
+            return LegOutlook(waits_for="the Gatekeeper", moved_on_by="its workflow")
+        case LegStatus.AWAITING_DISPOSITION:
+            return LegOutlook(
+                waits_for="a disposition: the results are not accepted",
+                moved_on_by=f"whoever has `{Permission.DISPOSITION_DECIDE}` and neither performed nor signed",
+            )
+        case LegStatus.PREPARING:
+            return LegOutlook(waits_for="what it sends to be prepared", moved_on_by="the worker")
+        case LegStatus.TRANSFERRING:
+            return LegOutlook(waits_for="the receiver's answer", moved_on_by="the receiver")
+        case LegStatus.FAILED:
+            return LegOutlook(
+                waits_for=f"its next attempt: {error}",
+                moved_on_by=f"time, or at once whoever has `{Permission.TRANSFER_RETRY}`",
+            )
+        case LegStatus.WAITING:
+            return LegOutlook(
+                waits_for=f"a person: {error}",
+                moved_on_by=f"whoever mends the cause and, with `{Permission.TRANSFER_RETRY}`, retries",
+            )
+        case LegStatus.COMPLETE:
+            return LegOutlook(waits_for="nothing: the receiver has it", moved_on_by="nobody")
+        case LegStatus.NOT_APPLICABLE:
+            return LegOutlook(waits_for="nothing: it does not apply", moved_on_by="nobody")
+
+
+def authorization_refusal(
+    package_id: str, content_hash: str, reason: str, *, source: str, node_id: str | None = None, user_id: str = "system"
+) -> Record:
+    """What is recorded of a package that authorizes nothing. The same by the same sender again is one event."""
+    named = excerpt(package_id, 200)
+    event = document_hash({"content_hash": content_hash, "reason": reason, "source": source, "user_id": user_id})
+    key = f"{named}:refuse_authorization:{event[:32]}"
+    text = f"The authorization {named} was refused: {excerpt(reason)}"
+    alert = Alert(
+        alert_id=key,
+        alert_type="authorization_refused",
+        severity=Severity.CRITICAL,
+        source=source,
+        subject=named,
+        text=f"{text}. Nothing was moved. Find out who sent it; a Guardian that is trusted must authorize anew.",
+    )
+    entry = LedgerEntry(
+        idempotency_key=key,
+        action_type="handoff",
+        action="refuse_authorization",
+        target=named,
+        details=text,
+        user_id=user_id,
+        smart_id=node_id,
+        metadata={"content_hash": content_hash, "reason": excerpt(reason)},
+    )
+    refused = TransferRefused(package_id=named, content_hash=content_hash)
+    return Record(entry=entry, changes=(refused, AlertRaised(alert=alert)))

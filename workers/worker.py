@@ -31,6 +31,8 @@ from infra.approval_reconcile import ApprovalReconciler
 from infra.approvals import Approvals
 from infra.client_po import ClientPOs
 from infra.decisions import DecisionVerifier
+from infra.equipment import EquipmentList
+from infra.guardian import Guardian
 from infra.ledger import Ledger
 from infra.node_store import NodeStore
 from infra.reconcile import Reconciler
@@ -46,12 +48,14 @@ from workflows.client_po import ClientPOWorkflow
 from workflows.part_arrival import PartArrivalWorkflow
 from workflows.reconcile import ReconcileWorkflow
 from workflows.test_execution import TestExecutionWorkflow
+from workflows.transfer import TransferWorkflow
 
 WORKFLOWS: Sequence[type] = (
     ClientPOWorkflow,
     PartArrivalWorkflow,
     TestExecutionWorkflow,
     ApprovalWorkflow,
+    TransferWorkflow,
     ReconcileWorkflow,
 )
 
@@ -106,10 +110,14 @@ def node_worker(
     interceptors: Sequence[Interceptor] = (),
 ) -> Worker:
     """What one node does; its disk makes the order."""
+    store = NodeStore(node_id, settings.node_store(node_id))
+    guardian = Guardian(node_id, store, settings.guardian_key_file(node_id), DecisionVerifier(settings))
+    guardian.introduce(settings.guardian_trust_dir)
+    node = NodeActivities(store, EquipmentList(settings.equipment_file), guardian)
     return Worker(
         client,
         task_queue=names.node_queue(node_id),
-        activities=[NodeActivities(NodeStore(node_id, settings.node_store(node_id))).take_client_po],
+        activities=[node.take_client_po, node.announce_part, node.begin_test, node.keep_results, node.authorize],
         activity_executor=executor,
         max_concurrent_activities=AT_ONCE,
         interceptors=interceptors,

@@ -42,6 +42,7 @@ from schemas.client_po import (
     ClientPOStart,
     ClientPOStatus,
     HoldRequest,
+    PartAnnounced,
     PendingAcceptance,
     Request,
     ResumeRequest,
@@ -53,7 +54,7 @@ from schemas.client_po import (
     outlook,
     release_failure,
 )
-from schemas.node import NodeDelivery, NodeReceipt
+from schemas.node import NodeDelivery, NodeReceipt, PartReady
 from schemas.part_arrival import (
     AcceptedQuantity,
     Allotment,
@@ -112,8 +113,14 @@ class ClientPOWorkflow:
             target=name,
             metadata={"staging_id": names.staging_id(name), "part_id": self._po.part},
         )
+        self._announcing: asyncio.Task[None] | None = None
         self._inbox = Inbox(
-            signals={**REQUESTS, **FROM_THE_LINE, names.APPROVAL_ENDED: ApprovalEnded},
+            signals={
+                **REQUESTS,
+                **FROM_THE_LINE,
+                names.PART_READY: PartReady,
+                names.APPROVAL_ENDED: ApprovalEnded,
+            },
             updates=REQUESTS,
             refusal=self._life.refusal,
             signals_before=start.signals,
@@ -132,6 +139,8 @@ class ClientPOWorkflow:
         if self._start.life is None:
             self._show()
             await self._join_line()
+        if self._life.ready is not None and not self._life.announced:
+            self._announcing = asyncio.create_task(self._announce(self._life.ready))
         while not self._life.ended:
             self._show()
             if self._inbox:
@@ -200,6 +209,10 @@ class ClientPOWorkflow:
             await self._refuse_request(item, message.reason)
         elif isinstance(message, ApprovalEnded):
             await self._end_acceptance(item, message)
+        elif isinstance(message, PartReady):
+            await self._part_ready(item, message)
+        elif isinstance(message, PartAnnounced):
+            await self._record_announcement(message.ready)
         elif isinstance(message, PORef) and message.ticket == self._life.ticket:
             await self._handle_parts(item, message)
 
@@ -453,6 +466,40 @@ class ClientPOWorkflow:
             release_ends=True,
         )
         await self._join_line()
+
+    # --- the announcement of its part -----------------------------------------------------------------------
+
+    async def _part_ready(self, item: Item, ready: PartReady) -> None:
+        """The first one counts: the Floor Hub says the same again when its answer was lost."""
+        if (ready.smart_contract_id, ready.node_id) != (self._po.smart_contract_id, self._po.target_node):
+            await self._refuse_request(item, f"it is about {ready.smart_contract_id} at {ready.node_id}")
+        elif self._life.ready is None and not self._life.ended:
+            self._life.ready = ready
+            self._announcing = asyncio.create_task(self._announce(ready))
+
+    async def _announce(self, ready: PartReady) -> None:
+        """Beside everything else: a node that is away holds nothing up, and is told when it is back.
+
+        Nobody waits for it. Once the node has taken the PO itself, there is nothing left to announce.
+        """
+        await workflow.execute_activity_method(
+            NodeActivities.announce_part,
+            ready,
+            task_queue=names.node_queue(ready.node_id),
+            start_to_close_timeout=retry.NODE_TIME,
+            retry_policy=retry.UNTIL_DONE,
+            summary=f"tell {ready.node_id} that {self._po.part} is ready at {ready.place}",
+        )
+        self._inbox.put(names.PART_READY, names.PART_READY, PartAnnounced(ready=ready))
+
+    async def _record_announcement(self, ready: PartReady) -> None:
+        self._life.announced = True
+        await self._book.enter(
+            "announce_part",
+            "announce_part",
+            f"{ready.node_id} knows that {self._po.part} is ready for pickup at {ready.place}",
+            {"target_node": ready.node_id, "package_id": ready.package_id, "place": ready.place},
+        )
 
     # --- release --------------------------------------------------------------------------------------------
 

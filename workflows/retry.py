@@ -13,6 +13,9 @@ ACTIVITY_TIME = timedelta(seconds=30)
 NODE_TIME = timedelta(seconds=10)
 """One attempt at a node; a node that vanished is asked again after this."""
 
+TRANSFER_TIME = timedelta(seconds=60)
+"""One attempt of a leg of a transfer: more than the longest that its own timeout (settings) may be."""
+
 QUICK = RetryPolicy(
     initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=1), maximum_attempts=5
 )

@@ -24,6 +24,8 @@ from activities.ledger import LedgerActivities
 from activities.node import NodeActivities
 from activities.part_arrival import PartArrivalActivities
 from infra.decisions import DecisionSigner, DecisionVerifier
+from infra.equipment import EquipmentList
+from infra.guardian import Guardian
 from infra.node_store import NodeStore
 from infra.settings import Settings
 from infra.temporal import ClientPOStarter, PartArrivals
@@ -37,7 +39,17 @@ from schemas.identity import Identity
 from schemas.ledger import Draft, LedgerEntry, Receipt, RecordRefused
 from schemas.part_arrival import PartArrival, ReportedArrival
 from schemas.permission import Role
-from schemas.record import AlertRaised, AlertResolved, ApprovalChanged, ApprovalOpened, ClientPOChanged, Record
+from schemas.record import (
+    AlertRaised,
+    AlertResolved,
+    ApprovalChanged,
+    ApprovalOpened,
+    ClientPOChanged,
+    NonconformanceDisposed,
+    NonconformanceOpened,
+    Record,
+    TransferChanged,
+)
 from workers.worker import SANDBOX, WORKFLOWS
 
 DEADLINE = 20.0
@@ -62,6 +74,8 @@ class MemoryLedger:
         self.open: dict[str, Alert] = {}
         self.rows: dict[str, dict[str, Any]] = {}
         self.approvals: dict[str, dict[str, Any]] = {}
+        self.transfers: dict[str, dict[str, Any]] = {}
+        self.nonconformances: dict[str, dict[str, Any]] = {}
         self.conflicts: list[str] = []
         self.away = False
         self.refuses: set[str] = set()
@@ -92,6 +106,13 @@ class MemoryLedger:
                         self.approvals[change.approval_id] = change.model_dump(exclude={"kind"})
                     case ApprovalChanged():
                         self.approvals[change.approval_id].update(change.model_dump(exclude={"kind", "ended_now"}))
+                    case TransferChanged():
+                        row = self.transfers.setdefault(change.package_id, {})
+                        row.update(change.model_dump(exclude={"kind", "package_id"}))
+                    case NonconformanceOpened():
+                        self.nonconformances[change.package_id] = change.model_dump(exclude={"kind"})
+                    case NonconformanceDisposed():
+                        self.nonconformances[change.package_id].update(change.model_dump(exclude={"kind"}))
                     case ClientPOChanged():
                         row = self.rows.setdefault(change.smart_contract_id, {})
                         row.update(change.model_dump(exclude={"kind", "smart_contract_id"}))
@@ -228,11 +249,17 @@ class Shop:
         self, take: Callable[..., Any] | None = None, *, executor: ThreadPoolExecutor | None = None
     ) -> AsyncIterator[None]:
         """The node's worker, or one that does something else instead."""
+        guardian = Guardian(
+            self.node, self.store, self.settings.guardian_key_file(self.node), DecisionVerifier(self.settings)
+        )
+        guardian.introduce(self.settings.guardian_trust_dir)
+        node = NodeActivities(self.store, EquipmentList(self.settings.equipment_file), guardian)
+        others = (node.announce_part, node.begin_test, node.keep_results, node.authorize)
         with executor or ThreadPoolExecutor(1) as pool:
             async with Worker(
                 self.client,
                 task_queue=names.node_queue(self.node),
-                activities=[take or NodeActivities(self.store).take_client_po],
+                activities=[take or node.take_client_po, *others],
                 activity_executor=pool,
             ):
                 yield
@@ -386,8 +413,8 @@ def event_types(history: WorkflowHistory) -> list[str]:
 
 
 @asynccontextmanager
-async def main_worker(shop: Shop) -> AsyncIterator[None]:
-    """The product's workflows and short activities, over a ledger in memory."""
+async def main_worker(shop: Shop, *more: Callable[..., Any]) -> AsyncIterator[None]:
+    """The product's workflows and short activities, over a ledger in memory; `more` are activities of the test's."""
     client, ledger = shop.client, shop.ledger
     part_arrivals = PartArrivalActivities(shop.part_arrivals)
     async with Worker(
@@ -400,6 +427,7 @@ async def main_worker(shop: Shop) -> AsyncIterator[None]:
             part_arrivals.read_held,
             DecisionActivities(DecisionVerifier(shop.settings)).verify_decision,
             ApprovalActivities(MemoryApprovals(ledger)).read_outcome,  # type: ignore[arg-type]
+            *more,
         ],
         workflow_runner=SANDBOX,
     ):

@@ -1,0 +1,39 @@
+"""Documents in requests that are hashed as they came, so that routes read their bodies themselves."""
+
+from typing import Any
+
+from fastapi import Request
+from pydantic import BaseModel
+
+from api.problems import invalid
+from api.security import only
+from infra.documents import NotReadable, read_document
+from schemas.client_po import SmartClientPO
+from schemas.faults import Fault
+
+JSON = "application/json"
+YAML = ("application/yaml", "application/x-yaml", "text/yaml")
+
+
+def described(model: type[BaseModel], *media_types: str) -> dict[str, Any]:
+    """What the OpenAPI document says of such a body."""
+    schema = {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}
+    content = dict.fromkeys((JSON, *media_types), schema)
+    return {"requestBody": {"required": True, "content": content}}
+
+
+A_CONTRACT = described(SmartClientPO, *YAML)
+
+
+async def sent_contract(request: Request) -> dict[str, Any]:
+    """A client's document, JSON or YAML; raises `Problem`."""
+    media_type = only(request, JSON, *YAML)
+    return await sent_document(request, is_yaml=media_type in YAML)
+
+
+async def sent_document(request: Request, *, is_yaml: bool = False) -> dict[str, Any]:
+    """The body of a request; raises `Problem`."""
+    try:
+        return read_document(await request.body(), is_yaml=is_yaml)
+    except NotReadable as error:
+        raise invalid([Fault(field="document", message=str(error))]) from error

@@ -1,0 +1,161 @@
+"""What the legs of a transfer send (specification 2: `prepare_vault_transfer`, `prepare_next_node_transfer`)."""
+
+import asyncio
+from typing import Any
+
+from pydantic import ValidationError
+
+from infra.client_po import ClientPOs
+from infra.contract_store import ContractStore
+from infra.documents import NotReadable
+from infra.ledger import Ledger
+from infra.registry import Registry
+from schemas.base import excerpt
+from schemas.canonical import NotCanonical, document_hash
+from schemas.chain import disagreement, document_name, known_of, routing_of, run_before
+from schemas.client_po import SmartClientPO
+from schemas.faults import faults
+from schemas.transfer import (
+    AuditChain,
+    CitedEntry,
+    ContractMetadata,
+    Destination,
+    NextNodePackage,
+    OrderComplete,
+    PartTracking,
+    Preparation,
+    Prepare,
+    PreviousTest,
+    RouteToNode,
+    Routing,
+    VaultPackage,
+    WorkflowState,
+    compliance_of,
+)
+
+
+class Dispatcher:
+    """Reads the contract store and the rows; changes nothing."""
+
+    def __init__(self, contracts: ContractStore, client_pos: ClientPOs, ledger: Ledger, registry: Registry) -> None:
+        self._contracts = contracts
+        self._client_pos = client_pos
+        self._ledger = ledger
+        self._registry = registry
+
+    async def prepare(self, prepare: Prepare) -> Preparation:
+        """The body of one leg, or why there is none, in words for the person who mends it."""
+        match prepare.destination:
+            case Destination.VAULT:
+                return await self._vault(prepare)
+            case Destination.NEXT_NODE:
+                return await self._next_node(prepare)
+            case Destination.BUSINESS_HUB:
+                return _order_complete(prepare)
+
+    async def _vault(self, prepare: Prepare) -> Preparation:
+        package = prepare.package
+        routing = routing_of(package)
+        body = VaultPackage(
+            package_id=package.package_id,
+            source_node=package.test_data.node_id,
+            authorization=package,
+            completion_timestamp=package.test_data.completion_timestamp,
+            compliance_metadata=compliance_of(package),
+            audit_chain=AuditChain(
+                local_backup_path=package.local_backup_path,
+                guardian_node=package.guardian_signature.node_id,
+                transfer_timestamp=prepare.at,
+                entries=await self._cited(package.test_data.smart_contract_id, package.package_id),
+            ),
+            workflow_status=WorkflowState(
+                is_final_contract=not isinstance(routing, Routing), has_next_step=isinstance(routing, Routing)
+            ),
+        )
+        return Preparation(body=body.model_dump(mode="json"))
+
+    async def _cited(self, *targets: str) -> tuple[CitedEntry, ...]:
+        """Counts of parts are left out: an order of thousands has thousands, and its confirmation names what counts."""
+        return tuple(
+            CitedEntry(seq=entry.seq, leaf=entry.leaf, action=entry.action)
+            for entry in await self._ledger.timeline(*targets)
+            if entry.action != "count_arrivals"
+        )
+
+    async def _next_node(self, prepare: Prepare) -> Preparation:
+        package = prepare.package
+        routing = routing_of(package)
+        if isinstance(routing, str):
+            return Preparation(refusal=routing)
+        name = routing.next_contract or ""
+        try:
+            document = await asyncio.to_thread(self._contracts.read, name)
+            if document is None:
+                return _missing(name)
+            hash_ = document_hash(document)
+            po = SmartClientPO.model_validate(document, context={"nodes": self._registry})
+        except NotReadable as error:
+            return Preparation(refusal=excerpt(str(error)))
+        except NotCanonical as error:
+            return Preparation(refusal=f"{name} in the contract store: {error}")
+        except ValidationError as error:
+            return Preparation(refusal=excerpt(f"{name} in the contract store: {'; '.join(map(str, faults(error)))}"))
+        known = known_of(await self._client_pos.get(po.smart_contract_id))
+        refusal = disagreement(package, routing, po) or run_before(package.package_id, po, hash_, known)
+        if refusal is not None:
+            return Preparation(refusal=refusal)
+        return Preparation(body=_route(prepare, po, document, hash_).model_dump(mode="json"))
+
+
+def _missing(name: str) -> Preparation:
+    contract = document_name(name)
+    return Preparation(
+        missing=True,
+        refusal=f"{contract} is not in the contract store: PUT /api/v1/contracts/{contract}, then retry the transfer",
+    )
+
+
+def _route(prepare: Prepare, po: SmartClientPO, document: dict[str, Any], hash_: str) -> RouteToNode:
+    package, done = prepare.package, prepare.package.test_data
+    return RouteToNode(
+        target_node=po.target_node,
+        package=NextNodePackage(
+            package_id=package.package_id,
+            source_node=done.node_id,
+            target_node=po.target_node,
+            clientpo_id=package.clientpo_id,
+            part_tracking=PartTracking(
+                part_id=done.part_id,
+                part_number=done.part_number,
+                quantity=done.quantity,
+                previous_test=package.test_id,
+                place=done.node_id,
+            ),
+            next_contract=document,
+            next_contract_hash=hash_,
+            contract_metadata=ContractMetadata(
+                contract_id=po.smart_contract_id,
+                contract_type=po.contract_type,
+                test_type=po.tests[0].test_type,
+                sequence_number=po.sequence_number,
+            ),
+            previous_test_summary=PreviousTest(
+                smart_contract_id=done.smart_contract_id,
+                test_id=package.test_id,
+                completion_timestamp=done.completion_timestamp,
+            ),
+            dispatch_timestamp=prepare.at,
+        ),
+    )
+
+
+def _order_complete(prepare: Prepare) -> Preparation:
+    package = prepare.package
+    body = OrderComplete(
+        package_id=package.package_id,
+        clientpo_id=package.clientpo_id,
+        smart_contract_id=package.test_data.smart_contract_id,
+        verdict=package.test_data.verdict,
+        completed_at=prepare.at,
+    )
+    return Preparation(body=body.model_dump(mode="json"))

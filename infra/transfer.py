@@ -1,0 +1,124 @@
+"""Transfers: reading their rows and those of nonconformances, and starting one from outside a workflow."""
+
+from typing import Any
+
+from sqlalchemy import Table, func, select
+from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.sql.elements import ColumnElement
+from temporalio.client import Client
+from temporalio.common import SearchAttributePair, TypedSearchAttributes, WorkflowIDReusePolicy
+from temporalio.exceptions import WorkflowAlreadyStartedError
+
+from infra.tables import nonconformances, transfers
+from infra.temporal import NODE, ORDER, PART, RPC_TIMEOUT, STATUS
+from schemas import names
+from schemas.transfer import Disposition, PackageStatus, TransferStart
+
+Row = dict[str, Any]
+
+
+class Transfers:
+    """What people list and look at; written only through the ledger's `record`."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def get(self, package_id: str) -> Row | None:
+        """The row with its package."""
+        return await self._one(transfers, transfers.c.package_id == package_id)
+
+    async def find(
+        self,
+        *,
+        status: str | None = None,
+        clientpo_id: str | None = None,
+        smart_contract_id: str | None = None,
+        limit: int,
+        offset: int,
+    ) -> tuple[int, list[Row]]:
+        """One page, the newest first, and how many there are in all."""
+        wanted = {
+            transfers.c.status: status,
+            transfers.c.clientpo_id: clientpo_id,
+            transfers.c.smart_contract_id: smart_contract_id,
+        }
+        conditions = [column == value for column, value in wanted.items() if value is not None]
+        order = (transfers.c.opened_at.desc(), transfers.c.package_id)
+        return await self._page(transfers, conditions, order, limit, offset)
+
+    async def disposition(self, package_id: str) -> Disposition | None:
+        """What was decided on the part of this package; None while it is not, or nothing had to be."""
+        row = await self._one(nonconformances, nonconformances.c.package_id == package_id)
+        return Disposition(row["disposition"]) if row and row["disposition"] else None
+
+    async def nonconformance(self, number: int) -> Row | None:
+        """One record."""
+        return await self._one(nonconformances, nonconformances.c.number == number)
+
+    async def nonconformances(
+        self, *, open_: bool | None = None, clientpo_id: str | None = None, limit: int, offset: int
+    ) -> tuple[int, list[Row]]:
+        """One page, the newest first, and how many there are in all; `open_`: those without (or with) a disposition."""
+        conditions: list[ColumnElement[bool]] = []
+        if open_ is not None:
+            conditions.append(nonconformances.c.disposition.is_(None) == open_)
+        if clientpo_id is not None:
+            conditions.append(nonconformances.c.clientpo_id == clientpo_id)
+        return await self._page(nonconformances, conditions, (nonconformances.c.number.desc(),), limit, offset)
+
+    async def not_ended(self, *, after: str = "", limit: int = 500) -> list[Row]:
+        """Rows whose workflow should be open, by ID from `after` on; with their packages."""
+        query = (
+            select(transfers)
+            .where(transfers.c.ended_at.is_(None), transfers.c.status != PackageStatus.REFUSED)
+            .where(transfers.c.package_id > after)
+            .order_by(transfers.c.package_id)
+            .limit(limit)
+        )
+        async with self._engine.connect() as connection:
+            return [dict(row) for row in (await connection.execute(query)).mappings()]
+
+    async def _one(self, table: Table, condition: ColumnElement[bool]) -> Row | None:
+        async with self._engine.connect() as connection:
+            row = (await connection.execute(select(table).where(condition))).mappings().first()
+        return dict(row) if row else None
+
+    async def _page(
+        self,
+        table: Table,
+        conditions: list[ColumnElement[bool]],
+        order: tuple[ColumnElement[Any], ...],
+        limit: int,
+        offset: int,
+    ) -> tuple[int, list[Row]]:
+        page = select(table).where(*conditions).order_by(*order).limit(limit).offset(offset)
+        async with self._engine.connect() as connection:
+            total = await connection.scalar(select(func.count()).select_from(table).where(*conditions))
+            rows = (await connection.execute(page)).mappings().all()
+        return total or 0, [dict(row) for row in rows]
+
+
+async def start_transfer(client: Client, start: TransferStart) -> bool:
+    """Starts the transfer of a package whose row is committed; False where one is open, or has come to its end."""
+    package = start.package
+    data = package.test_data
+    attributes: list[SearchAttributePair[Any]] = [
+        SearchAttributePair(STATUS, PackageStatus.AUTHORIZED.value),
+        SearchAttributePair(PART, data.part_id or data.part_number or ""),
+        SearchAttributePair(NODE, data.node_id),
+        SearchAttributePair(ORDER, package.clientpo_id),
+    ]
+    try:
+        await client.start_workflow(
+            "TransferWorkflow",
+            start,
+            id=names.transfer_id(package.package_id),
+            task_queue=names.MAIN_QUEUE,
+            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
+            search_attributes=TypedSearchAttributes(attributes),
+            static_summary=f"{package.package_id} · {data.client} · from {data.node_id}",
+            rpc_timeout=RPC_TIMEOUT,
+        )
+    except WorkflowAlreadyStartedError:
+        return False
+    return True

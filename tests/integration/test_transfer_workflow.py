@@ -1,0 +1,85 @@
+"""What only a real server shows of a transfer: other workers, continue-as-new, search attributes."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from temporalio.testing import WorkflowEnvironment
+
+from infra.settings import Settings
+from infra.temporal import STATUS, connect
+from schemas.transfer import Destination
+from tests.hubs import Reply, Request, hub_server, taken
+from tests.workflows.eager import SUGGEST_AFTER, EagerTemporal
+from tests.workflows.shop import MemoryLedger, Shop, check_histories, main_worker
+from tests.workflows.transfers import Transfer
+
+VAULT, NEXT_NODE = Destination.VAULT, Destination.NEXT_NODE
+
+
+@pytest_asyncio.fixture(scope="module")
+async def eager(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EagerTemporal]:
+    server = EagerTemporal(tmp_path_factory.mktemp("eager"), report=lambda _: None, durable=False, headless=True)
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest_asyncio.fixture
+async def transfer(eager: EagerTemporal, tmp_path: Path) -> AsyncIterator[Transfer]:
+    """Without a worker."""
+    client = await connect(Settings(temporal_address=eager.address))
+    async with hub_server() as hubs:
+        transfer = Transfer(Shop(WorkflowEnvironment.from_client(client), MemoryLedger(), tmp_path), hubs)
+        yield transfer
+        await check_histories(transfer.shop)
+
+
+def down(_: Request) -> Reply:
+    return 503, {"detail": "down"}
+
+
+async def test_legs_go_on_where_they_were_when_their_worker_is_another_one(transfer: Transfer) -> None:
+    transfer.hubs.answers[NEXT_NODE] = down
+    async with transfer.activities() as activities, main_worker(transfer.shop, *activities):
+        await transfer.start()
+        await transfer.is_(vault_status="complete", next_node_status="waiting")
+    transfer.hubs.answers[NEXT_NODE] = taken
+    await transfer.retry(NEXT_NODE)
+    async with transfer.activities() as activities, main_worker(transfer.shop, *activities):
+        await transfer.is_(next_node_status="complete")
+        assert (await transfer.handle.result())["status"] == "fully_complete"
+    assert (transfer.sent(VAULT), transfer.packer.packed.count(VAULT)) == (1, 1)
+
+
+async def test_nothing_is_forgotten_by_a_transfer_that_continues_as_new(transfer: Transfer) -> None:
+    transfer.hubs.answers[NEXT_NODE] = down
+    async with transfer.activities() as activities, main_worker(transfer.shop, *activities):
+        await transfer.start()
+        first = (await transfer.handle.describe()).run_id
+        rounds = SUGGEST_AFTER // 20 + 1
+        for number in range(1, rounds + 1):
+            await transfer.is_(vault_status="complete", next_node_status="waiting", next_node_attempts=4 * number)
+            await transfer.retry(NEXT_NODE)
+        await transfer.is_(next_node_status="waiting", next_node_attempts=4 * (rounds + 1))
+        transfer.hubs.answers[NEXT_NODE] = taken
+        await transfer.retry(NEXT_NODE)
+        assert (await transfer.handle.result())["status"] == "fully_complete"
+    assert (await transfer.handle.describe()).run_id != first
+    assert (transfer.sent(VAULT), transfer.packer.packed.count(NEXT_NODE)) == (1, 1)
+
+
+async def test_a_leg_that_waits_for_a_person_makes_it_a_working_list(transfer: Transfer) -> None:
+    transfer.hubs.answers[VAULT] = down
+    async with transfer.activities() as activities, main_worker(transfer.shop, *activities):
+        await transfer.start()
+        await transfer.is_(vault_status="waiting", next_node_status="complete")
+        async with asyncio.timeout(10):
+            while (await transfer.handle.describe()).typed_search_attributes.get(STATUS) != "retry_pending":
+                await asyncio.sleep(0.05)
+        transfer.hubs.answers[VAULT] = taken
+        await transfer.retry(VAULT)
+        await transfer.handle.result()
+        assert (await transfer.handle.describe()).typed_search_attributes.get(STATUS) == "fully_complete"

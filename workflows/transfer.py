@@ -1,0 +1,631 @@
+"""The dual transfer of an authorized package: to the vault, and on to the next node (specification 2).
+
+Each leg is a task of its own that prepares, sends, pauses and waits for people as its status says, and never looks at
+another leg. What it finds it puts into the inbox: the main loop alone changes what is known and records it, and the
+leg goes on when that is committed.
+
+No leg ends without having arrived. One whose retries are used up, or whose receiver refuses it for good, waits for a
+person; so Temporal's Cancel, which would take back what is authorized and may be under way, is refused, recorded and
+alerted.
+"""
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+from pydantic import BaseModel
+from temporalio import workflow
+from temporalio.common import SearchAttributeKey
+from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
+
+from activities.transfer import TransferActivities
+from schemas import names
+from schemas.alert import Alert, Severity, cause_of
+from schemas.guardian import AUTHORIZATION_REFUSED
+from schemas.ledger import LedgerEntry
+from schemas.record import (
+    AlertRaised,
+    AlertResolved,
+    Change,
+    NonconformanceDisposed,
+    NonconformanceOpened,
+    TransferChanged,
+)
+from schemas.test_execution import Disposed, TestVerdict
+from schemas.transfer import (
+    DONE,
+    LEG_NAMES,
+    REQUESTS,
+    UNDER_WAY,
+    Delivery,
+    Destination,
+    DisposeRequest,
+    Disposition,
+    LegStatus,
+    Preparation,
+    Prepare,
+    RetryRequest,
+    Routing,
+    Sending,
+    TransferEnd,
+    TransferLife,
+    TransferStart,
+    authorization_refusal,
+    disposition_wanted,
+    leg_outlook,
+    read_routing_trigger,
+)
+from workflows import retry
+from workflows.decisions import verify
+from workflows.inbox import Inbox, Item, Refused
+from workflows.steps import record, step, tell
+
+STATUS = SearchAttributeKey.for_keyword(names.SMART_STATUS)
+
+ATTEMPTED: dict[Destination, str] = {
+    Destination.VAULT: "transfer_to_vault",
+    Destination.NEXT_NODE: "transfer_to_next_node",
+    Destination.BUSINESS_HUB: "notify_business_hub",
+}
+
+TRANSFER_FAILURE, CONTRACT_MISSING = "transfer_failure", "contract_missing"
+
+
+class Prepared(BaseModel):
+    """What a leg would send, or why there is nothing to send."""
+
+    destination: Destination
+    preparation: Preparation
+
+
+class Attempted(BaseModel):
+    """How an attempt of a leg ended."""
+
+    destination: Destination
+    delivery: Delivery
+
+
+class PauseOver(BaseModel):
+    """A leg has waited long enough to try again."""
+
+    destination: Destination
+
+
+Event = Prepared | Attempted | PauseOver
+
+
+@workflow.defn
+class TransferWorkflow:
+    """Workflow ID `transfer/{package_id}`, under `ALLOW_DUPLICATE_FAILED_ONLY`: it fails where the package is refused,
+    so that a forged one does not keep the true one from being moved.
+
+    The row passes from `preparing` to what the first attempt gave: there is no ledger entry in between that would say
+    `transferring`. `SmartStatus` and the current details do.
+    """
+
+    @workflow.init
+    def __init__(self, start: TransferStart) -> None:
+        self._start = start
+        self._package = start.package
+        self._life = start.life or TransferLife()
+        self._legs: list[asyncio.Task[None]] = []
+        self._inbox = Inbox(signals=REQUESTS, updates=REQUESTS, refusal=self._refusal, signals_before=start.signals)
+
+    @workflow.run
+    async def run(self, start: TransferStart) -> TransferEnd:
+        life = asyncio.create_task(self._live())
+        try:
+            return await asyncio.shield(life)
+        except asyncio.CancelledError:
+            reason = "an authorized transfer is not cancelled: mend what keeps a leg from arriving, and retry it"
+            self._inbox.put("temporal", "cancel", Refused(reason=reason))
+            return await life
+
+    async def _live(self) -> TransferEnd:
+        if not self._life.policies:
+            await self._receive()
+        self._legs = [asyncio.create_task(self._carry(destination)) for destination in self._life.legs]
+        while not self._life.ended:
+            if self._inbox:
+                await self._handle(self._inbox.next())
+                self._life.advance()
+                continue
+            self._show()
+            if self._life.rests and workflow.info().is_continue_as_new_suggested() and await self._inbox.drained():
+                kept = {"life": self._life, "signals": self._inbox.signals}
+                workflow.continue_as_new(self._start.model_copy(update=kept))
+            await workflow.wait_condition(lambda: bool(self._inbox) or self._broken is not None)
+            if self._broken is not None:
+                self._broken.result()  # raises: a fault of ours must be seen, and not be waited for
+        await self._end()
+        while not await self._inbox.drained():
+            await self._handle(self._inbox.next())
+        return TransferEnd(
+            package_id=self._package.package_id, status=self._life.status, disposition=self._life.disposition
+        )
+
+    @property
+    def _routing(self) -> Routing:
+        """Of an admitted package: until then nobody knows whether its trigger is one."""
+        return read_routing_trigger(self._package.test_data.routing_trigger)
+
+    @property
+    def _broken(self) -> "asyncio.Task[None] | None":
+        return next((leg for leg in self._legs if leg.done() and leg.exception() is not None), None)
+
+    # --- its beginning and its end --------------------------------------------------------------------------
+
+    async def _receive(self) -> None:
+        package, data = self._package, self._package.test_data
+        admission = await step(TransferActivities.admit, package, summary=f"may {package.package_id} move anything?")
+        if admission.refusal is not None:
+            await self._refuse_authorization(admission.refusal)
+        await self._record(
+            "receive_authorization",
+            "receive_authorization",
+            "Transfer authorization received from Guardian",
+            {"clientpo_id": package.clientpo_id, "content_hash": package.content_hash},
+            TransferChanged(package_id=package.package_id, status=self._life.status, received_now=True),
+        )
+        if not self._life.legs:
+            self._life.begin(package)
+        self._life.policies = admission.policies
+        await self._record(
+            "read_routing",
+            "read_routing",
+            f"Routing: {self._routing.routing_type}",
+            self._routing.model_dump(mode="json"),
+            self._row(next_station=self._routing.next_station, next_contract=self._routing.next_contract),
+            target=data.smart_contract_id,
+        )
+        if data.verdict is not TestVerdict.ACCEPT:
+            await self._open_nonconformance()
+
+    async def _refuse_authorization(self, reason: str) -> None:
+        self._life.refusal = reason
+        package = self._package
+        refusal = authorization_refusal(
+            package.package_id,
+            package.content_hash,
+            reason,
+            source=names.transfer_id(package.package_id),
+            node_id=package.test_data.node_id,
+        )
+        await record(refusal.entry, *refusal.changes)
+        self._show()
+        while not await self._inbox.drained():
+            await self._handle(self._inbox.next())
+        raise ApplicationError(reason, type=AUTHORIZATION_REFUSED, non_retryable=True)
+
+    async def _open_nonconformance(self) -> None:
+        package, verdict = self._package, self._package.test_data.verdict
+        tests = ", ".join(
+            f"{item.test_id}: {item.result.verdict}"
+            for item in package.test_data.tests
+            if item.result.verdict is not TestVerdict.ACCEPT
+        )
+        contract = package.test_data.smart_contract_id
+        text = (
+            f"The results of {contract} are not accepted ({tests}): decide whether its part is used as it is, "
+            "reworked, scrapped or returned. They go to the vault all the same; the part waits."
+        )
+        await self._record(
+            "open_nonconformance",
+            "open_nonconformance",
+            f"Nonconformance opened: {tests}",
+            {"verdict": verdict, "content_hash": package.content_hash},
+            NonconformanceOpened(
+                package_id=package.package_id,
+                smart_contract_id=contract,
+                clientpo_id=package.clientpo_id,
+                verdict=verdict,
+                tests=tests,
+                content_hash=package.content_hash,
+            ),
+            self._alert("open_nonconformance", "disposition_waits", text),
+        )
+
+    async def _end(self) -> None:
+        self._show()
+        legs = {
+            destination.value: {"status": leg.status, "attempts": leg.attempts, "content_hash": receipt}
+            for destination, leg in self._life.legs.items()
+            for receipt in [leg.receipt.content_hash if leg.receipt else None]
+        }
+        vault, next_node = self._life.legs[Destination.VAULT], self._life.legs[Destination.NEXT_NODE]
+        await self._record(
+            "execute_dual_transfer",
+            "execute_dual_transfer",
+            f"Dual transfer: Vault={vault.status}, NextNode={next_node.status}",
+            {**legs, "disposition": self._life.disposition},
+            self._row(ended_now=True),
+        )
+
+    # --- the legs -------------------------------------------------------------------------------------------
+
+    async def _carry(self, destination: Destination) -> None:
+        """One leg, from wherever it stands until it is complete or does not apply."""
+        leg = self._life.legs[destination]
+        while leg.status not in DONE:
+            match leg.status:
+                case LegStatus.PREPARING:
+                    await self._report(await self._prepare(destination))
+                case LegStatus.TRANSFERRING:
+                    await self._report(await self._send(destination, leg.body or {}))
+                case LegStatus.FAILED:
+                    if await self._pause(destination):
+                        await self._report(PauseOver(destination=destination))
+                case _:
+                    await workflow.wait_condition(lambda: leg.status in UNDER_WAY | DONE)
+
+    async def _report(self, event: Event) -> None:
+        """Waits until the main loop has recorded it."""
+        await self._inbox.put(event.destination, type(event).__name__, event).outcome()
+
+    async def _prepare(self, destination: Destination) -> Event:
+        prepare = Prepare(destination=destination, package=self._package, at=workflow.now())
+        try:
+            preparation = await workflow.execute_activity_method(
+                TransferActivities.prepare,
+                prepare,
+                start_to_close_timeout=retry.ACTIVITY_TIME,
+                retry_policy=retry.ONCE,
+                summary=f"prepare what the {LEG_NAMES[destination]} leg sends",
+            )
+        except ActivityError as error:
+            return Attempted(destination=destination, delivery=_failure(error))
+        return Prepared(destination=destination, preparation=preparation)
+
+    async def _send(self, destination: Destination, body: dict[str, Any]) -> Event:
+        sending = Sending(destination=destination, package_id=self._package.package_id, body=body)
+        number = self._life.legs[destination].attempts + 1
+        try:
+            delivery = await workflow.execute_activity_method(
+                TransferActivities.send,
+                sending,
+                start_to_close_timeout=retry.TRANSFER_TIME,
+                retry_policy=retry.ONCE,
+                summary=f"{LEG_NAMES[destination]} leg, attempt {number}",
+            )
+        except ActivityError as error:
+            delivery = _failure(error)
+        return Attempted(destination=destination, delivery=delivery)
+
+    async def _pause(self, destination: Destination) -> bool:
+        """False where a person retried in between."""
+        leg = self._life.legs[destination]
+        pause: timedelta = self._life.policies[destination].pause(leg.retries + 1)
+        try:
+            await workflow.wait_condition(
+                lambda: leg.status is not LegStatus.FAILED,
+                timeout=pause,
+                timeout_summary=f"{LEG_NAMES[destination]} leg: before retry {leg.retries + 1}",
+            )
+        except TimeoutError:
+            return True
+        return False
+
+    # --- what comes in --------------------------------------------------------------------------------------
+
+    def _refusal(self, message: BaseModel) -> str | None:
+        if self._life.refusal is not None:
+            return f"the package is refused: {self._life.refusal}"
+        match message:
+            case RetryRequest():
+                return self._life.retry_refusal(message.destination)
+            case DisposeRequest():
+                return self._life.disposition_refusal()
+            case _:
+                return None
+
+    async def _handle(self, item: Item) -> None:
+        match item.payload:
+            case Refused() as refused:
+                await self._refuse(item, refused.reason)
+            case _ if reason := self._refusal(item.payload):
+                await self._refuse(item, reason)
+            case RetryRequest() as request:
+                await self._retry(item, request)
+            case DisposeRequest() as request:
+                await self._dispose(item, request)
+            case Prepared() as prepared:
+                await self._prepared(prepared)
+                item.answer(prepared)
+            case Attempted() as attempted:
+                await self._attempted(attempted)
+                item.answer(attempted)
+            case PauseOver() as over:
+                await self._try_again(over.destination)
+                item.answer(over)
+
+    async def _prepared(self, prepared: Prepared) -> None:
+        destination, preparation = prepared.destination, prepared.preparation
+        leg = self._life.legs[destination]
+        if preparation.body is not None:
+            leg.body, leg.status = preparation.body, LegStatus.TRANSFERRING
+            return
+        refused = Delivery(error=preparation.refusal or "there is nothing to send", curable=False)
+        if not preparation.missing:
+            await self._attempted(Attempted(destination=destination, delivery=refused))
+            return
+        self._life.settle(destination, refused)
+        contract = self._routing.next_contract or ""
+        await self._wait_for_person(
+            destination,
+            CONTRACT_MISSING,
+            f"Next contract not found: {contract}",
+            target=contract,
+        )
+
+    async def _attempted(self, attempted: Attempted) -> None:
+        destination, delivery = attempted.destination, attempted.delivery
+        leg = self._life.legs[destination]
+        sending = Sending(destination=destination, package_id=self._package.package_id, body=leg.body or {})
+        sent = sending.content_hash if leg.body is not None else None
+        self._life.settle(destination, delivery)
+        arrived = leg.status is LegStatus.COMPLETE
+        over = [CONTRACT_MISSING] * (sent is not None) + [TRANSFER_FAILURE] * arrived
+        stamp: dict[str, Any] = (
+            {f"{destination}_now": True} if arrived and destination is not Destination.BUSINESS_HUB else {}
+        )
+        await self._record(
+            ATTEMPTED[destination],
+            f"{destination}:{leg.attempts}",
+            f"{LEG_NAMES[destination]} transfer: {'SUCCESS' if arrived else 'FAILED'}",
+            {
+                "destination": destination,
+                "attempt": leg.attempts,
+                "outcome": "success" if arrived else "failed" if delivery.curable else "refused",
+                "hash_sent": sent,
+                "hash_received": delivery.receipt.content_hash if delivery.receipt else None,
+                "error": leg.error,
+            },
+            self._row(**stamp),
+            *(AlertResolved(cause=self._cause(what, destination)) for what in over if leg.escalations),
+        )
+        if leg.status is LegStatus.WAITING:
+            await self._wait_for_person(
+                destination,
+                "escalate_failure",
+                f"Transfer failure escalated after {leg.retries} retries",
+            )
+
+    async def _wait_for_person(
+        self, destination: Destination, action: str, details: str, *, target: str | None = None
+    ) -> None:
+        leg = self._life.legs[destination]
+        leg.escalations += 1
+        alert_type = CONTRACT_MISSING if action == CONTRACT_MISSING else TRANSFER_FAILURE
+        event = f"{destination}:{leg.attempts}:{action}"
+        package_id = self._package.package_id
+        await self._record(
+            action,
+            event,
+            details,
+            {
+                "package_id": package_id,
+                "destination": destination,
+                "attempt": leg.attempts,
+                "retry_count": leg.retries,
+                "error": leg.error,
+            },
+            self._row(),
+            self._alert(
+                event,
+                alert_type,
+                f"The {LEG_NAMES[destination]} leg of {package_id} needs a person: {leg.error}. Mend the cause, then "
+                f"retry {destination}: POST /api/v1/transfers/{package_id}/retry.",
+                destination,
+            ),
+            target=target,
+        )
+
+    async def _try_again(self, destination: Destination) -> None:
+        leg = self._life.legs[destination]
+        if leg.status is not LegStatus.FAILED:
+            return  # a person retried at the same moment
+        self._life.retry(destination, asked=False)
+        most = self._life.policies[destination].retries
+        await self._record(
+            "retry_transfer",
+            f"{destination}:{leg.attempts + 1}:retry",
+            f"Retry {leg.retries}/{most} for {destination}",
+            {"destination": destination, "retry_count": leg.retries, "max_retries": most},
+            self._row(),
+        )
+
+    async def _retry(self, item: Item, request: RetryRequest) -> None:
+        """Recorded before the leg sees it: nothing is sent for a wish that is not in the ledger."""
+        destination = request.destination
+        asked = self._life.model_copy(deep=True)
+        asked.retry(destination, asked=True)
+        await self._record(
+            "retry_transfer",
+            f"{destination}:{asked.legs[destination].attempts + 1}:retry:{item.key}",
+            f"Retry of {destination} asked for: {request.reason}",
+            {"destination": destination, "retry_count": 0, "max_retries": self._life.policies[destination].retries},
+            self._row(asked),
+            user_id=request.user_id if item.asked else "unidentified",  # in a signal anybody can say anything
+            asked=item.asked,
+        )
+        self._life.last_refusal = None
+        self._life.retry(destination, asked=True)
+        item.answer(request)
+
+    async def _dispose(self, item: Item, request: DisposeRequest) -> None:
+        package = self._package
+        wanted = disposition_wanted(package.package_id, package.content_hash)
+        verdict = await verify(request.token, wanted, self._life.tokens)
+        decision = verdict.decision
+        reason = verdict.refusal or (decision and self._involved(decision.person))
+        if decision is None or reason:
+            await self._refuse_decision(item, reason or "", verdict.person)
+            return
+        disposition = Disposition(decision.decision)
+        disposed = self._life.model_copy(deep=True)
+        disposed.dispose(disposition, self._routing)
+        await self._record(
+            "dispose_nonconformance",
+            f"dispose_nonconformance:{item.key}",
+            f"{disposition} by {decision.person} ({decision.role}): {request.reason}",
+            {
+                "disposition": disposition,
+                "content_hash": package.content_hash,
+                "reason": request.reason,
+                "decision": decision.model_dump(mode="json"),
+                "proof": request.token,
+            },
+            NonconformanceDisposed(
+                package_id=package.package_id,
+                disposition=disposition,
+                decided_role=decision.role,
+                reason=request.reason,
+            ),
+            self._row(disposed, disposition=disposition),
+            AlertResolved(cause=cause_of("disposition_waits", package.package_id)),
+            user_id=decision.person,
+            asked=True,  # recorded after the task: verified again later, the decision may not count any more
+        )
+        self._life.last_refusal = None
+        self._life.dispose(disposition, self._routing)
+        item.answer(request)
+        await self._tell_test(disposition)
+
+    def _involved(self, person: str) -> str | None:
+        """Four eyes: whoever gave the results their word does not decide that they are good enough."""
+        performed = person == self._package.test_data.begun.performer
+        if performed or person in {approval.person for approval in self._package.approvals}:
+            return f"{person} {'performed' if performed else 'signed'} the test: another person must decide"
+        return None
+
+    async def _tell_test(self, disposition: Disposition) -> None:
+        contract = self._package.test_data.smart_contract_id
+        disposed = Disposed(package_id=self._package.package_id)
+        heard = await tell(names.test_execution_id(contract), names.DISPOSED, disposed)
+        if not heard and disposition is Disposition.REWORK:
+            text = f"{contract} is to be reworked, but its test is not open here: arrange it with its node."
+            await self._record(
+                "disposition_unheard",
+                "disposition_unheard",
+                text,
+                {"disposition": disposition},
+                self._alert("disposition_unheard", "disposition_unheard", text),
+            )
+
+    async def _refuse(self, item: Item, reason: str) -> None:
+        item.refuse(reason)
+        if item.asked:
+            return
+        self._life.last_refusal = f"`{item.name}` was refused: {reason}"
+        event, text = f"refuse_request:{item.key}", f"Signal {item.name} was refused: {reason}"
+        await self._record(
+            "refuse_request",
+            event,
+            text,
+            {"signal": item.name, "reason": reason},
+            self._alert(event, "request_refused", f"{text}. Send it again, corrected.", item.name),
+        )
+
+    async def _refuse_decision(self, item: Item, reason: str, person: str) -> None:
+        """A disposition that does not count is more than a mistake: somebody may have tried."""
+        item.refuse(reason)
+        self._life.last_refusal = f"a disposition was refused: {reason}"
+        event, text = f"refuse_decision:{item.key}", f"A disposition was refused: {reason}"
+        await self._record(
+            "refuse_decision",
+            event,
+            text,
+            {"decision": item.name, "reason": reason},
+            self._alert(event, "decision_refused", f"{text}. Ask {person} whether it was them.", item.name),
+            user_id=person,
+            asked=item.asked,
+        )
+
+    # --- recording ------------------------------------------------------------------------------------------
+
+    def _row(self, life: TransferLife | None = None, **columns: Any) -> TransferChanged:
+        """The row as it follows from what is known, or from what will be."""
+        life = life or self._life
+        legs = {
+            f"{destination}_{name}": value
+            for destination, leg in life.legs.items()
+            for name, value in (("status", leg.status), ("attempts", leg.attempts), ("error", leg.error))
+        }
+        return TransferChanged(package_id=self._package.package_id, status=life.status, **legs, **columns)
+
+    async def _record(
+        self,
+        action: str,
+        event: str,
+        details: str,
+        metadata: dict[str, Any],
+        *changes: Change,
+        target: str | None = None,
+        user_id: str = "system",
+        asked: bool = False,
+    ) -> None:
+        package_id = self._package.package_id
+        entry = LedgerEntry(
+            idempotency_key=f"{package_id}:{event}",
+            action_type="handoff",
+            action=action,
+            target=target or package_id,
+            details=details,
+            user_id=user_id,
+            smart_id=self._package.test_data.node_id,
+            metadata={"transfer_id": f"XFER-{package_id}", **metadata},
+        )
+        await record(entry, *changes, asked=asked)
+
+    def _cause(self, alert_type: str, *what: str) -> str:
+        return cause_of(alert_type, self._package.package_id, *what)
+
+    def _alert(self, event: str, alert_type: str, text: str, *what: str) -> AlertRaised:
+        package_id = self._package.package_id
+        return AlertRaised(
+            alert=Alert(
+                alert_id=f"{package_id}:{event}",
+                alert_type=alert_type,
+                severity=Severity.HIGH,
+                source=names.transfer_id(package_id),
+                subject=package_id,
+                text=text,
+                cause=self._cause(alert_type, *what),
+            )
+        )
+
+    # --- the operator's eye ---------------------------------------------------------------------------------
+
+    def _show(self) -> None:
+        package, life = self._package, self._life
+        data = package.test_data
+        lines = [f"**{life.status}** · {package.package_id}: {data.verdict}, from {data.node_id}"]
+        for destination, leg in life.legs.items():
+            view = leg_outlook(destination, leg.status, leg.error)
+            lines.append(
+                f"{LEG_NAMES[destination]} leg: **{leg.status}** after {leg.attempts} attempts, waits for "
+                f"{view.waits_for}. Moved on by: {view.moved_on_by}"
+            )
+            if life.retry_refusal(destination) is None:
+                lines.append(
+                    f'To retry it: signal `retry_transfer` with `{{"destination": "{destination}", "reason": "why"}}`'
+                )
+        if life.disposition_refusal() is None:
+            lines.append(
+                f"To dispose: `smartfloor decide {names.transfer_id(package.package_id)} use_as_is --hash "
+                f"{package.content_hash}` prints a token (or rework, scrap, return_to_client); signal `dispose` with "
+                '`{"token": "...", "reason": "why"}`'
+            )
+        if life.refusal or life.last_refusal:
+            lines.append(f"⚠ {life.refusal or life.last_refusal}")
+        workflow.set_current_details("\n\n".join(lines))
+        if workflow.info().typed_search_attributes.get(STATUS) != life.status:
+            workflow.upsert_search_attributes([STATUS.value_set(life.status.value)])
+
+
+def _failure(error: ActivityError) -> Delivery:
+    """An activity that failed or timed out is a failed attempt; only its worker knows whether anything was sent."""
+    if is_cancelled_exception(error):
+        raise error
+    cause = error.cause or error
+    return Delivery(error=f"no outcome: {getattr(cause, 'message', cause)}")
