@@ -15,12 +15,13 @@ from starlette.datastructures import Headers
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import alert, analytics, approvals, client_po, health, ledger, part_arrival, problems
+from api import alert, analytics, approvals, client_order, client_po, health, ledger, part_arrival, problems
 from api.house import House
 from api.security import AccessControl, permissions_of
 from infra.alerts import Alerts
 from infra.approvals import Approvals
 from infra.bearer import open_bearer
+from infra.client_order import ClientOrders
 from infra.client_po import ClientPOs
 from infra.decisions import DecisionSigner
 from infra.recorder import open_ledger
@@ -30,7 +31,7 @@ from infra.telemetry import sdk_metrics, start_metrics
 from infra.temporal import ClientPOStarter, PartArrivals, connect
 from schemas.client_po import SmartClientPO
 
-ROUTES = (client_po, part_arrival, approvals, alert, analytics, ledger, health)
+ROUTES = (client_po, client_order, part_arrival, approvals, alert, analytics, ledger, health)
 
 
 def create_app() -> FastAPI:
@@ -49,6 +50,7 @@ def create_app() -> FastAPI:
                 engine=engine,
                 ledger=ledger_,
                 client_pos=ClientPOs(engine),
+                client_orders=ClientOrders(engine),
                 alerts=Alerts(engine),
                 temporal=temporal,
                 starter=ClientPOStarter(temporal, settings),

@@ -10,6 +10,7 @@ from temporalio.client import Client
 from api.security import AccessControl
 from infra.alerts import Alerts
 from infra.approvals import Approvals
+from infra.client_order import ClientOrders
 from infra.client_po import ClientPOs
 from infra.decisions import DecisionSigner
 from infra.ledger import Ledger
@@ -28,6 +29,7 @@ class House:
     engine: AsyncEngine
     ledger: Ledger
     client_pos: ClientPOs
+    client_orders: ClientOrders
     alerts: Alerts
     temporal: Client
     starter: ClientPOStarter
