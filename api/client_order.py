@@ -98,7 +98,7 @@ class ClientOrderList(BaseModel):
 async def client_orders(
     house: TheHouse,
     stuck: Annotated[bool | None, Query(description="only orders of which a contract needs a person, or none")] = None,
-    limit: Annotated[int, Query(ge=1, le=500)] = 100,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
     offset: Annotated[int, Query(ge=0, le=10_000_000)] = 0,
 ) -> ClientOrderList:
     """Client orders, and how many of their contracts stand where."""

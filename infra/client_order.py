@@ -1,9 +1,10 @@
 """Reading client orders: the rows of all their contracts, with their tests, transfers and vault records."""
 
+import json
 from collections import defaultdict
 from collections.abc import Sequence
 
-from sqlalchemy import JSON, ColumnElement, Select, cast, exists, func, or_, select
+from sqlalchemy import ColumnElement, Select, exists, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from infra.client_po import Row, outlook_of
@@ -21,10 +22,9 @@ from schemas.client_order import (
 from schemas.client_po import ClientPOStatus
 from schemas.transfer import Destination, PackageStatus
 
-_CONTRACTS = select(
-    *(column for column in client_pos.columns if column is not client_pos.c.document),
-    cast(client_pos.c.document, JSON)["routing_trigger"].label("routing_trigger"),
-).order_by(client_pos.c.sequence_number, client_pos.c.staged_timestamp, client_pos.c.smart_contract_id)
+_CONTRACTS = select(client_pos).order_by(
+    client_pos.c.sequence_number, client_pos.c.staged_timestamp, client_pos.c.smart_contract_id
+)
 
 _TRANSFERS = (
     select(
@@ -135,7 +135,7 @@ def _contract(po: Row, test: Row | None, moved: Sequence[Row]) -> Contract:
         po_status=po["status"],
         release_error=po["release_error"],
         outlook=outlook_of(po),
-        routing_trigger=po["routing_trigger"],
+        routing_trigger=json.loads(po["document"])["routing_trigger"],  # Postgres reads no JSON with \u0000
         test=Test.model_validate({name: test[name] for name in Test.model_fields}) if test else None,
         transfers=tuple(_transfer(row) for row in moved),
         times=_times(po, test or {}, moved[-1] if moved else {}),

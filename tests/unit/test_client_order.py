@@ -38,7 +38,7 @@ DELIVERED = {
 }
 
 
-def tested(status: TestStatus = TestStatus.AUTHORIZED, **fields: Any) -> Test:
+def at_node(status: TestStatus = TestStatus.AUTHORIZED, **fields: Any) -> Test:
     values: dict[str, Any] = {
         "performer": "ines",
         "revision": 1,
@@ -84,7 +84,7 @@ def contract(name: str = "SC-1-LP", **fields: Any) -> Contract:
         "release_error": None,
         "outlook": Outlook(waits_for="its part", moved_on_by="a scan"),
         "routing_trigger": ONWARD,
-        "test": tested(),
+        "test": at_node(),
         "transfers": (),
         "times": Times(staged=NOW),
     }
@@ -128,15 +128,15 @@ class TestAContractAtItsNode:
     @pytest.mark.parametrize(
         ("test", "standing", "waits_for"),
         [
-            (tested(TestStatus.WAITING), Standing.UNDER_WAY, "to be started"),
-            (tested(TestStatus.BLOCKED, missing="UV-LAMP-04 is due"), Standing.STUCK, "UV-LAMP-04 is due"),
-            (tested(TestStatus.RUNNING), Standing.UNDER_WAY, "results"),
-            (tested(TestStatus.AWAITING_SIGNOFF, open_signoffs="T1 by a q"), Standing.UNDER_WAY, "T1 by a q"),
-            (tested(TestStatus.REWORK, rework_reason="blurred"), Standing.STUCK, "blurred"),
-            (tested(TestStatus.HOLD, hold_reason="power cut"), Standing.STUCK, "power cut"),
-            (tested(TestStatus.AUTHORIZING), Standing.UNDER_WAY, "Guardian"),
-            (tested(TestStatus.ABORTED), Standing.ENDED, "aborted"),
-            (tested(), Standing.UNDER_WAY, "transfer of PKG-SC-1-LP-R1 to begin"),
+            (at_node(TestStatus.WAITING), Standing.UNDER_WAY, "to be started"),
+            (at_node(TestStatus.BLOCKED, missing="UV-LAMP-04 is due"), Standing.STUCK, "UV-LAMP-04 is due"),
+            (at_node(TestStatus.RUNNING), Standing.UNDER_WAY, "results"),
+            (at_node(TestStatus.AWAITING_SIGNOFF, open_signoffs="T1 by a q"), Standing.UNDER_WAY, "T1 by a q"),
+            (at_node(TestStatus.REWORK, rework_reason="blurred"), Standing.STUCK, "blurred"),
+            (at_node(TestStatus.HOLD, hold_reason="power cut"), Standing.STUCK, "power cut"),
+            (at_node(TestStatus.AUTHORIZING), Standing.UNDER_WAY, "Guardian"),
+            (at_node(TestStatus.ABORTED), Standing.ENDED, "aborted"),
+            (at_node(), Standing.UNDER_WAY, "transfer of PKG-SC-1-LP-R1 to begin"),
         ],
     )
     def test_waits_for_what_its_test_waits_for(self, test: Test, standing: Standing, waits_for: str) -> None:
@@ -145,7 +145,7 @@ class TestAContractAtItsNode:
         assert waits_for in stand.waits_for
 
     def test_names_who_performs_it_when_results_are_wanted(self) -> None:
-        assert contract_stand(contract(test=tested(TestStatus.RUNNING))).moved_on_by.startswith("ines")
+        assert contract_stand(contract(test=at_node(TestStatus.RUNNING))).moved_on_by.startswith("ines")
 
 
 class TestAContractInTransfer:
@@ -209,7 +209,7 @@ class TestAContractInTransfer:
 
     def test_is_complete_when_the_reworked_revision_is(self) -> None:
         revisions = (transfer(disposition=Disposition.REWORK), transfer(revision=2))
-        reworked = contract(test=tested(package_id="PKG-SC-1-LP-R2", revision=2), transfers=revisions)
+        reworked = contract(test=at_node(package_id="PKG-SC-1-LP-R2", revision=2), transfers=revisions)
         assert contract_stand(reworked).standing is Standing.COMPLETE
 
     def test_is_stuck_while_the_vault_misses_an_earlier_revision(self) -> None:
@@ -217,14 +217,14 @@ class TestAContractInTransfer:
             transfer({Destination.VAULT: LegStatus.WAITING}, disposition=Disposition.REWORK),
             transfer(revision=2),
         )
-        reworked = contract(test=tested(package_id="PKG-SC-1-LP-R2", revision=2), transfers=revisions)
+        reworked = contract(test=at_node(package_id="PKG-SC-1-LP-R2", revision=2), transfers=revisions)
         assert contract_stand(reworked).standing is Standing.STUCK
 
 
 class TestAClientOrder:
     def test_is_complete_when_every_contract_is_and_none_is_to_come(self) -> None:
         first = contract(transfers=(transfer(),))
-        second = last(test=tested(), transfers=(transfer(),))
+        second = last(test=at_node(), transfers=(transfer(),))
         assert order_stand(order(first, second)).standing is Standing.COMPLETE
 
     def test_is_under_way_while_a_contract_is_to_come(self) -> None:
