@@ -88,18 +88,22 @@ async def staging_analytics(engine: AsyncEngine, since: datetime) -> dict[str, A
     return {"total": dict(total), "broadcasts": dict(broadcasts), "by_node_and_day": [dict(row) for row in rows]}
 
 
-# One row a leg that has to go anywhere, with what the ledger says of its attempts and of calls for a person.
+# One row a leg that has to go anywhere, with what the ledger says of its attempts and of calls for a person. A contract
+# that is missing is an entry about the contract, which names the package.
 _LEGS = """
     WITH packages AS (
         SELECT * FROM transfers WHERE opened_at >= :since AND status <> 'refused'
     ), told AS (
-        SELECT target AS package_id, entry::jsonb #>> '{metadata,destination}' AS destination,
-            count(*) FILTER (WHERE action IN ('transfer_to_vault', 'transfer_to_next_node', 'notify_business_hub')
-                AND entry::jsonb #>> '{metadata,success}' = 'false') AS failed,
-            bool_or(action = 'escalate_failure') AS escalated
-        FROM ledger_entries
-        WHERE recorded_at >= :since
-          AND action IN ('transfer_to_vault', 'transfer_to_next_node', 'notify_business_hub', 'escalate_failure')
+        SELECT metadata ->> 'package_id' AS package_id, metadata ->> 'destination' AS destination,
+            count(*) FILTER (WHERE metadata ->> 'outcome' <> 'success') AS failed,
+            bool_or(action IN ('escalate_failure', 'contract_missing')) AS escalated
+        FROM (
+            SELECT action, jsonb_build_object('package_id', target) || (entry::jsonb -> 'metadata') AS metadata
+            FROM ledger_entries
+            WHERE recorded_at >= :since
+              AND action IN ('transfer_to_vault', 'transfer_to_next_node', 'notify_business_hub',
+                             'escalate_failure', 'contract_missing')
+        ) AS entries
         GROUP BY 1, 2
     ), legs AS (
         SELECT leg.*, leg.receipt_at - packages.received_at AS took, coalesce(told.failed, 0) AS failed,

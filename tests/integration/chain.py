@@ -114,11 +114,15 @@ class Chain:
             destination, "notify_business_hub"
         )
         change = TransferChanged(package_id=package, **{f"{destination}_{name}": to for name, to in changes.items()})
-        await self.record(action, package, change, destination=destination, success=success)
+        await self.record(action, package, change, destination=destination, outcome="success" if success else "failed")
 
     async def escalated(self, package: str, destination: str) -> None:
         waits = TransferChanged(package_id=package, **{f"{destination}_status": "waiting"})
         await self.record("escalate_failure", package, waits, destination=destination)
+
+    async def missing(self, package: str, contract: str) -> None:
+        waits = TransferChanged(package_id=package, next_node_status="waiting", next_node_attempts=1)
+        await self.record("contract_missing", contract, waits, package_id=package, destination="next_node")
 
     async def vaulted(self, package: str, name: str, revision: int = 1) -> None:
         stored = VaultStored(

@@ -117,8 +117,9 @@ async def transfers(engine: AsyncEngine) -> dict[str, Any]:
             await chain.moved(package, received_now=True, business_hub_status="not_applicable")
         await chain.attempted(at_once, "next_node", success=True, status="complete", attempts=1)
         await chain.moved(at_once, next_node_now=True)
-        for package in (retried, operated, waiting, trying):
+        for package in (retried, operated, trying):
             await chain.moved(package, next_node_status="not_applicable")
+        await chain.missing(waiting, "SC-NOWHERE")
         for package in (retried, operated, waiting, trying):
             await chain.attempted(package, "vault", success=False, status="failed", attempts=1)
         for package in (operated, waiting):
@@ -159,7 +160,7 @@ class TestTheLegs:
     async def test_are_counted_by_destination(self, transfers: dict[str, Any]) -> None:
         vault, next_node = destination(transfers, "vault"), destination(transfers, "next_node")
         assert (vault["legs"], vault["complete"], vault["completion_rate"]) == (5, 3, pytest.approx(3 / 5))
-        assert (next_node["legs"], next_node["complete"], next_node["completion_rate"]) == (1, 1, 1)
+        assert (next_node["legs"], next_node["complete"], next_node["completion_rate"]) == (2, 1, pytest.approx(1 / 2))
 
     async def test_count_every_attempt_and_every_failed_one(self, transfers: dict[str, Any]) -> None:
         vault = destination(transfers, "vault")
@@ -175,6 +176,10 @@ class TestTheLegs:
             "waiting": 1,
         }
         assert vault["retry_effectiveness"] == pytest.approx(1 / 3)
+
+    async def test_count_a_missing_contract_as_a_call_for_a_person(self, transfers: dict[str, Any]) -> None:
+        next_node = destination(transfers, "next_node")
+        assert (next_node["troubled"], next_node["waiting"], next_node["retry_effectiveness"]) == (1, 1, 0)
 
     async def test_measure_the_time_to_the_receipt(self, transfers: dict[str, Any]) -> None:
         vault = destination(transfers, "vault")
