@@ -109,8 +109,8 @@ class Demo:
     """The shop as somebody at the dock, somebody on the floor, and the Business Hub see it.
 
     `http` is Maria's, the supervisor, `admin` hers when she is administrator, `ines` an inspector's, `quality` the
-    quality manager's, `hub` the Business Hub's: each has a token of its own, and may what its role may. What goes to the
-    vault goes over the line `vault`.
+    quality manager's, `hub` the Business Hub's: each has a token of its own, and may what its role may. Results go to
+    the vault over the line `vault`.
     """
 
     shop: Shop

@@ -26,7 +26,7 @@ class Line:
             assert task is not None
             self._open.add(task)
             task.add_done_callback(self._open.discard)
-            await _both_ways(reader, writer, to)
+            await self._both_ways(reader, writer, to)
 
         self._server = await asyncio.start_server(forward, LOOPBACK, self.port)
 
@@ -40,23 +40,27 @@ class Line:
             task.cancel()
         await asyncio.gather(*self._open, return_exceptions=True)
 
+    async def _both_ways(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, to: int) -> None:
+        try:
+            far_reader, far_writer = await asyncio.open_connection(LOOPBACK, to)
+        except OSError:
+            writer.close()
+            return
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(pass_on(reader, far_writer))
+                group.create_task(self.answer(far_reader, writer))
+        finally:
+            far_writer.close()
+            writer.close()
 
-async def _both_ways(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, to: int) -> None:
-    try:
-        far_reader, far_writer = await asyncio.open_connection(LOOPBACK, to)
-    except OSError:
-        writer.close()
-        return
-    try:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(_pass_on(reader, far_writer))
-            group.create_task(_pass_on(far_reader, writer))
-    finally:
-        far_writer.close()
-        writer.close()
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """What comes back over the line."""
+        await pass_on(reader, writer)
 
 
-async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Until one of the two ends hangs up."""
     with suppress(ConnectionError):
         while received := await reader.read(65536):
             writer.write(received)
