@@ -132,7 +132,7 @@ class Chain:
             revision=revision,
             replaces=None,
             verdict="accept",
-            body="{}",
+            body=json.dumps({"authorization": {}}),
             content_hash="2" * 64,
         )
         await self.record("store_package", package, stored)
