@@ -109,8 +109,9 @@ class Contract:
 
     async def content_hash(self) -> str:
         """What somebody who looks at the results now would sign."""
-        seen = await self.floor.get(f"/api/v1/tests/{self.name}")
-        return next(str(test["content_hash"]) for test in seen["tests"] if test["test_id"] == self.test_id)
+        results = (await self.floor.get(f"/api/v1/tests/{self.name}"))["results"]
+        [current] = [found for found in results if found["test_id"] == self.test_id and found["current"]]
+        return str(current["content_hash"])
 
     async def sign(self, who: Person, meaning: str = "reviewed", content_hash: str | None = None) -> httpx.Response:
         return await self._ask(

@@ -11,9 +11,10 @@ import pytest
 import pytest_asyncio
 from temporalio.service import RPCError
 
+from schemas.permission import Role
 from schemas.transfer import Destination
 from tests.acceptance import invariants
-from tests.acceptance.chain import INES, IVAN, PETRA, QUENTIN, done, legs, staged
+from tests.acceptance.chain import INES, IVAN, QUENTIN, done, legs, staged
 from tests.acceptance.floor import CP, FI, LP, Floor
 from tests.acceptance.mortal import Mortal
 
@@ -107,7 +108,7 @@ class TestSigningOff:
         await contract.measured()
         done(await contract.sign(INES, "performed"))
         assert (await contract.sign(INES, "reviewed")).status_code == 409
-        assert (await contract.sign(("ines", QUENTIN[1]), "approved")).status_code == 409
+        assert (await contract.sign(("ines", Role.QUALITY_MANAGER), "approved")).status_code == 409
 
     async def test_after_completion_is_refused(self, floor: Floor) -> None:
         [contract] = (await staged(floor, LP)).contracts
@@ -137,7 +138,7 @@ class TestASignatureSentAsARawSignal:
     async def test_in_a_role_that_is_not_required_is_refused(self, floor: Floor) -> None:
         [contract] = (await staged(floor, LP)).contracts
         await contract.measured()
-        token = await contract.decision(("olga", PETRA[1]), await contract.content_hash())
+        token = await contract.decision(("olga", Role.ADMIN), await contract.content_hash())
         await contract.signal_signature(token)
         await floor.until_recorded(contract.name, "refuse_decision")
 
@@ -153,7 +154,7 @@ class TestASignatureSentAsARawSignal:
         [contract] = (await staged(floor, LP)).contracts
         await contract.measured()
         done(await contract.sign(INES, "performed"))
-        again = await contract.decision(("ines", QUENTIN[1]), await contract.content_hash())
+        again = await contract.decision(("ines", Role.QUALITY_MANAGER), await contract.content_hash())
         await contract.signal_signature(again)
         await floor.until_recorded(contract.name, "refuse_decision")
 
