@@ -162,7 +162,8 @@ NOTHING_MOVES_WITHOUT_AN_AUTHORIZATION = f"""{_ENTRIES},
         AND (vault_attempts > 0 OR next_node_attempts > 0 OR business_hub_attempts > 0)
     UNION ALL
     SELECT routed_from || ' brought ' || smart_contract_id || ', but is no authorized package'
-    FROM client_pos WHERE routed_from IS NOT NULL AND routed_from NOT IN (SELECT package_id FROM transfers WHERE received_at IS NOT NULL)
+    FROM client_pos WHERE routed_from IS NOT NULL
+        AND routed_from NOT IN (SELECT package_id FROM transfers WHERE received_at IS NOT NULL)
     UNION ALL
     SELECT package_id || ' completed an order, but is no authorized package'
     FROM completed_orders WHERE package_id NOT IN (SELECT package_id FROM transfers WHERE received_at IS NOT NULL)
