@@ -19,6 +19,7 @@ from api import (
     alert,
     analytics,
     approvals,
+    client_order,
     client_po,
     contracts,
     health,
@@ -34,6 +35,7 @@ from infra.alerts import Alerts
 from infra.approvals import Approvals
 from infra.bearer import open_bearer
 from infra.business_hub import BusinessHub
+from infra.client_order import ClientOrders
 from infra.client_po import ClientPOs
 from infra.contract_store import ContractStore
 from infra.decisions import DecisionSigner
@@ -49,7 +51,19 @@ from infra.temporal import ClientPOStarter, PartArrivals, connect
 from infra.vault import Vault
 from schemas.client_po import SmartClientPO
 
-ROUTES = (client_po, part_arrival, approvals, contracts, hubs, vault, alert, analytics, ledger, health)
+ROUTES = (
+    client_po,
+    client_order,
+    part_arrival,
+    approvals,
+    contracts,
+    hubs,
+    vault,
+    alert,
+    analytics,
+    ledger,
+    health,
+)
 
 
 def create_app() -> FastAPI:
@@ -71,6 +85,7 @@ def create_app() -> FastAPI:
                 engine=engine,
                 ledger=ledger_,
                 client_pos=client_pos_,
+                client_orders=ClientOrders(engine),
                 alerts=Alerts(engine),
                 temporal=temporal,
                 staging=staging,

@@ -12,12 +12,12 @@ from api.house import House, TheHouse
 from api.problems import Problem, invalid, not_found
 from api.security import GuardedRoute, requires
 from api.updates import NotOpen, ask_workflow, decision_token, refused
-from infra.client_po import Row
+from infra.client_po import Row, outlook_of
 from infra.staging import OtherDocument
 from schemas import client_po as schema
 from schemas import names
 from schemas.canonical import NotCanonical
-from schemas.client_po import TERMINAL, ClientPOStatus, outlook
+from schemas.client_po import TERMINAL, ClientPOStatus
 from schemas.faults import Fault, faults
 from schemas.identity import Identity
 from schemas.permission import Permission
@@ -259,22 +259,9 @@ async def _row(house: House, smart_contract_id: str) -> Row:
 
 
 def _resource(house: House, row: Row) -> StagedResource:
-    status = ClientPOStatus(row["status"])
-    chained = row["sequence_number"] > 1
-    view = outlook(
-        status,
-        part=row["part_id"] or row["part_number"],
-        arrived=row["arrived"],
-        quantity=row["accepted_quantity"] or row["quantity"],
-        place=row["arrival_location"] or (row["target_node"] if chained else None),
-        node=row["target_node"],
-        hold_reason=row["hold_reason"],
-        release_error=row["release_error"],
-        pending_approval=row["pending_approval"],
-    )
     name = row["smart_contract_id"]
     links = {"self": f"/api/v1/client-pos/{name}", "temporal_ui": house.workflow_url(row["workflow_id"])}
     if row["pending_approval"]:
         links["approval"] = f"/api/v1/approvals/{row['pending_approval']}"
     fields = {field: row[field] for field in StagedResource.model_fields if field in row}
-    return StagedResource(**fields, **view.model_dump(), links=links)
+    return StagedResource(**fields, **outlook_of(row).model_dump(), links=links)

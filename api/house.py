@@ -11,6 +11,7 @@ from api.security import AccessControl
 from infra.alerts import Alerts
 from infra.approvals import Approvals
 from infra.business_hub import BusinessHub
+from infra.client_order import ClientOrders
 from infra.client_po import ClientPOs
 from infra.contract_store import ContractStore
 from infra.decisions import DecisionSigner
@@ -33,6 +34,7 @@ class House:
     engine: AsyncEngine
     ledger: Ledger
     client_pos: ClientPOs
+    client_orders: ClientOrders
     alerts: Alerts
     temporal: Client
     staging: Staging

@@ -1,4 +1,4 @@
-"""Staging analytics (specification 1), counted from the ledger alone."""
+"""Analytics in SQL: of staging (specification 1) from the ledger alone, of transfers (2) from rows and ledger."""
 
 from datetime import datetime
 from typing import Any
@@ -86,3 +86,110 @@ async def staging_analytics(engine: AsyncEngine, since: datetime) -> dict[str, A
         broadcasts = (await connection.execute(_BROADCASTS, parameters)).mappings().one()
         rows = (await connection.execute(_BY_NODE_AND_DAY, parameters)).mappings().all()
     return {"total": dict(total), "broadcasts": dict(broadcasts), "by_node_and_day": [dict(row) for row in rows]}
+
+
+# One row a leg that has to go anywhere, with what the ledger says of its attempts and of calls for a person. A contract
+# that is missing is an entry about the contract, which names the package.
+_LEGS = """
+    WITH packages AS (
+        SELECT * FROM transfers WHERE opened_at >= :since AND status <> 'refused'
+    ), told AS (
+        SELECT metadata ->> 'package_id' AS package_id, metadata ->> 'destination' AS destination,
+            count(*) FILTER (WHERE metadata ->> 'outcome' <> 'success') AS failed,
+            bool_or(action IN ('escalate_failure', 'contract_missing')) AS escalated
+        FROM (
+            SELECT action, jsonb_build_object('package_id', target) || (entry::jsonb -> 'metadata') AS metadata
+            FROM ledger_entries
+            WHERE recorded_at >= :since
+              AND action IN ('transfer_to_vault', 'transfer_to_next_node', 'notify_business_hub',
+                             'escalate_failure', 'contract_missing')
+        ) AS entries
+        GROUP BY 1, 2
+    ), legs AS (
+        SELECT leg.*, leg.receipt_at - packages.received_at AS took, coalesce(told.failed, 0) AS failed,
+            coalesce(told.escalated, false) AS escalated, leg.status = 'complete' AS complete,
+            leg.attempts > 1 OR leg.status IN ('failed', 'waiting') OR coalesce(told.escalated, false) AS troubled
+        FROM packages
+        CROSS JOIN LATERAL (VALUES
+            ('vault', vault_status, vault_attempts, vault_at),
+            ('next_node', next_node_status, next_node_attempts, next_node_at),
+            ('business_hub', business_hub_status, business_hub_attempts, NULL)
+        ) AS leg (destination, status, attempts, receipt_at)
+        LEFT JOIN told ON told.package_id = packages.package_id AND told.destination = leg.destination
+        WHERE leg.status <> 'not_applicable'
+    )
+"""
+
+_BY_DESTINATION = text(f"""
+    {_LEGS} SELECT destination,
+        count(legs.destination) AS legs,
+        count(*) FILTER (WHERE complete) AS complete,
+        count(*) FILTER (WHERE complete)::float / nullif(count(legs.destination), 0) AS completion_rate,
+        extract(epoch FROM percentile_cont(0.5) WITHIN GROUP (ORDER BY took))::float AS receipt_p50,
+        extract(epoch FROM percentile_cont(0.95) WITHIN GROUP (ORDER BY took))::float AS receipt_p95,
+        coalesce(sum(attempts), 0)::int AS attempts,
+        coalesce(sum(failed), 0)::int AS failed_attempts,
+        count(*) FILTER (WHERE troubled) AS troubled,
+        count(*) FILTER (WHERE troubled AND complete AND NOT escalated) AS cured_by_retries,
+        count(*) FILTER (WHERE complete AND escalated) AS cured_by_operator,
+        count(*) FILTER (WHERE status = 'waiting') AS waiting,
+        count(*) FILTER (WHERE troubled AND complete AND NOT escalated)::float
+            / nullif(count(*) FILTER (WHERE escalated OR (troubled AND complete)), 0) AS retry_effectiveness
+    FROM (VALUES (1, 'vault'), (2, 'next_node'), (3, 'business_hub')) AS all_of (number, destination)
+    LEFT JOIN legs USING (destination) GROUP BY number, destination ORDER BY number
+""")
+
+_AUTHORIZATIONS = text("""
+    WITH packages AS (
+        SELECT * FROM transfers WHERE opened_at >= :since AND status <> 'refused'
+    ), refusals AS (
+        SELECT count(*) AS refused FROM ledger_entries
+        WHERE recorded_at >= :since AND action = 'refuse_authorization'
+    )
+    SELECT
+        count(*) AS authorized,
+        count(received_at) AS received,
+        (SELECT refused FROM refusals) AS refused,
+        count(received_at)::float / nullif(count(received_at) + (SELECT refused FROM refusals), 0) AS success_rate,
+        count(*) FILTER (WHERE status = 'fully_complete') AS fully_complete,
+        extract(epoch FROM percentile_cont(0.5) WITHIN GROUP (ORDER BY authorized_at - signed_at))::float
+            AS authorization_p50,
+        extract(epoch FROM percentile_cont(0.95) WITHIN GROUP (ORDER BY authorized_at - signed_at))::float
+            AS authorization_p95,
+        extract(epoch FROM percentile_cont(0.5) WITHIN GROUP (ORDER BY received_at - authorized_at))::float
+            AS validation_p50,
+        extract(epoch FROM percentile_cont(0.95) WITHIN GROUP (ORDER BY received_at - authorized_at))::float
+            AS validation_p95
+    FROM packages
+""")
+
+_NONCONFORMANCES = text("""
+    SELECT
+        count(*) FILTER (WHERE decided_at IS NULL) AS open,
+        count(decided_at) AS decided,
+        count(*) FILTER (WHERE disposition = 'use_as_is') AS use_as_is,
+        count(*) FILTER (WHERE disposition = 'rework') AS rework,
+        count(*) FILTER (WHERE disposition = 'scrap') AS scrap,
+        count(*) FILTER (WHERE disposition = 'return_to_client') AS return_to_client,
+        extract(epoch FROM percentile_cont(0.5) WITHIN GROUP (ORDER BY decided_at - opened_at))::float
+            AS decision_p50
+    FROM nonconformances WHERE opened_at >= :since
+""")
+
+
+async def transfer_analytics(engine: AsyncEngine, since: datetime) -> dict[str, Any]:
+    """Figures of the packages authorized from then on; durations in seconds, None where there is nothing to count.
+
+    `authorizations`, `nonconformances`, and under `destinations` one row for each of the three, whether it has legs or
+    not. `api.analytics` says what each figure is.
+    """
+    parameters = {"since": since}
+    async with engine.connect() as connection:
+        authorizations = (await connection.execute(_AUTHORIZATIONS, parameters)).mappings().one()
+        destinations = (await connection.execute(_BY_DESTINATION, parameters)).mappings().all()
+        found = (await connection.execute(_NONCONFORMANCES, parameters)).mappings().one()
+    return {
+        "authorizations": dict(authorizations),
+        "destinations": [dict(row) for row in destinations],
+        "nonconformances": dict(found),
+    }

@@ -7,10 +7,27 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from infra.tables import client_pos
-from schemas.client_po import TERMINAL, ClientPOStatus, SmartClientPO
+from schemas.client_po import TERMINAL, ClientPOStatus, Outlook, SmartClientPO, outlook
 
 Row = dict[str, Any]
 """A row of `client_pos` by column name."""
+
+
+def outlook_of(row: Row) -> Outlook:
+    """What the PO of a row waits for and who can move it on."""
+    chained = row["sequence_number"] > 1
+    return outlook(
+        ClientPOStatus(row["status"]),
+        part=row["part_id"] or row["part_number"],
+        arrived=row["arrived"],
+        quantity=row["accepted_quantity"] or row["quantity"],
+        place=row["arrival_location"] or (row["target_node"] if chained else None),
+        node=row["target_node"],
+        hold_reason=row["hold_reason"],
+        release_error=row["release_error"],
+        pending_approval=row["pending_approval"],
+    )
+
 
 _LISTED = [column for column in client_pos.columns if column.name != "document"]
 

@@ -15,11 +15,14 @@ USUAL_PORTS: Mapping[str, int] = {"api": 8000, "temporal": 7233, "temporal_ui": 
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """The settings as the environment variables that give a process the same settings."""
+    """The settings as the environment variables that give a process the same settings, secrets and all."""
+    values = settings.model_dump(mode="json", exclude_none=True)
+    for name in values:
+        if isinstance(secret := getattr(settings, name), SecretStr):  # of which a dump has only asterisks
+            values[name] = secret.get_secret_value()
     return {
         f"SMARTFLOOR_{name.upper()}": value if isinstance(value, str) else json.dumps(value)
-        for name, value in settings.model_dump(mode="json", exclude_none=True).items()
-        if not isinstance(getattr(settings, name), SecretStr)  # of which a dump has only asterisks
+        for name, value in values.items()
     }
 
 
@@ -30,7 +33,7 @@ def api_url(settings: Settings) -> str:
 def publish(settings: Settings, metrics: Mapping[str, str]) -> None:
     """Publish the addresses in `addresses.json` (whole or not at all), and keep the ports for the next run.
 
-    `metrics` says where each of the product's processes serves its metrics.
+    Secrets are not published. `metrics` says where each of the product's processes serves its metrics.
     """
     addresses = {
         "api": api_url(settings),
@@ -44,9 +47,11 @@ def publish(settings: Settings, metrics: Mapping[str, str]) -> None:
         for name, address in {**metrics, **addresses}.items()
     }
     _replace(settings.state_dir / "ports.json", ports)
+    secret = {name for name, value in settings if isinstance(value, SecretStr)}
+    told = settings.model_dump(mode="json", exclude=secret)
     _replace(
         settings.state_dir / "addresses.json",
-        addresses | {"metrics": metrics, "pid": os.getpid(), "settings": settings.model_dump(mode="json")},
+        addresses | {"metrics": metrics, "pid": os.getpid(), "settings": told},
     )
 
 

@@ -9,7 +9,7 @@ import hashlib
 import json
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -23,6 +23,7 @@ from temporalio.client import Client, WorkflowExecution, WorkflowHandle
 
 from infra.bearer import LocalKey
 from infra.embedded.addresses import api_url
+from infra.embedded.line import Line, pass_on
 from infra.embedded.process import Process
 from infra.embedded.shop import Shop
 from infra.node_store import NodeStore
@@ -31,6 +32,7 @@ from schemas import names
 from schemas.canonical import document_hash
 from schemas.node import NodeDelivery
 from schemas.permission import Role
+from schemas.transfer import Destination
 from tests.workflows.shop import details
 
 LP = "NOD-TestStation-LP-01"
@@ -194,13 +196,28 @@ def client(settings: Settings) -> httpx.AsyncClient:
     return httpx.AsyncClient(base_url=api_url(settings), headers=headers, trust_env=False, timeout=30)
 
 
-class Floor:
-    """A running shop, and `http` for maria."""
+class HubLine(Line):
+    """The line to a hub. It can lose the answers of one that has heard all that was said."""
 
-    def __init__(self, shop: Shop, http: httpx.AsyncClient, temporal: Client) -> None:
+    loses_answers = False
+
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.loses_answers:
+            await reader.read(1)
+            raise ConnectionAbortedError
+        await pass_on(reader, writer)
+
+
+class Floor:
+    """A running shop, `http` for maria, and the lines over which its transfers go."""
+
+    def __init__(
+        self, shop: Shop, http: httpx.AsyncClient, temporal: Client, lines: Mapping[Destination, HubLine]
+    ) -> None:
         self.shop = shop
         self.http = http
         self.temporal = temporal
+        self.lines = lines
         self.acknowledged = Acknowledged()
 
     @property
@@ -376,6 +393,16 @@ class Floor:
             yield
         finally:
             await process.start()
+
+    @asynccontextmanager
+    async def without_hub(self, destination: Destination) -> AsyncIterator[None]:
+        """The shop while nothing gets through to one end of its transfers."""
+        line = self.lines[destination]
+        await line.cut()
+        try:
+            yield
+        finally:
+            await line.join(self.settings.api_port)
 
     @asynccontextmanager
     async def replaced(self, name: str, by: Process) -> AsyncIterator[None]:

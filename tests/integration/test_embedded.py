@@ -17,6 +17,7 @@ import asyncpg
 import psutil
 import pytest
 import pytest_asyncio
+from pydantic import SecretStr
 from rich.console import Console
 from temporalio.client import Client, WorkflowExecutionStatus
 
@@ -333,7 +334,13 @@ class TestTheAddresses:
         assert addresses.preferred_ports(tmp_path)["gateway"] == 21_884
 
     def test_reach_processes_as_their_environment(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        settings = Settings(state_dir=tmp_path, api_port=8001, checkpoint_every=timedelta(seconds=90))
+        settings = Settings(
+            state_dir=tmp_path, api_port=8001, checkpoint_every=timedelta(seconds=90), hub_token=SecretStr("a token")
+        )
         for name, value in addresses.environment(settings).items():
             monkeypatch.setenv(name, value)
         assert Settings() == settings
+
+    def test_are_published_without_secrets(self, tmp_path: Path) -> None:
+        addresses.publish(Settings(state_dir=tmp_path, hub_token=SecretStr("a token")), {})
+        assert "hub_token" not in (tmp_path / "addresses.json").read_text()
