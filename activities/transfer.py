@@ -8,10 +8,9 @@ from schemas.guardian import AuthorizationPackage
 from schemas.transfer import Admission, Delivery, Preparation, Prepare, Sending
 
 if TYPE_CHECKING:
-    from infra.hubs import Hubs
-
     from infra.dispatch import Dispatcher
     from infra.gatekeeper import Gatekeeper
+    from infra.hubs import Hubs
 
 
 class TransferActivities:
