@@ -27,6 +27,7 @@ from api import (
     ledger,
     part_arrival,
     problems,
+    transfer,
     vault,
 )
 from api.house import House
@@ -40,6 +41,7 @@ from infra.client_po import ClientPOs
 from infra.contract_store import ContractStore
 from infra.decisions import DecisionSigner
 from infra.floor_hub import FloorHub
+from infra.gatekeeper import Gatekeeper
 from infra.guardian import TrustList
 from infra.reception import Reception
 from infra.recorder import open_ledger
@@ -48,14 +50,17 @@ from infra.settings import Settings
 from infra.staging import Staging
 from infra.telemetry import sdk_metrics, start_metrics
 from infra.temporal import ClientPOStarter, PartArrivals, connect
+from infra.transfer import Transfers
 from infra.vault import Vault
 from schemas.client_po import SmartClientPO
+from schemas.guardian import AuthorizationPackage
 
 ROUTES = (
     client_po,
     client_order,
     part_arrival,
     approvals,
+    transfer,
     contracts,
     hubs,
     vault,
@@ -79,6 +84,7 @@ def create_app() -> FastAPI:
             registry, client_pos_ = load_registry(settings.nodes_file), ClientPOs(engine)
             staging = Staging(client_pos_, ledger_, registry, ClientPOStarter(temporal, settings))
             reception = Reception(engine, ledger_)
+            transfers, trust = Transfers(engine), TrustList(settings.guardian_trust_dir)
             app.state.house = House(
                 settings=settings,
                 registry=registry,
@@ -92,8 +98,10 @@ def create_app() -> FastAPI:
                 part_arrivals=PartArrivals(temporal, settings.unclaimed_after),
                 approvals=Approvals(engine),
                 decisions=DecisionSigner(settings),
+                transfers=transfers,
+                gatekeeper=Gatekeeper(trust, client_pos_, transfers, settings),
                 contracts=ContractStore(settings.contracts_dir),
-                vault=Vault(engine, reception, TrustList(settings.guardian_trust_dir), client_pos_),
+                vault=Vault(engine, reception, trust, client_pos_),
                 floor_hub=FloorHub(reception, client_pos_, staging),
                 business_hub=BusinessHub(reception),
                 sdk_metrics=sdk,
@@ -125,7 +133,7 @@ def _document(app: FastAPI) -> None:
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             document = generate()
-            read_by_routes = [(model, "validation") for model in (SmartClientPO, *hubs.TAKEN)]
+            read_by_routes = [(model, "validation") for model in (SmartClientPO, AuthorizationPackage, *hubs.TAKEN)]
             models = [*read_by_routes, (problems.ProblemDetails, "serialization")]
             _, definitions = models_json_schema(models, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
             document["components"]["schemas"] |= definitions["$defs"]

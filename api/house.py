@@ -16,12 +16,14 @@ from infra.client_po import ClientPOs
 from infra.contract_store import ContractStore
 from infra.decisions import DecisionSigner
 from infra.floor_hub import FloorHub
+from infra.gatekeeper import Gatekeeper
 from infra.ledger import Ledger
 from infra.registry import Registry
 from infra.settings import Settings
 from infra.staging import Staging
 from infra.telemetry import SdkMetrics
 from infra.temporal import PartArrivals, workflow_url
+from infra.transfer import Transfers
 from infra.vault import Vault
 
 
@@ -41,6 +43,8 @@ class House:
     part_arrivals: PartArrivals
     approvals: Approvals
     decisions: DecisionSigner
+    transfers: Transfers
+    gatekeeper: Gatekeeper
     contracts: ContractStore
     vault: Vault
     floor_hub: FloorHub

@@ -70,6 +70,16 @@ class PackageStatus(StrEnum):
 
 TERMINAL = frozenset({PackageStatus.FULLY_COMPLETE, PackageStatus.REFUSED})
 
+MOMENTS = frozenset(
+    {
+        PackageStatus.PREPARING_VAULT,
+        PackageStatus.PREPARING_NEXT_NODE,
+        PackageStatus.TRANSFERRING_VAULT,
+        PackageStatus.TRANSFERRING_NEXT_NODE,
+    }
+)
+"""States in which nobody has to do anything, and that are over in a moment."""
+
 _L, _P = LegStatus, PackageStatus
 
 _BY_VAULT: dict[LegStatus, PackageStatus] = {

@@ -26,20 +26,27 @@ from activities.ledger import LedgerActivities
 from activities.node import NodeActivities
 from activities.part_arrival import PartArrivalActivities
 from activities.reconcile import ReconcileActivities
+from activities.transfer import TransferActivities
 from infra.alerts import Alerts
 from infra.approval_reconcile import ApprovalReconciler
 from infra.approvals import Approvals
 from infra.client_po import ClientPOs
+from infra.contract_store import ContractStore
 from infra.decisions import DecisionVerifier
+from infra.dispatch import Dispatcher
 from infra.equipment import EquipmentList
-from infra.guardian import Guardian
+from infra.gatekeeper import Gatekeeper
+from infra.guardian import Guardian, TrustList
+from infra.hubs import Hubs
 from infra.ledger import Ledger
 from infra.node_store import NodeStore
 from infra.reconcile import Reconciler
 from infra.recorder import open_ledger
+from infra.registry import load_registry
 from infra.settings import Settings
 from infra.telemetry import sdk_metrics
 from infra.temporal import ClientPOStarter, PartArrivals, connect
+from infra.transfer import Transfers
 from schemas import names
 from workers.checkpoints import keep_checkpoints
 from workers.process import say_ready, stop_requested
@@ -76,11 +83,19 @@ GRACE = timedelta(seconds=5)
 
 
 def main_worker(
-    client: Client, engine: AsyncEngine, ledger: Ledger, settings: Settings, interceptors: Sequence[Interceptor] = ()
+    client: Client,
+    engine: AsyncEngine,
+    ledger: Ledger,
+    hubs: Hubs,
+    settings: Settings,
+    interceptors: Sequence[Interceptor] = (),
 ) -> Worker:
     """All workflows and the short activities."""
-    starter = ClientPOStarter(client, settings)
+    starter, client_pos = ClientPOStarter(client, settings), ClientPOs(engine)
     part_arrivals = PartArrivalActivities(PartArrivals(client, settings.unclaimed_after))
+    gatekeeper = Gatekeeper(TrustList(settings.guardian_trust_dir), client_pos, Transfers(engine), settings)
+    contracts, registry = ContractStore(settings.contracts_dir), load_registry(settings.nodes_file)
+    transfer = TransferActivities(gatekeeper, Dispatcher(contracts, client_pos, ledger, registry), hubs)
     return Worker(
         client,
         task_queue=names.MAIN_QUEUE,
@@ -91,8 +106,11 @@ def main_worker(
             part_arrivals.read_held,
             DecisionActivities(DecisionVerifier(settings)).verify_decision,
             ApprovalActivities(Approvals(engine)).read_outcome,
+            transfer.admit,
+            transfer.prepare,
+            transfer.send,
             ReconcileActivities(
-                Reconciler(client, ClientPOs(engine), Alerts(engine), ledger, starter),
+                Reconciler(client, client_pos, Alerts(engine), ledger, starter),
                 ApprovalReconciler(client, Approvals(engine), ledger),
             ).reconcile,
         ],
@@ -131,7 +149,11 @@ async def run_main_worker(settings: Settings, interceptors: Sequence[Interceptor
     client = await connect(settings, sdk_metrics(settings.metrics_host, settings.metrics_port).runtime)
     async with open_ledger(settings, "worker") as (engine, ledger):
         await schedule_reconcile(client, settings)
-        async with main_worker(client, engine, ledger, settings, interceptors), asyncio.TaskGroup() as tasks:
+        async with (
+            Hubs(settings) as hubs,
+            main_worker(client, engine, ledger, hubs, settings, interceptors),
+            asyncio.TaskGroup() as tasks,
+        ):
             checkpoints = tasks.create_task(keep_checkpoints(engine, ledger, settings))
             say_ready()
             await stop.wait()

@@ -35,6 +35,7 @@ from schemas.test_execution import Disposed, TestVerdict
 from schemas.transfer import (
     DONE,
     LEG_NAMES,
+    MOMENTS,
     REQUESTS,
     UNDER_WAY,
     Delivery,
@@ -99,8 +100,9 @@ class TransferWorkflow:
     """Workflow ID `transfer/{package_id}`, under `ALLOW_DUPLICATE_FAILED_ONLY`: it fails where the package is refused,
     so that a forged one does not keep the true one from being moved.
 
-    The row passes from `preparing` to what the first attempt gave: there is no ledger entry in between that would say
-    `transferring`. `SmartStatus` and the current details do.
+    What is under way is seen in the current details. The row passes from `preparing` to what the first attempt gave,
+    because there is no ledger entry in between that would say `transferring`; `SmartStatus` is a working list, and has
+    only states that last.
     """
 
     @workflow.init
@@ -619,7 +621,7 @@ class TransferWorkflow:
         if life.refusal or life.last_refusal:
             lines.append(f"⚠ {life.refusal or life.last_refusal}")
         workflow.set_current_details("\n\n".join(lines))
-        if workflow.info().typed_search_attributes.get(STATUS) != life.status:
+        if life.status not in MOMENTS and workflow.info().typed_search_attributes.get(STATUS) != life.status:
             workflow.upsert_search_attributes([STATUS.value_set(life.status.value)])
 
 

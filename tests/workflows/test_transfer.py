@@ -311,7 +311,8 @@ class TestAContractThatIsMissing:
         entry = await missing.recorded("contract_missing")
         assert (entry.target, entry.metadata["package_id"]) == ("SC-2.yaml", missing.package.package_id)
         assert len(missing.open_alerts("contract_missing")) == 1
-        assert missing.entries("escalate_failure") == missing.open_alerts("transfer_failure") == []
+        assert missing.entries("escalate_failure") == []
+        assert missing.open_alerts("transfer_failure") == []
 
     async def test_is_sent_once_it_is_there_and_somebody_retries(self, missing: Transfer) -> None:
         await missing.retry(NEXT_NODE)

@@ -183,7 +183,8 @@ class Transfer:
     async def is_(self, **columns: Any) -> None:
         """Waits until the row says so."""
         await until(
-            lambda: columns.items() <= self.row.items(), lambda: f"{columns} of {self.row}; {self.shop.ledger.entries}"
+            lambda: columns.items() <= self.row.items(),
+            lambda: f"{columns} of {self.row}; {list(self.shop.ledger.entries)}",
         )
 
     def entries(self, action: str) -> list[LedgerEntry]:
