@@ -15,7 +15,7 @@ from starlette.datastructures import Headers
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import alert, analytics, approvals, client_po, health, ledger, part_arrival, problems
+from api import alert, analytics, approvals, client_po, health, ledger, part_arrival, problems, test_execution
 from api.house import House
 from api.security import AccessControl, permissions_of
 from infra.alerts import Alerts
@@ -28,9 +28,10 @@ from infra.registry import load_registry
 from infra.settings import Settings
 from infra.telemetry import sdk_metrics, start_metrics
 from infra.temporal import ClientPOStarter, PartArrivals, connect
+from infra.test_execution import Tests
 from schemas.client_po import SmartClientPO
 
-ROUTES = (client_po, part_arrival, approvals, alert, analytics, ledger, health)
+ROUTES = (client_po, part_arrival, test_execution, approvals, alert, analytics, ledger, health)
 
 
 def create_app() -> FastAPI:
@@ -49,6 +50,7 @@ def create_app() -> FastAPI:
                 engine=engine,
                 ledger=ledger_,
                 client_pos=ClientPOs(engine),
+                tests=Tests(engine),
                 alerts=Alerts(engine),
                 temporal=temporal,
                 starter=ClientPOStarter(temporal, settings),

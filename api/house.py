@@ -17,6 +17,7 @@ from infra.registry import Registry
 from infra.settings import Settings
 from infra.telemetry import SdkMetrics
 from infra.temporal import ClientPOStarter, PartArrivals, workflow_url
+from infra.test_execution import Tests
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class House:
     engine: AsyncEngine
     ledger: Ledger
     client_pos: ClientPOs
+    tests: Tests
     alerts: Alerts
     temporal: Client
     starter: ClientPOStarter

@@ -26,17 +26,20 @@ from activities.ledger import LedgerActivities
 from activities.node import NodeActivities
 from activities.part_arrival import PartArrivalActivities
 from activities.reconcile import ReconcileActivities
+from activities.test_execution import TestExecutionActivities
 from infra.approval_reconcile import ApprovalReconciler
 from infra.approvals import Approvals
 from infra.client_po import ClientPOs
 from infra.decisions import DecisionVerifier
 from infra.ledger import Ledger
 from infra.node_store import NodeStore
+from infra.personnel import Personnel
 from infra.reconcile import Reconciler
 from infra.recorder import open_ledger
 from infra.settings import Settings
 from infra.telemetry import sdk_metrics
 from infra.temporal import ClientPOStarter, PartArrivals, connect
+from infra.transfer import Transfers
 from schemas import names
 from workers.checkpoints import keep_checkpoints
 from workers.process import say_ready, stop_requested
@@ -75,6 +78,7 @@ def main_worker(
 ) -> Worker:
     """All workflows and the short activities."""
     starter = ClientPOStarter(client, settings)
+    tests = TestExecutionActivities(Personnel(settings.personnel_file), Transfers(engine))
     return Worker(
         client,
         task_queue=names.MAIN_QUEUE,
@@ -84,6 +88,8 @@ def main_worker(
             PartArrivalActivities(PartArrivals(client, settings.unclaimed_after)).join_line,
             DecisionActivities(DecisionVerifier(settings)).verify_decision,
             ApprovalActivities(Approvals(engine)).read_outcome,
+            tests.check_qualification,
+            tests.read_disposition,
             ReconcileActivities(
                 Reconciler(client, ClientPOs(engine), ledger, starter),
                 ApprovalReconciler(client, Approvals(engine), ledger),
