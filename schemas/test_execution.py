@@ -370,20 +370,18 @@ class TestLife(BaseModel):
             return None
         return signed_content(smart_contract_id, self.begun, current)
 
-    def begin(self, begun: Begun) -> list[str]:
-        """Everything is measured from here on; returns the tests whose results do not count any more."""
+    def begin(self, begun: Begun) -> None:
+        """Everything is measured from here on; what was measured and signed before does not count any more."""
         self.begun, self.missing, self.rework_reason = begun, (), None
-        return self._forget_results()
+        self.current, self.signoffs = {}, []
 
-    def submit(self, submission: tuple[TestResult, ...]) -> list[str]:
-        """Takes results as a new revision; returns the tests whose earlier results they replace."""
+    def submit(self, submission: tuple[TestResult, ...]) -> None:
+        """Takes results as a new revision; the sign-offs of those that they replace do not count any more."""
         self.rework_reason = None
-        changed = [result.test_id for result in submission]
-        replaced = changed if self.revision else []
+        changed = {result.test_id for result in submission}
         self.revision += 1
         self.current |= {result.test_id: CurrentResult(result=result, revision=self.revision) for result in submission}
         self.signoffs = [signoff for signoff in self.signoffs if signoff.test_id not in changed]
-        return replaced
 
     def reject(self, test_id: str, reason: str) -> None:
         """Takes a test's results away, and the sign-offs that were given for them."""
@@ -391,16 +389,11 @@ class TestLife(BaseModel):
         self.current.pop(test_id, None)
         self.signoffs = [signoff for signoff in self.signoffs if signoff.test_id != test_id]
 
-    def reopen(self, reason: str) -> list[str]:
-        """All is tested anew for a package that replaces the last one; returns the tests."""
+    def reopen(self, reason: str) -> None:
+        """All is tested anew, for a package that replaces the last one."""
         self.replaces, self.package_id = self.package_id, None
         self.begun, self.rework_reason = None, reason
-        return self._forget_results()
-
-    def _forget_results(self) -> list[str]:
-        had = list(self.current)
         self.current, self.signoffs = {}, []
-        return had
 
     def open_signoffs(self, po: SmartClientPO) -> list[tuple[str, str]]:
         """Test and role of what is not signed yet, in the order of the contract."""

@@ -234,7 +234,7 @@ class TestExecutionWorkflow:
         )
 
     async def _started(self, item: Item, request: StartRequest, begun: Begun) -> None:
-        void = self._life.begin(begun)
+        self._life.begin(begun)
         await self._record(
             "start_test",
             f"start_test:{item.key}",
@@ -248,7 +248,7 @@ class TestExecutionWorkflow:
                 rework_reason=None,
                 started_now=True,
             ),
-            *self._void(void),
+            *self._void(self._tests),
             *self._over("equipment_not_ready"),
             asked=item.asked,
         )
@@ -278,7 +278,7 @@ class TestExecutionWorkflow:
         item.answer(self._life)
 
     async def _submitted(self, item: Item, submission: SubmitRequest, decision: Decision) -> None:
-        replaced = self._life.submit(submission.results)
+        self._life.submit(submission.results)
         self._life.await_signoffs(self._po, workflow.now())
         revision = self._life.revision
         found = ", ".join(f"{result.test_id} {result.verdict}" for result in submission.results)
@@ -305,7 +305,7 @@ class TestExecutionWorkflow:
                 **_proof(decision, submission.token),
             },
             self._row(revision=revision, rework_reason=None, submitted_now=True),
-            *self._void(replaced),
+            *self._void(result.test_id for result in results),
             *results,
             *self._over("results_rejected", "signoff_waits"),
             asked=True,
@@ -524,7 +524,7 @@ class TestExecutionWorkflow:
 
     async def _reopen(self, package_id: str) -> None:
         reason = f"disposition of {package_id}: {Disposition.REWORK}"
-        void = self._life.reopen(reason)
+        self._life.reopen(reason)
         await self._record(
             "reopen_test",
             f"reopen_test:{package_id}",
@@ -532,7 +532,7 @@ class TestExecutionWorkflow:
             "system",
             {"replaces": package_id},
             self._row(performer=None, begun=None, package_id=None, rework_reason=reason),
-            *self._void(void),
+            *self._void(self._tests),
         )
 
     # --- asking the node ------------------------------------------------------------------------------------
@@ -599,9 +599,8 @@ class TestExecutionWorkflow:
             node_id=self._start.node_id,
             status=TestStatus.WAITING,
         )
-        tests = [test.test_id for test in self._po.tests]
         text = f"Waits for its test at {self._start.node_id}"
-        metadata = {"tests": tests, "document_hash": self._start.document_hash}
+        metadata = {"tests": self._tests, "document_hash": self._start.document_hash}
         await self._record("await_test", "await_test", text, "system", metadata, row)
 
     async def _record(
@@ -634,6 +633,9 @@ class TestExecutionWorkflow:
         )
 
     def _void(self, test_ids: Iterable[str]) -> list[SignOffsVoided]:
+        """What was decided on earlier results, rejections too; at first there are none."""
+        if self._life.revision == 0:
+            return []
         return [SignOffsVoided(smart_contract_id=self._name, test_id=test_id) for test_id in test_ids]
 
     def _lasting(self, event: str, alert_type: str, text: str, owner: Role | None = None) -> AlertRaised:
@@ -696,6 +698,10 @@ class TestExecutionWorkflow:
         if self._life.begun is None:
             raise RuntimeError("this test has not begun")
         return self._life.begun
+
+    @property
+    def _tests(self) -> list[str]:
+        return [test.test_id for test in self._po.tests]
 
     def _hash(self, test_id: str) -> str:
         """What a sign-off of this test signs."""
