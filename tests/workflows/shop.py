@@ -316,14 +316,17 @@ class Shop:
         self, take: Callable[..., Any] | None = None, *, executor: ThreadPoolExecutor | None = None
     ) -> AsyncIterator[None]:
         """The node's worker, or one that does something else instead."""
-        verifier = DecisionVerifier(self.settings)
-        guardian = Guardian(self.node, self.store, self.settings.guardian_key_file(self.node), verifier)
+        guardian = Guardian(
+            self.node, self.store, self.settings.guardian_key_file(self.node), DecisionVerifier(self.settings)
+        )
+        guardian.introduce(self.settings.guardian_trust_dir)
         node = NodeActivities(self.store, EquipmentList(self.settings.equipment_file), guardian)
+        others = (node.announce_part, node.begin_test, node.keep_results, node.authorize)
         with executor or ThreadPoolExecutor(1) as pool:
             async with Worker(
                 self.client,
                 task_queue=names.node_queue(self.node),
-                activities=[take or node.take_client_po, node.begin_test, node.keep_results, node.authorize],
+                activities=[take or node.take_client_po, *others],
                 activity_executor=pool,
             ):
                 yield
