@@ -5,7 +5,7 @@ replaces those of the tests that it names; their sign-offs are void from then on
 one content. A test counts as signed when every role that its contract requires has signed what is current.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
@@ -370,24 +370,29 @@ class TestLife(BaseModel):
             return None
         return signed_content(smart_contract_id, self.begun, current)
 
-    def begin(self, begun: Begun) -> None:
-        """Everything is measured from here on; what was measured and signed before does not count any more."""
+    def begin(self, begun: Begun) -> list[SignOff]:
+        """Everything is measured from here on; returns the sign-offs that are void now."""
         self.begun, self.missing, self.rework_reason = begun, (), None
-        self.current, self.signoffs = {}, []
+        void, self.current, self.signoffs = self.signoffs, {}, []
+        return void
 
-    def submit(self, submission: tuple[TestResult, ...]) -> None:
-        """Takes results as a new revision; the sign-offs of those that they replace do not count any more."""
+    def submit(self, submission: Sequence[TestResult]) -> list[SignOff]:
+        """Takes results as a new revision; returns the sign-offs that are void now."""
         self.rework_reason = None
-        changed = {result.test_id for result in submission}
         self.revision += 1
         self.current |= {result.test_id: CurrentResult(result=result, revision=self.revision) for result in submission}
-        self.signoffs = [signoff for signoff in self.signoffs if signoff.test_id not in changed]
+        return self._withdraw_signoffs({result.test_id for result in submission})
 
-    def reject(self, test_id: str, reason: str) -> None:
-        """Takes a test's results away, and the sign-offs that were given for them."""
+    def reject(self, test_id: str, reason: str) -> list[SignOff]:
+        """Takes a test's results away; returns the sign-offs that are void now."""
         self.rework_reason = reason
         self.current.pop(test_id, None)
-        self.signoffs = [signoff for signoff in self.signoffs if signoff.test_id != test_id]
+        return self._withdraw_signoffs({test_id})
+
+    def _withdraw_signoffs(self, test_ids: set[str]) -> list[SignOff]:
+        void = [signoff for signoff in self.signoffs if signoff.test_id in test_ids]
+        self.signoffs = [signoff for signoff in self.signoffs if signoff.test_id not in test_ids]
+        return void
 
     def reopen(self, reason: str) -> None:
         """All is tested anew, for a package that replaces the last one."""

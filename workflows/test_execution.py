@@ -234,13 +234,13 @@ class TestExecutionWorkflow:
         )
 
     async def _started(self, item: Item, request: StartRequest, begun: Begun) -> None:
-        self._life.begin(begun)
+        void = self._life.begin(begun)
         await self._record(
             "start_test",
             f"start_test:{item.key}",
             f"Test started by {begun.performer} at {self._start.node_id}",
             self._sender(item, request.user_id),
-            {"reason": request.reason, "begun": begun.model_dump(mode="json")},
+            {"reason": request.reason, "begun": begun.model_dump(mode="json"), "void": _who(void)},
             self._row(
                 performer=begun.performer,
                 begun=begun.model_dump_json(),
@@ -278,7 +278,7 @@ class TestExecutionWorkflow:
         item.answer(self._life)
 
     async def _submitted(self, item: Item, submission: SubmitRequest, decision: Decision) -> None:
-        self._life.submit(submission.results)
+        void = self._life.submit(submission.results)
         self._life.await_signoffs(self._po, workflow.now())
         revision = self._life.revision
         found = ", ".join(f"{result.test_id} {result.verdict}" for result in submission.results)
@@ -302,6 +302,7 @@ class TestExecutionWorkflow:
             {
                 "revision": revision,
                 "content_hashes": {result.test_id: result.content_hash for result in results},
+                "void": _who(void),
                 **_proof(decision, submission.token),
             },
             self._row(revision=revision, rework_reason=None, submitted_now=True),
@@ -367,7 +368,7 @@ class TestExecutionWorkflow:
 
     async def _reject(self, item: Item, request: SignOffRequest, decision: Decision, certificate: str | None) -> None:
         reason = excerpt(f"{request.test_id} rejected by {decision.person} ({decision.role}): {request.reason}")
-        self._life.reject(request.test_id, reason)
+        void = self._life.reject(request.test_id, reason)
         self._life.await_signoffs(self._po, workflow.now())
         event = f"reject_results:{item.key}"
         await self._record(
@@ -375,7 +376,12 @@ class TestExecutionWorkflow:
             event,
             reason,
             decision.person,
-            {"test_id": request.test_id, "reason": request.reason, **_proof(decision, request.token)},
+            {
+                "test_id": request.test_id,
+                "reason": request.reason,
+                "void": _who(void),
+                **_proof(decision, request.token),
+            },
             self._row(rework_reason=reason),
             *self._void([request.test_id]),
             self._decided(decision, request, certificate),
@@ -758,6 +764,10 @@ class TestExecutionWorkflow:
                     f"{self._hash(test.test_id)}` (or `reject`, with `--meaning rejected`) prints a token; signal "
                     f'`sign_off` with `{{"test_id": "{test.test_id}", "token": "..."}}`'
                 )
+
+
+def _who(signoffs: Iterable[SignOff]) -> list[str]:
+    return [f"{signoff.test_id}: {signoff.person} ({signoff.role})" for signoff in signoffs]
 
 
 def _proof(decision: Decision, token: str | None) -> dict[str, Any]:

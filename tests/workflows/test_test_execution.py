@@ -196,7 +196,7 @@ class TestResults:
         await measured.recorded("sign_off")
         old = measured.hash()
         await measured.submit(result(value="0.20"))
-        await measured.recorded("submit_results", 2)
+        assert (await measured.recorded("submit_results", 2)).metadata["void"] == ["T-1: ines (inspector)"]
         assert measured.hash() != old
         assert measured.signoffs == []
         assert measured.row["open_signoffs"] == "T-1 by a inspector, T-1 by a quality_manager"
