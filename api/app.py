@@ -27,6 +27,7 @@ from api import (
     ledger,
     part_arrival,
     problems,
+    test_execution,
     transfer,
     vault,
 )
@@ -50,6 +51,7 @@ from infra.settings import Settings
 from infra.staging import Staging
 from infra.telemetry import sdk_metrics, start_metrics
 from infra.temporal import ClientPOStarter, PartArrivals, connect
+from infra.test_execution import Tests
 from infra.transfer import Transfers
 from infra.vault import Vault
 from schemas.client_po import SmartClientPO
@@ -60,6 +62,7 @@ ROUTES = (
     client_order,
     part_arrival,
     approvals,
+    test_execution,
     transfer,
     contracts,
     hubs,
@@ -92,6 +95,7 @@ def create_app() -> FastAPI:
                 ledger=ledger_,
                 client_pos=client_pos_,
                 client_orders=ClientOrders(engine),
+                tests=Tests(engine),
                 alerts=Alerts(engine),
                 temporal=temporal,
                 staging=staging,

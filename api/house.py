@@ -23,6 +23,7 @@ from infra.settings import Settings
 from infra.staging import Staging
 from infra.telemetry import SdkMetrics
 from infra.temporal import PartArrivals, workflow_url
+from infra.test_execution import Tests
 from infra.transfer import Transfers
 from infra.vault import Vault
 
@@ -37,6 +38,7 @@ class House:
     ledger: Ledger
     client_pos: ClientPOs
     client_orders: ClientOrders
+    tests: Tests
     alerts: Alerts
     temporal: Client
     staging: Staging

@@ -17,6 +17,7 @@ from infra.approval_reconcile import ApprovalReconciler
 from infra.approvals import Approvals, ask_approval
 from infra.client_po import ClientPOs
 from infra.decisions import DecisionSigner
+from infra.hubs import Hubs
 from infra.ledger import Ledger
 from infra.settings import Settings
 from schemas import names
@@ -85,7 +86,7 @@ class Floor:
 
 @pytest_asyncio.fixture
 async def floor(settings: Settings, client: Client, engine: AsyncEngine, ledger: Ledger) -> AsyncIterator[Floor]:
-    async with main_worker(client, engine, ledger, settings):
+    async with Hubs(settings) as hubs, main_worker(client, engine, ledger, hubs, settings):
         yield Floor(client, engine, ledger)
 
 
