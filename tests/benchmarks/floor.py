@@ -12,12 +12,14 @@ from temporalio import workflow
 from activities.ledger import LedgerActivities
 from activities.node import NodeActivities
 from activities.part_arrival import PartArrivalActivities
+from activities.transfer import TransferActivities
 from schemas import names
 from schemas.approval import ApprovalEnded
 from schemas.ledger import LedgerEntry
 from schemas.node import NodeDelivery
 from schemas.part_arrival import JoinLine, PartArrivalStart, WaitingPO
 from schemas.record import ClientPOChanged, Record
+from schemas.transfer import Sending
 
 LOCAL = timedelta(seconds=3)
 NODE = "NOD-TestStation-LP-01"
@@ -127,3 +129,21 @@ class FloorPOWorkflow:
     @workflow.signal
     def confirm(self) -> None:
         self.confirmed = True
+
+
+@workflow.defn
+class FloorTransferWorkflow:
+    """Two bare HTTP activities at once, with the bodies ready; ends when both have their receipts."""
+
+    @workflow.run
+    async def run(self, sendings: list[Sending]) -> None:
+        legs = [
+            workflow.start_activity_method(
+                TransferActivities.send, sending, start_to_close_timeout=timedelta(seconds=30)
+            )
+            for sending in sendings
+        ]
+        for leg in legs:
+            delivery = await leg
+            if delivery.receipt is None:
+                raise RuntimeError(delivery.error)

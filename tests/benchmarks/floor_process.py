@@ -1,4 +1,4 @@
-"""The floor's two processes: `python -m tests.benchmarks.floor_process worker|gateway`."""
+"""The floor's processes: `python -m tests.benchmarks.floor_process worker|gateway|transfers`."""
 
 import asyncio
 import json
@@ -13,16 +13,25 @@ from temporalio.worker import Worker
 
 from activities.ledger import LedgerActivities
 from activities.part_arrival import PartArrivalActivities
+from activities.transfer import TransferActivities
+from infra.hubs import Hubs
 from infra.mqtt import acknowledge, persistent_client
 from infra.recorder import open_ledger
 from infra.settings import Settings
 from infra.temporal import PartArrivals, connect
 from schemas.part_arrival import JoinLine, PartArrivalStart, WaitingPO
-from tests.benchmarks.floor import FloorPartWorkflow, FloorPOWorkflow, FloorTestWorkflow, FloorWaitingWorkflow
+from tests.benchmarks.floor import (
+    FloorPartWorkflow,
+    FloorPOWorkflow,
+    FloorTestWorkflow,
+    FloorTransferWorkflow,
+    FloorWaitingWorkflow,
+)
 from workers.process import say_ready, stop_requested
 from workers.worker import SANDBOX
 
 QUEUE = "floor"
+TRANSFERS = "floor-transfers"
 TOPIC = "floor/part_arrival"
 
 
@@ -88,5 +97,22 @@ async def run_gateway(settings: Settings) -> None:
         await asyncio.gather(handing, return_exceptions=True)
 
 
+async def run_transfers(settings: Settings) -> None:
+    client = await connect(settings)
+    stop = stop_requested()
+    async with Hubs(settings) as hubs:
+        send = TransferActivities(*(cast("Any", None),) * 2, hubs).send
+        async with Worker(
+            client,
+            task_queue=TRANSFERS,
+            workflows=[FloorTransferWorkflow],
+            activities=[send],
+            workflow_runner=SANDBOX,
+        ):
+            say_ready()
+            await stop.wait()
+
+
 if __name__ == "__main__":
-    asyncio.run({"worker": run_worker, "gateway": run_gateway}[sys.argv[1]](Settings()))
+    run = {"worker": run_worker, "gateway": run_gateway, "transfers": run_transfers}[sys.argv[1]]
+    asyncio.run(run(Settings()))

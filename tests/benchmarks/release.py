@@ -90,7 +90,7 @@ class Side(ABC):
 
         async def stage(document: dict[str, Any]) -> WorkflowHandle[Any, Any]:
             async with slots:
-                receipt = await self.ledger.record(_staging(document))
+                receipt = await self.ledger.record(staging(document))
                 return await self.start(document, receipt.recorded_at)
 
         documents = [_document(name) for name in staged]
@@ -119,8 +119,8 @@ class Product(Side):
     def __init__(self, client: Client, ledger: Ledger, settings: Settings) -> None:
         super().__init__(client, ledger)
         self._starter = ClientPOStarter(client, settings)
-        self.worker = ProductProcess("worker", "worker", settings=settings, report=_silent)
-        self.gateway = ProductProcess("gateway", "gateway", settings=settings, report=_silent)
+        self.worker = ProductProcess("worker", "worker", settings=settings, report=silent)
+        self.gateway = ProductProcess("gateway", "gateway", settings=settings, report=silent)
 
     async def start(self, document: dict[str, Any], staged_at: datetime) -> WorkflowHandle[Any, Any]:
         await self._starter.start(document, document_hash(document), staged_at)
@@ -136,8 +136,8 @@ class Floor(Side):
 
     def __init__(self, client: Client, ledger: Ledger, settings: Settings) -> None:
         super().__init__(client, ledger)
-        self.worker = FloorProcess("floor-worker", "worker", settings=settings, report=_silent)
-        self.gateway = FloorProcess("floor-gateway", "gateway", settings=settings, report=_silent)
+        self.worker = FloorProcess("floor-worker", "worker", settings=settings, report=silent)
+        self.gateway = FloorProcess("floor-gateway", "gateway", settings=settings, report=silent)
 
     async def start(self, document: dict[str, Any], staged_at: datetime) -> WorkflowHandle[Any, Any]:
         name, part = document["smart_contract_id"], document["part_id"]
@@ -163,7 +163,7 @@ class Floor(Side):
 async def run(settings: Settings, console: Console) -> None:
     """Measures on fresh servers and prints; takes some minutes."""
     client = await connect(settings)
-    node = ProductProcess(f"node-{NODE}", "worker", "--node", NODE, settings=settings, report=_silent)
+    node = ProductProcess(f"node-{NODE}", "worker", "--node", NODE, settings=settings, report=silent)
     async with open_ledger(settings, "benchmark") as (_, ledger), publishing_client(settings) as mqtt:
         sides: Sequence[Side] = (Product(client, ledger, settings), Floor(client, ledger, settings))
         processes = [node, *(process for side in sides for process in (side.worker, side.gateway))]
@@ -226,21 +226,25 @@ async def _counts(sides: Sequence[Side], console: Console) -> None:
     for side in sides:
         name = f"LAT-{side.title}-{LATENCIES - 1}"
         po = names.client_po_id(name) if side.title == "product" else f"floor-po/{name}"
-        events: Counter[str] = Counter()
-        actions = 0
+        found: Counter[str] = Counter()
         for workflow_id in (po, side.part_workflow(f"PART-{name}")):
-            history = await side.client.get_workflow_handle(workflow_id).fetch_history()
-            events.update(EventType.Name(event.event_type) for event in history.events)
-            actions += sum(event.event_type in ACTIONS for event in history.events)
-            actions += len(
-                {
-                    event.marker_recorded_event_attributes.workflow_task_completed_event_id
-                    for event in history.events
-                    if event.event_type == EventType.EVENT_TYPE_MARKER_RECORDED
-                }
-            )
-        table.add_row("product" if side.title == "product" else "floor: its steps", str(events.total()), str(actions))
+            found.update(await counted(side.client, workflow_id))
+        table.add_row(
+            "product" if side.title == "product" else "floor: its steps", str(found["events"]), str(found["actions"])
+        )
     console.print(table)
+
+
+async def counted(client: Client, workflow_id: str) -> Counter[str]:
+    """What Temporal counts of a workflow: its history's `events`, and the `actions` among them."""
+    history = await client.get_workflow_handle(workflow_id).fetch_history()
+    local = {
+        event.marker_recorded_event_attributes.workflow_task_completed_event_id
+        for event in history.events
+        if event.event_type == EventType.EVENT_TYPE_MARKER_RECORDED
+    }
+    actions = sum(event.event_type in ACTIONS for event in history.events)
+    return Counter(events=len(history.events), actions=actions + len(local))
 
 
 async def _memory(sides: Sequence[Side], console: Console, progress: Progress) -> None:
@@ -279,7 +283,8 @@ def _document(name: str) -> dict[str, Any]:
     }
 
 
-def _staging(document: dict[str, Any]) -> Record:
+def staging(document: dict[str, Any], status: str = "awaiting_arrival") -> Record:
+    """The row of a PO, and the entry that says so."""
     po = SmartClientPO.model_validate(document)
     name = po.smart_contract_id
     terms = {field: getattr(po, field) for field in ClientPOStaged.model_fields if field in SmartClientPO.model_fields}
@@ -290,7 +295,7 @@ def _staging(document: dict[str, Any]) -> Record:
         staging_id=names.staging_id(name),
         workflow_id=names.client_po_id(name),
         target_node=po.target_node,
-        status="awaiting_arrival",
+        status=status,
     )
     entry = LedgerEntry(
         idempotency_key=f"{name}:stage", action_type="handoff", action="stage_client_po", target=name, details="staged"
@@ -308,5 +313,5 @@ async def _exists(handle: WorkflowHandle[Any, Any]) -> bool:
     return True
 
 
-def _silent(_: str) -> None:
+def silent(_: str) -> None:
     """The table is what is reported."""
