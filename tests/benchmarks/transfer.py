@@ -25,7 +25,7 @@ from infra.contract_store import ContractStore
 from infra.dispatch import Dispatcher
 from infra.embedded.line import Line
 from infra.embedded.ports import LOOPBACK, port
-from infra.embedded.shop import ProductProcess
+from infra.embedded.shop import ApiProcess, ProductProcess
 from infra.hubs import OWN_ROUTES
 from infra.ledger import Ledger
 from infra.recorder import open_ledger
@@ -128,7 +128,7 @@ async def run(settings: Settings, console: Console) -> None:
     address = f"http://{LOOPBACK}:{line.port}{OWN_ROUTES[Destination.VAULT]}"
     over_line = settings.model_copy(update={"vault_hub_url": address, "hub_token": SecretStr(token)})
     processes = [
-        ProductProcess("api", "api", settings=settings, report=silent),
+        ApiProcess("api", "api", settings=settings, report=silent),
         ProductProcess("worker", "worker", settings=over_line, report=silent),
         ProductProcess(f"node-{CP}", "worker", "--node", CP, settings=settings, report=silent),
         FloorProcess("floor-transfers", "transfers", settings=over_line, report=silent),
