@@ -74,7 +74,7 @@ class MemoryLedger:
         self.open: dict[str, Alert] = {}
         self.rows: dict[str, dict[str, Any]] = {}
         self.approvals: dict[str, dict[str, Any]] = {}
-        self.transfers: dict[str, dict[str, Any]] = {}
+        self.transfer_rows: dict[str, dict[str, Any]] = {}
         self.nonconformances: dict[str, dict[str, Any]] = {}
         self.conflicts: list[str] = []
         self.away = False
@@ -107,7 +107,7 @@ class MemoryLedger:
                     case ApprovalChanged():
                         self.approvals[change.approval_id].update(change.model_dump(exclude={"kind", "ended_now"}))
                     case TransferChanged():
-                        row = self.transfers.setdefault(change.package_id, {})
+                        row = self.transfer_rows.setdefault(change.package_id, {})
                         row.update(change.model_dump(exclude={"kind", "package_id"}))
                     case NonconformanceOpened():
                         self.nonconformances[change.package_id] = change.model_dump(exclude={"kind"})
