@@ -26,6 +26,7 @@ from api import (
     ledger,
     part_arrival,
     problems,
+    test_execution,
     transfer,
     vault,
 )
@@ -48,12 +49,16 @@ from infra.settings import Settings
 from infra.staging import Staging
 from infra.telemetry import sdk_metrics, start_metrics
 from infra.temporal import ClientPOStarter, PartArrivals, connect
+from infra.test_execution import Tests
 from infra.transfer import Transfers
 from infra.vault import Vault
 from schemas.client_po import SmartClientPO
 from schemas.guardian import AuthorizationPackage
 
-ROUTES = (client_po, part_arrival, approvals, transfer, contracts, hubs, vault, alert, analytics, ledger, health)
+ROUTES = (
+    *(client_po, part_arrival, test_execution, approvals, transfer, contracts, hubs, vault),
+    *(alert, analytics, ledger, health),
+)
 
 
 def create_app() -> FastAPI:
@@ -76,6 +81,7 @@ def create_app() -> FastAPI:
                 engine=engine,
                 ledger=ledger_,
                 client_pos=client_pos_,
+                tests=Tests(engine),
                 alerts=Alerts(engine),
                 temporal=temporal,
                 staging=staging,

@@ -22,6 +22,7 @@ from infra.settings import Settings
 from infra.staging import Staging
 from infra.telemetry import SdkMetrics
 from infra.temporal import PartArrivals, workflow_url
+from infra.test_execution import Tests
 from infra.transfer import Transfers
 from infra.vault import Vault
 
@@ -35,6 +36,7 @@ class House:
     engine: AsyncEngine
     ledger: Ledger
     client_pos: ClientPOs
+    tests: Tests
     alerts: Alerts
     temporal: Client
     staging: Staging

@@ -71,6 +71,7 @@ KINDS: dict[str, AlertKind] = {
     "equipment_not_ready": AlertKind(Role.MAINTENANCE_ENGINEER, lasting=True),
     "signoff_waits": AlertKind(Role.QUALITY_MANAGER, lasting=True),
     "results_rejected": AlertKind(Role.INSPECTOR, lasting=True),
+    "node_late": AlertKind(Role.SUPERVISOR, lasting=True),
     "authorization_late": AlertKind(Role.SUPERVISOR, lasting=True),
     "authorization_refused": AlertKind(Role.QUALITY_MANAGER),
     "transfer_failure": AlertKind(Role.SUPERVISOR, lasting=True),

@@ -30,7 +30,7 @@ from schemas.base import Identifier, Model, Partial, Text, UtcDateTime, excerpt
 from schemas.decision import Wanted, content_hash
 from schemas.node import PartReady
 from schemas.part_arrival import Allotment, needs_a_part, one_part_is_one
-from schemas.permission import Permission
+from schemas.permission import Permission, Role, may
 from schemas.routing import RoutingTrigger
 
 
@@ -115,6 +115,19 @@ class RequiredTest(_Document):
         if info.context is not None and node not in info.context["nodes"]:
             raise ValueError(f"node {node!r} is not in the registry")
         return node
+
+    @field_validator("required_signoffs")
+    @classmethod
+    def _can_be_given(cls, roles: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        """At staging alone: what was staged before is not refused for it."""
+        if info.context is None:
+            return roles
+        possible = [role.value for role in Role if may(role, Permission.TEST_SIGN)]
+        if impossible := [role for role in roles if role not in possible]:
+            raise ValueError(f"{', '.join(impossible)}: cannot sign; possible are {', '.join(possible)}")
+        if len(set(roles)) < len(roles):
+            raise ValueError("each role stands once: it signs once for a test")
+        return roles
 
 
 class SmartClientPO(_Document):

@@ -5,8 +5,8 @@ replaces those of the tests that it names; their sign-offs are void from then on
 one content. A test counts as signed when every role that its contract requires has signed what is current.
 """
 
-from collections.abc import Iterable
-from datetime import date, timedelta
+from collections.abc import Iterable, Sequence
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
@@ -14,11 +14,13 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, Field, field_validator, model_validator
 
 from schemas import names
+from schemas.alert import cause_of
+from schemas.approval import StepKind, TimedStep
 from schemas.base import Identifier, Model, Text, UtcDateTime
 from schemas.canonical import document_hash
-from schemas.client_po import Reasoned, Request, RequiredTest, SmartClientPO
+from schemas.client_po import Outlook, Reasoned, Request, RequiredTest, SmartClientPO
 from schemas.decision import Decision, Wanted
-from schemas.permission import Permission
+from schemas.permission import Permission, Role
 
 
 class TestStatus(StrEnum):
@@ -38,6 +40,9 @@ class TestStatus(StrEnum):
 
 
 TERMINAL = frozenset({TestStatus.AUTHORIZED, TestStatus.ABORTED})
+
+STARTABLE = frozenset({TestStatus.WAITING, TestStatus.BLOCKED, TestStatus.REWORK})
+"""A rework may begin again, with other instruments: then all is measured anew."""
 
 
 class TestVerdict(StrEnum):
@@ -153,7 +158,9 @@ class Results(Model):
 
     def content_hash(self, smart_contract_id: str) -> str:
         """What the performer declares."""
-        return document_hash({"smart_contract_id": smart_contract_id, **self.model_dump(mode="json")})
+        return document_hash(
+            {"smart_contract_id": smart_contract_id, **self.model_dump(mode="json", include={"results"})}
+        )
 
 
 class KeptResults(Model):
@@ -207,7 +214,7 @@ class AbortRequest(Request):
 class Disposed(Model):
     """Wakes a test whose results were not accepted: their disposition is there, and read where it is recorded."""
 
-    package_id: str
+    package_id: Text
 
 
 REQUESTS: dict[str, type[BaseModel]] = {
@@ -276,7 +283,12 @@ class CurrentResult(BaseModel):
 
 
 class TestLife(BaseModel):
-    """What is known of a test: mutable, and the only state of its workflow. `revision` counts the submissions."""
+    """What is known of a test: mutable, and the only state of its workflow. `revision` counts the submissions.
+
+    `waits_since` is since when the next sign-off can be given, `asked` how often somebody was told so, `alerted` the
+    causes of the lasting alerts that are open, `tokens` are the decision tokens that counted. An authorized test is
+    `closed` when nothing can bring it back: its results are accepted, or their disposition is not to rework.
+    """
 
     __test__ = False
 
@@ -289,7 +301,13 @@ class TestLife(BaseModel):
     hold_reason: str | None = None
     package_id: str | None = None
     replaces: str | None = None
+    closed: bool = False
     aborted: bool = False
+    waits_since: UtcDateTime | None = None
+    asked: int = 0
+    reminders: int = 0
+    delays: int = 0
+    alerted: list[str] = Field(default_factory=list)
     tokens: list[str] = Field(default_factory=list)
     last_refusal: str | None = None
 
@@ -301,13 +319,50 @@ class TestLife(BaseModel):
             return TestStatus.AUTHORIZED
         if self.hold_reason is not None:
             return TestStatus.HOLD
-        if self.begun is None:
-            return TestStatus.BLOCKED if self.missing else TestStatus.WAITING
+        if self.missing:
+            return TestStatus.BLOCKED
         if self.rework_reason is not None:
             return TestStatus.REWORK
+        if self.begun is None:
+            return TestStatus.WAITING
         if len(self.current) < len(po.tests):
             return TestStatus.RUNNING
         return TestStatus.AWAITING_SIGNOFF if self.open_signoffs(po) else TestStatus.AUTHORIZING
+
+    def refusal(self, po: SmartClientPO, message: BaseModel) -> str | None:
+        """Why a request is not possible now, in words for the person who asked; None where it is."""
+        status = self.status(po)
+        if status in {*TERMINAL, TestStatus.AUTHORIZING}:
+            return f"the test is {status}: nothing can be changed any more"
+        match message:
+            case HoldRequest() if self.hold_reason is not None:
+                return f"the test is already on hold: {self.hold_reason}"
+            case ResumeRequest() if self.hold_reason is None:
+                return f"the test is not on hold, it is {status}"
+            case StartRequest() | SubmitRequest() | SignOffRequest() if self.hold_reason is not None:
+                return f"the test is on hold, resume it first: {self.hold_reason}"
+            case StartRequest() if status not in STARTABLE:
+                return f"the test is {status}: it was started before"
+            case SubmitRequest():
+                return self._submission_refusal(po, message)
+            case SignOffRequest():
+                return self._signing_refusal(po, message.test_id)
+        return None
+
+    def _submission_refusal(self, po: SmartClientPO, submission: Results) -> str | None:
+        if self.begun is None or self.missing:
+            return f"the test is {self.status(po)}: start it before giving results"
+        known = [test.test_id for test in po.tests]
+        foreign = [result.test_id for result in submission.results if result.test_id not in known]
+        return f"{', '.join(foreign)}: not of this contract, whose tests are {', '.join(known)}" if foreign else None
+
+    def _signing_refusal(self, po: SmartClientPO, test_id: str) -> str | None:
+        known = [test.test_id for test in po.tests]
+        if test_id not in known:
+            return f"{test_id}: not of this contract, whose tests are {', '.join(known)}"
+        if test_id not in self.current or self.missing:
+            return f"{test_id} has no results that could be signed"
+        return None
 
     def content_hash(self, smart_contract_id: str, test_id: str) -> str | None:
         """What a sign-off of this test signs; None while it has no results."""
@@ -315,23 +370,35 @@ class TestLife(BaseModel):
             return None
         return signed_content(smart_contract_id, self.begun, current)
 
-    def submit(self, submission: Iterable[TestResult]) -> list[SignOff]:
-        """Takes results as a new revision; returns the sign-offs that are void now."""
-        self.revision += 1
-        self.rework_reason = None
-        changed = {result.test_id: CurrentResult(result=result, revision=self.revision) for result in submission}
-        self.current |= changed
-        void = [signoff for signoff in self.signoffs if signoff.test_id in changed]
-        self.signoffs = [signoff for signoff in self.signoffs if signoff.test_id not in changed]
+    def begin(self, begun: Begun) -> list[SignOff]:
+        """Everything is measured from here on; returns the sign-offs that are void now."""
+        self.begun, self.missing, self.rework_reason = begun, (), None
+        void, self.current, self.signoffs = self.signoffs, {}, []
         return void
+
+    def submit(self, submission: Sequence[TestResult]) -> list[SignOff]:
+        """Takes results as a new revision; returns the sign-offs that are void now."""
+        self.rework_reason = None
+        self.revision += 1
+        self.current |= {result.test_id: CurrentResult(result=result, revision=self.revision) for result in submission}
+        return self._withdraw_signoffs({result.test_id for result in submission})
 
     def reject(self, test_id: str, reason: str) -> list[SignOff]:
         """Takes a test's results away; returns the sign-offs that are void now."""
         self.rework_reason = reason
         self.current.pop(test_id, None)
-        void = [signoff for signoff in self.signoffs if signoff.test_id == test_id]
-        self.signoffs = [signoff for signoff in self.signoffs if signoff.test_id != test_id]
+        return self._withdraw_signoffs({test_id})
+
+    def _withdraw_signoffs(self, test_ids: set[str]) -> list[SignOff]:
+        void = [signoff for signoff in self.signoffs if signoff.test_id in test_ids]
+        self.signoffs = [signoff for signoff in self.signoffs if signoff.test_id not in test_ids]
         return void
+
+    def reopen(self, reason: str) -> None:
+        """All is tested anew, for a package that replaces the last one."""
+        self.replaces, self.package_id = self.package_id, None
+        self.begun, self.rework_reason = None, reason
+        self.current, self.signoffs = {}, []
 
     def open_signoffs(self, po: SmartClientPO) -> list[tuple[str, str]]:
         """Test and role of what is not signed yet, in the order of the contract."""
@@ -358,6 +425,22 @@ class TestLife(BaseModel):
             return f"a signature means {', '.join(Meaning)}, not {decision.meaning!r}"
         return None
 
+    def await_signoffs(self, po: SmartClientPO, now: datetime) -> None:
+        """The next sign-off is waited for from now on, where it can be given."""
+        self.waits_since = now if self.status(po) is TestStatus.AWAITING_SIGNOFF else None
+        self.asked = 0
+
+    def next_step(self, po: SmartClientPO) -> TimedStep | None:
+        """What happens if the next sign-off is not given before: whoever should is reminded, then another is told."""
+        if self.waits_since is None or self.asked > 1:
+            return None
+        if self.asked:
+            at = self.waits_since + ESCALATE_AFTER
+            return TimedStep(kind=StepKind.ESCALATE, at=at, owner=Role.PRODUCTION_MANAGER)
+        (_, role), *_ = self.open_signoffs(po)
+        owner = Role(role) if role in set(Role) else Role.QUALITY_MANAGER  # older contracts name anything as a role
+        return TimedStep(kind=StepKind.REMIND, at=self.waits_since + REMIND_AFTER, owner=owner)
+
 
 def signed_content(smart_contract_id: str, begun: Begun, current: CurrentResult) -> str:
     """SHA-256 (hex, RFC 8785) over one test's results and what was frozen when it began."""
@@ -374,14 +457,15 @@ REMIND_AFTER = timedelta(hours=4)
 """A sign-off that nobody gave is reminded of."""
 
 ESCALATE_AFTER = timedelta(days=1)
-"""And then it is the production manager's."""
+"""And then it is the production manager's. Both are counted from when the sign-off could be given."""
 
 
 class TestExecutionStart(Model):
     """Input: the contract, its node and the receipt that the node gave for it.
 
     `document` is left out in runs that were started before a test could be performed: they only wait, as they did.
-    `life` and `signals` travel through continue-as-new.
+    `late_after` is how many seconds the node may leave the test waiting before that is alerted. `life` and `signals`
+    travel through continue-as-new.
     """
 
     __test__ = False
@@ -391,8 +475,66 @@ class TestExecutionStart(Model):
     receipt_hash: str
     document: dict[str, Any] | None = None
     document_hash: str | None = None
+    late_after: int = 300
     life: TestLife | None = None
     signals: int = 0
+
+
+class TestEnd(Model):
+    """How a test ended; `package_id` is that of its last authorization."""
+
+    __test__ = False
+
+    smart_contract_id: str
+    status: TestStatus
+    package_id: str | None
+
+
+def alert_cause(alert_type: str, smart_contract_id: str) -> str:
+    """The cause of a lasting alert: one test has one of a type."""
+    return cause_of(alert_type, smart_contract_id, "test")
+
+
+def sentence(open_signoffs: Iterable[tuple[str, str]]) -> str | None:
+    """What is not signed yet, for people; None where nothing is."""
+    return ", ".join(f"{test_id} by a {role}" for test_id, role in open_signoffs) or None
+
+
+def outlook(
+    status: TestStatus,
+    *,
+    node: str,
+    performer: str | None,
+    missing: str | None,
+    open_signoffs: str | None,
+    hold_reason: str | None,
+    rework_reason: str | None,
+) -> Outlook:
+    """What a test waits for and who can move it on: the same sentence for the API and the Temporal Web UI."""
+    perform = "whoever may perform the test"
+    match status:
+        case TestStatus.WAITING:
+            return Outlook(waits_for=f"its start at {node}", moved_on_by=perform)
+        case TestStatus.BLOCKED:
+            waits_for = f"equipment: {missing}"
+            return Outlook(
+                waits_for=waits_for, moved_on_by=f"whoever brings it in order, then a new start by {perform}"
+            )
+        case TestStatus.RUNNING:
+            return Outlook(waits_for="results", moved_on_by=performer or perform)
+        case TestStatus.REWORK:
+            waits_for = f"results of its rework: {rework_reason}"
+            return Outlook(waits_for=waits_for, moved_on_by=performer or f"{perform}, by starting it again")
+        case TestStatus.AWAITING_SIGNOFF:
+            return Outlook(waits_for=f"sign-offs: {open_signoffs}", moved_on_by="qualified persons in these roles")
+        case TestStatus.HOLD:
+            return Outlook(waits_for=f"a resume; on hold: {hold_reason}", moved_on_by="whoever may resume it")
+        case TestStatus.AUTHORIZING:
+            return Outlook(waits_for=f"the Guardian of {node}", moved_on_by=f"the worker of node {node}")
+        case TestStatus.AUTHORIZED:
+            return Outlook(waits_for="nothing: authorized", moved_on_by="nobody")
+        case TestStatus.ABORTED:
+            return Outlook(waits_for="nothing: aborted", moved_on_by="nobody")
 
 
 def results_wanted(smart_contract_id: str, content_hash: str) -> Wanted:

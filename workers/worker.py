@@ -26,6 +26,7 @@ from activities.ledger import LedgerActivities
 from activities.node import NodeActivities
 from activities.part_arrival import PartArrivalActivities
 from activities.reconcile import ReconcileActivities
+from activities.test_execution import TestExecutionActivities
 from activities.transfer import TransferActivities
 from infra.approval_reconcile import ApprovalReconciler
 from infra.approvals import Approvals
@@ -39,6 +40,7 @@ from infra.guardian import Guardian, TrustList
 from infra.hubs import Hubs
 from infra.ledger import Ledger
 from infra.node_store import NodeStore
+from infra.personnel import Personnel
 from infra.reconcile import Reconciler
 from infra.recorder import open_ledger
 from infra.registry import load_registry
@@ -90,10 +92,11 @@ def main_worker(
     interceptors: Sequence[Interceptor] = (),
 ) -> Worker:
     """All workflows and the short activities."""
-    starter, client_pos = ClientPOStarter(client, settings), ClientPOs(engine)
-    gatekeeper = Gatekeeper(TrustList(settings.guardian_trust_dir), client_pos, Transfers(engine), settings)
+    starter, client_pos, transfers = ClientPOStarter(client, settings), ClientPOs(engine), Transfers(engine)
+    gatekeeper = Gatekeeper(TrustList(settings.guardian_trust_dir), client_pos, transfers, settings)
     contracts, registry = ContractStore(settings.contracts_dir), load_registry(settings.nodes_file)
     transfer = TransferActivities(gatekeeper, Dispatcher(contracts, client_pos, ledger, registry), hubs)
+    tests = TestExecutionActivities(Personnel(settings.personnel_file), transfers)
     return Worker(
         client,
         task_queue=names.MAIN_QUEUE,
@@ -103,6 +106,8 @@ def main_worker(
             PartArrivalActivities(PartArrivals(client, settings.unclaimed_after)).join_line,
             DecisionActivities(DecisionVerifier(settings)).verify_decision,
             ApprovalActivities(Approvals(engine)).read_outcome,
+            tests.check_qualification,
+            tests.read_disposition,
             transfer.admit,
             transfer.prepare,
             transfer.send,

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from temporalio import workflow
-from temporalio.common import SearchAttributeKey, WorkflowIDReusePolicy
+from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes, WorkflowIDReusePolicy
 from temporalio.exceptions import (
     ActivityError,
     ApplicationError,
@@ -70,14 +70,18 @@ from schemas.part_arrival import (
     WaitingPO,
 )
 from schemas.record import AlertRaised, AlertResolved, Change, ClientPOChanged
+from schemas.test_execution import TestExecutionStart, TestStatus
 from workflows import retry
 from workflows.approval import ask_approval, cancel_approval, outcome_of
 from workflows.decisions import verify
 from workflows.inbox import Inbox, Item, Refused
 from workflows.steps import record, step, tell
-from workflows.test_execution import TestExecutionStart, TestExecutionWorkflow
+from workflows.test_execution import TestExecutionWorkflow
 
 STATUS = SearchAttributeKey.for_keyword(names.SMART_STATUS)
+PART = SearchAttributeKey.for_keyword(names.SMART_PART)
+NODE = SearchAttributeKey.for_keyword(names.SMART_NODE)
+ORDER = SearchAttributeKey.for_keyword(names.SMART_ORDER)
 DUE = SearchAttributeKey.for_datetime(names.SMART_DUE)
 
 ACCEPTANCE_NEEDS_APPROVAL = "acceptance needs approval"
@@ -621,10 +625,25 @@ class ClientPOWorkflow:
         try:
             await workflow.start_child_workflow(
                 TestExecutionWorkflow.run,
-                TestExecutionStart(smart_contract_id=name, node_id=receipt.node_id, receipt_hash=receipt.receipt_hash),
+                TestExecutionStart(
+                    smart_contract_id=name,
+                    node_id=receipt.node_id,
+                    receipt_hash=receipt.receipt_hash,
+                    document=self._start.document,
+                    document_hash=self._start.document_hash,
+                    late_after=self._start.release_alert_after,
+                ),
                 id=names.test_execution_id(name),
                 parent_close_policy=workflow.ParentClosePolicy.ABANDON,
                 id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                search_attributes=TypedSearchAttributes(
+                    [
+                        SearchAttributePair(STATUS, TestStatus.WAITING.value),
+                        SearchAttributePair(PART, self._po.part),
+                        SearchAttributePair(NODE, receipt.node_id),
+                        SearchAttributePair(ORDER, self._po.clientpo_id),
+                    ]
+                ),
                 static_summary=f"{name} at {receipt.node_id}",
             )
         except WorkflowAlreadyStartedError:

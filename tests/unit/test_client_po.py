@@ -93,12 +93,23 @@ class TestADocument:
             ({"tests": [TEST, TEST | {"test_id": "T-2", "assigned_node": "NODE-2"}]}, "tests.1.assigned_node"),
             ({"tests": [TEST | {"assigned_node": "NODE-9"}]}, "tests.0.assigned_node"),
             ({"tests": [TEST | {"required_signoffs": []}]}, "tests.0.required_signoffs"),
+            ({"tests": [TEST | {"required_signoffs": ["operator"]}]}, "tests.0.required_signoffs"),
+            ({"tests": [TEST | {"required_signoffs": ["inspector", "inspector"]}]}, "tests.0.required_signoffs"),
             ({"tests": [TEST | {"procedure": {"procedure_id": "E1417"}}]}, "tests.0.procedure.revision"),
             ({"routing_trigger": {"type": "to_the_moon"}}, "routing_trigger.type"),
         ],
     )
     def test_is_refused_at_the_field_at_fault(self, wrong: dict[str, Any], field: str) -> None:
         assert field in fields_at_fault(**wrong)
+
+    def test_says_who_can_sign(self) -> None:
+        with pytest.raises(ValidationError, match="possible are admin, inspector, quality_manager"):
+            SmartClientPO.model_validate(
+                DOCUMENT | {"tests": [TEST | {"required_signoffs": ["welder"]}]}, context={"nodes": {NODE}}
+            )
+
+    def test_that_is_staged_already_is_not_refused_for_who_signs(self) -> None:
+        assert read(tests=[TEST | {"required_signoffs": ["welder", "welder"]}]).tests[0].required_signoffs
 
     def test_names_one_node_in_all_of_its_tests(self) -> None:
         tests = [TEST, TEST | {"test_id": "T-2", "assigned_node": "NODE-2"}]

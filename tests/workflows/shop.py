@@ -1,15 +1,17 @@
 """A test's shop: its part, its node and its POs, on any Temporal server, with a ledger in memory."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
+import yaml
 from temporalio.api.enums.v1 import EventType, WorkflowTaskFailedCause
 from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.client import Client, WorkflowHandle, WorkflowHistory
@@ -23,10 +25,12 @@ from activities.decision import DecisionActivities
 from activities.ledger import LedgerActivities
 from activities.node import NodeActivities
 from activities.part_arrival import PartArrivalActivities
+from activities.test_execution import TestExecutionActivities
 from infra.decisions import DecisionSigner, DecisionVerifier
 from infra.equipment import EquipmentList
 from infra.guardian import Guardian
 from infra.node_store import NodeStore
+from infra.personnel import Personnel
 from infra.settings import Settings
 from infra.temporal import ClientPOStarter, PartArrivals
 from schemas import names
@@ -44,12 +48,21 @@ from schemas.record import (
     AlertResolved,
     ApprovalChanged,
     ApprovalOpened,
+    Change,
     ClientPOChanged,
     NonconformanceDisposed,
     NonconformanceOpened,
     Record,
+    ResultSubmitted,
+    SignedOff,
+    SignOffsVoided,
+    TestChanged,
+    TestOpened,
     TransferChanged,
+    TransferOpened,
 )
+from schemas.test_execution import Meaning, Results, SignOffDecision, TestResult, results_wanted, signoff_wanted
+from schemas.transfer import Disposition
 from workers.worker import SANDBOX, WORKFLOWS
 
 DEADLINE = 20.0
@@ -76,6 +89,11 @@ class MemoryLedger:
         self.approvals: dict[str, dict[str, Any]] = {}
         self.transfer_rows: dict[str, dict[str, Any]] = {}
         self.nonconformances: dict[str, dict[str, Any]] = {}
+        self.tests: dict[str, dict[str, Any]] = {}
+        self.results: list[ResultSubmitted] = []
+        self.signoffs: list[SignedOff] = []
+        self.transfers: dict[str, TransferOpened] = {}
+        self.dispositions: dict[str, Disposition] = {}
         self.conflicts: list[str] = []
         self.away = False
         self.refuses: set[str] = set()
@@ -96,27 +114,53 @@ class MemoryLedger:
         if known is None:
             self.entries[entry.idempotency_key] = entry
             for change in record.changes:
-                match change:
-                    case AlertRaised():
-                        self.alerts.setdefault(change.alert.alert_id, change.alert)
-                        self.open[change.alert.cause] = change.alert
-                    case AlertResolved():
-                        self.open.pop(change.cause, None)
-                    case ApprovalOpened():
-                        self.approvals[change.approval_id] = change.model_dump(exclude={"kind"})
-                    case ApprovalChanged():
-                        self.approvals[change.approval_id].update(change.model_dump(exclude={"kind", "ended_now"}))
-                    case TransferChanged():
-                        row = self.transfer_rows.setdefault(change.package_id, {})
-                        row.update(change.model_dump(exclude={"kind", "package_id"}))
-                    case NonconformanceOpened():
-                        self.nonconformances[change.package_id] = change.model_dump(exclude={"kind"})
-                    case NonconformanceDisposed():
-                        self.nonconformances[change.package_id].update(change.model_dump(exclude={"kind"}))
-                    case ClientPOChanged():
-                        row = self.rows.setdefault(change.smart_contract_id, {})
-                        row.update(change.model_dump(exclude={"kind", "smart_contract_id"}))
+                self._change(change)
         return Receipt(seq=0, leaf="00", recorded_at=datetime.now(UTC), repeated=known is not None)
+
+    def _change(self, change: Change) -> None:
+        match change:
+            case AlertRaised():
+                self.alerts.setdefault(change.alert.alert_id, change.alert)
+                self.open[change.alert.cause] = change.alert
+            case AlertResolved():
+                self.open.pop(change.cause, None)
+            case ApprovalOpened():
+                self.approvals[change.approval_id] = change.model_dump(exclude={"kind"})
+            case ApprovalChanged():
+                self.approvals[change.approval_id].update(change.model_dump(exclude={"kind", "ended_now"}))
+            case ClientPOChanged():
+                row = self.rows.setdefault(change.smart_contract_id, {})
+                row.update(change.model_dump(exclude={"kind", "smart_contract_id"}))
+            case TestOpened():
+                self.tests[change.smart_contract_id] = change.model_dump(exclude={"kind"})
+            case TestChanged():
+                self.tests[change.smart_contract_id].update(change.model_dump(exclude={"kind", "smart_contract_id"}))
+            case ResultSubmitted():
+                self.results.append(change)
+            case SignedOff():
+                self.signoffs.append(change)
+            case SignOffsVoided():
+                self.signoffs = [one for one in self.signoffs if one.test_id != change.test_id]
+            case TransferOpened():
+                self.transfers[change.package_id] = change
+            case TransferChanged():
+                row = self.transfer_rows.setdefault(change.package_id, {})
+                row.update(change.model_dump(exclude={"kind", "package_id"}))
+            case NonconformanceOpened():
+                self.nonconformances[change.package_id] = change.model_dump(exclude={"kind"})
+            case NonconformanceDisposed():
+                self.nonconformances.setdefault(change.package_id, {}).update(change.model_dump(exclude={"kind"}))
+                self.dispositions[change.package_id] = Disposition(change.disposition)
+
+
+class MemoryTransfers:
+    """Reads what the ledger in memory wrote, as `infra.transfer` reads rows."""
+
+    def __init__(self, ledger: MemoryLedger) -> None:
+        self._ledger = ledger
+
+    async def disposition(self, package_id: str) -> Disposition | None:
+        return self._ledger.dispositions.get(package_id)
 
 
 class MemoryApprovals:
@@ -153,7 +197,14 @@ class Shop:
         self.store = NodeStore(self.node, self._disk)
         self.part_arrivals = PartArrivals(self.client, UNCLAIMED_AFTER)
         self.workflow_ids: set[str] = set()
-        self.settings = Settings(release_alert_after=ALERT_AFTER, state_dir=state)
+        self.settings = Settings(
+            release_alert_after=ALERT_AFTER,
+            state_dir=state,
+            equipment_file=state / "equipment.yaml",
+            personnel_file=state / "personnel.yaml",
+        )
+        self.equip()
+        self.settings.personnel_file.write_text(yaml.safe_dump(PERSONNEL))
         self.signer = DecisionSigner(self.settings)
         self._starter = ClientPOStarter(self.client, self.settings)
         self._scans = 0
@@ -218,6 +269,32 @@ class Shop:
         self.workflow_ids.add(names.approval_workflow_id(approval_id))
         return Approval(self, approval_id)
 
+    async def release(self, name: str = "A", **fields: Any) -> "Tested":
+        """A PO whose part is there, at its node; the node is away again afterwards."""
+        async with self.node_online():
+            po = await self.stage(name, **fields)
+            await self.scan()
+            await po.is_("released")
+        tested = Tested(self, po.name)
+        self.workflow_ids.add(tested.handle.id)
+        await tested.is_("waiting")
+        return tested
+
+    def equip(self, *fit: str) -> None:
+        """Which instruments may be used from now on."""
+        lines = [
+            {
+                "equipment_id": name,
+                "equipment_type": "lamp",
+                "certificate": f"CERT-{name}",
+                "calibrated_on": date(2020, 1, 1),
+                "due_on": date(2099, 12, 31),
+                "fit": True,
+            }
+            for name in fit
+        ]
+        self.settings.equipment_file.write_text(yaml.safe_dump({"equipment": lines}))
+
     async def token(
         self,
         wanted: Wanted,
@@ -225,6 +302,7 @@ class Shop:
         *,
         by: str,
         role: Role = Role.PRODUCTION_MANAGER,
+        meaning: str | None = None,
         logged_in: timedelta = timedelta(0),
     ) -> str:
         """The decision token of somebody who logged in so long ago, by this server's clock."""
@@ -234,7 +312,7 @@ class Shop:
             workflow_id=wanted.workflow_id,
             content_hash=wanted.content_hash,
             decision=decision,
-            meaning=decision,
+            meaning=meaning or decision,
             at=now,
         )
 
@@ -271,6 +349,11 @@ class Shop:
         """What a person does at a node whose inbox holds something wrong."""
         self._disk.unlink()
         self.store = NodeStore(self.node, self._disk)
+
+    def alter_results_at_node(self) -> None:
+        """What nobody may do to a node's own copy."""
+        with sqlite3.connect(self._disk) as database:
+            database.execute("""UPDATE results SET results = replace(results, '"0.10"', '"0.01"')""")
 
     # --- what the ledger says
 
@@ -349,6 +432,113 @@ class PO:
         await self.handle.signal(signal, {"reason": "because", "user_id": "ada", **payload})
 
 
+class Tested:
+    """The test of one released PO; what is asked of it comes by signal, as from the Temporal Web UI."""
+
+    __test__ = False
+
+    def __init__(self, shop: Shop, name: str) -> None:
+        self.shop = shop
+        self.name = name
+        self.handle: WorkflowHandle[Any, Any] = shop.client.get_workflow_handle(names.test_execution_id(name))
+
+    @property
+    def row(self) -> dict[str, Any]:
+        return self.shop.ledger.tests.get(self.name, {})
+
+    @property
+    def signoffs(self) -> list[SignedOff]:
+        """Those that are not void."""
+        return [signoff for signoff in self.shop.ledger.signoffs if signoff.smart_contract_id == self.name]
+
+    async def is_(self, status: str) -> None:
+        """Waits until the row says so."""
+        await until(lambda: self.row.get("status") == status, lambda: f"{self.name} is {self.row}; {self.shop}")
+
+    async def recorded(self, action: str, count: int = 1) -> LedgerEntry:
+        return await self.shop.recorded(action, count, self.name)
+
+    def entries(self, action: str) -> list[LedgerEntry]:
+        return self.shop.entries(action, self.name)
+
+    def hash(self, test_id: str = "T-1") -> str:
+        """What a sign-off of the newest results signs."""
+        found = [
+            one for one in self.shop.ledger.results if (one.smart_contract_id, one.test_id) == (self.name, test_id)
+        ]
+        return found[-1].content_hash
+
+    async def ask(self, signal: str, **payload: Any) -> None:
+        await self.handle.signal(signal, payload)
+
+    async def start(self, performer: str = "ivan", *instruments: str) -> None:
+        await self.ask("start", performer=performer, instruments=instruments)
+
+    async def submission(self, *results: TestResult, by: str = "ivan", **token: Any) -> dict[str, Any]:
+        """Results (one that is accepted, where none are given) with the declaration of whoever performed."""
+        submitted = Results(results=results or (result(),))
+        wanted = results_wanted(self.name, submitted.content_hash(self.name))
+        given = {"role": Role.INSPECTOR, **token}
+        signed = await self.shop.token(wanted, names.SUBMIT_RESULTS, by=by, **given)
+        return {**submitted.model_dump(mode="json"), "token": signed}
+
+    async def submit(self, *results: TestResult, **token: Any) -> None:
+        await self.ask("submit_results", **await self.submission(*results, **token))
+
+    async def signature(
+        self,
+        test_id: str = "T-1",
+        *,
+        by: str = "ines",
+        role: Role = Role.INSPECTOR,
+        decision: str = SignOffDecision.SIGN,
+        content_hash: str | None = None,
+        meaning: str = Meaning.REVIEWED,
+        reason: str | None = None,
+        **token: Any,
+    ) -> dict[str, Any]:
+        """A decision on the newest results of a test."""
+        wanted = signoff_wanted(self.name, content_hash or self.hash(test_id))
+        signed = await self.shop.token(wanted, decision, by=by, role=role, meaning=meaning, **token)
+        return {"test_id": test_id, "token": signed, "reason": reason}
+
+    async def sign(self, test_id: str = "T-1", **decision: Any) -> None:
+        await self.ask("sign_off", **await self.signature(test_id, **decision))
+
+
+def result(test_id: str = "T-1", verdict: str = "accept", value: str = "0.10") -> TestResult:
+    """What one test gave."""
+    return TestResult.model_validate(
+        {
+            "test_id": test_id,
+            "verdict": verdict,
+            "readings": [{"name": "longest indication", "value": value, "unit": "mm"}],
+            "procedure_followed": True,
+        }
+    )
+
+
+PERSONNEL = {
+    "levels": {"inspector": 2, "quality_manager": 0},
+    "persons": [
+        {
+            "person": person,
+            "qualifications": [
+                {
+                    "method": "liquid_penetrant",
+                    "level": level,
+                    "certificate": f"PT-{person}",
+                    "valid_from": date(2020, 1, 1),
+                    "valid_until": date(until, 12, 31),
+                }
+            ],
+        }
+        for person, level, until in (("ivan", 2, 2099), ("ines", 3, 2099), ("lena", 1, 2099), ("otto", 3, 2021))
+    ],
+}
+"""Lena's level is too low to inspect, Otto's certificate has expired; of others the register knows nothing."""
+
+
 class Approval:
     """One approval of a test."""
 
@@ -412,18 +602,23 @@ def event_types(history: WorkflowHistory) -> list[str]:
 
 
 @asynccontextmanager
-async def main_worker(shop: Shop, *more: Callable[..., Any]) -> AsyncIterator[None]:
+async def main_worker(
+    shop: Shop, workflows: Sequence[type] = WORKFLOWS, more: Sequence[Callable[..., Any]] = ()
+) -> AsyncIterator[None]:
     """The product's workflows and short activities, over a ledger in memory; `more` are activities of the test's."""
     client, ledger = shop.client, shop.ledger
+    tests = TestExecutionActivities(Personnel(shop.settings.personnel_file), MemoryTransfers(ledger))  # type: ignore[arg-type]
     async with Worker(
         client,
         task_queue=names.MAIN_QUEUE,
-        workflows=WORKFLOWS,
+        workflows=workflows,
         activities=[
             LedgerActivities(ledger).record,  # type: ignore[arg-type]
             PartArrivalActivities(PartArrivals(client, UNCLAIMED_AFTER)).join_line,
             DecisionActivities(DecisionVerifier(shop.settings)).verify_decision,
             ApprovalActivities(MemoryApprovals(ledger)).read_outcome,  # type: ignore[arg-type]
+            tests.check_qualification,
+            tests.read_disposition,
             *more,
         ],
         workflow_runner=SANDBOX,

@@ -1,0 +1,14 @@
+"""A transfer that only waits, where a test is about what starts it."""
+
+from typing import Any
+
+from temporalio import workflow
+
+
+@workflow.defn(name="TransferWorkflow")
+class WaitingTransfer:
+    """Started with a package, and never done."""
+
+    @workflow.run
+    async def run(self, start: dict[str, Any]) -> None:
+        await workflow.wait_condition(lambda: False)

@@ -1,0 +1,598 @@
+"""A test from its start to its authorization: by signals here, whose senders can say what they like."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+import pytest_asyncio
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from temporalio.client import WorkflowExecutionStatus
+from temporalio.testing import WorkflowEnvironment
+
+from schemas import names
+from schemas.permission import Role
+from schemas.test_execution import ESCALATE_AFTER, REMIND_AFTER, signoff_wanted
+from schemas.transfer import Disposition
+from tests.workflows.shop import MemoryLedger, Shop, Tested, check_histories, details, main_worker, result, until
+from tests.workflows.stand_in import WaitingTransfer
+from workers.worker import WORKFLOWS
+
+SECOND = timedelta(seconds=1)
+
+WITHOUT_TRANSFERS = [*(kind for kind in WORKFLOWS if kind.__name__ != "TransferWorkflow"), WaitingTransfer]
+
+
+@pytest_asyncio.fixture
+async def shop(environment: WorkflowEnvironment, tmp_path: Path) -> AsyncIterator[Shop]:
+    """Transfers that are started here only wait."""
+    shop = Shop(environment, MemoryLedger(), tmp_path)
+    async with main_worker(shop, WITHOUT_TRANSFERS):
+        yield shop
+        await check_histories(shop)
+
+
+def one(test_id: str, *signoffs: str, equipment: tuple[str, ...] = ()) -> dict[str, Any]:
+    return {
+        "test_id": test_id,
+        "test_type": "liquid_penetrant",
+        "procedure": {"procedure_id": "E1417", "revision": "2021"},
+        "required_signoffs": signoffs or ("inspector", "quality_manager"),
+        "equipment": equipment,
+    }
+
+
+async def released(shop: Shop, *tests: dict[str, Any]) -> Tested:
+    return await shop.release(tests=[{**test, "assigned_node": shop.node} for test in tests])
+
+
+@pytest_asyncio.fixture
+async def tested(shop: Shop) -> AsyncIterator[Tested]:
+    """One test that an inspector and a quality manager sign; its node is there."""
+    tested = await released(shop, one("T-1"))
+    async with shop.node_online():
+        yield tested
+
+
+@pytest_asyncio.fixture
+async def begun(tested: Tested) -> Tested:
+    """Ivan performs it."""
+    await tested.start()
+    await tested.is_("running")
+    return tested
+
+
+@pytest_asyncio.fixture
+async def measured(begun: Tested) -> Tested:
+    """Ivan has given results."""
+    await begun.submit()
+    await begun.is_("awaiting_signoff")
+    return begun
+
+
+async def signed_by_all(tested: Tested) -> None:
+    await tested.sign()
+    await tested.sign(by="quentin", role=Role.QUALITY_MANAGER, meaning="approved")
+
+
+async def package_of(tested: Tested, revision: int = 1) -> str:
+    """Waits for the authorization; the ID of its package."""
+    package_id = f"PKG-{tested.name}-R{revision}"
+    await until(lambda: package_id in tested.shop.ledger.transfers, lambda: f"{package_id}; {tested.shop}")
+    return package_id
+
+
+class TestATestIs:
+    async def test_waiting_when_its_po_is_released(self, tested: Tested) -> None:
+        assert (await tested.recorded("await_test")).metadata["tests"] == ["T-1"]
+        assert "its start at" in await details(tested.handle)
+
+    async def test_running_when_somebody_starts_it(self, tested: Tested) -> None:
+        await tested.start("ivan")
+        begun = (await tested.recorded("start_test")).metadata["begun"]
+        assert begun["performer"] == tested.row["performer"] == "ivan"
+
+    async def test_started_once(self, begun: Tested) -> None:
+        await begun.start("eve")
+        assert "started before" in (await begun.recorded("refuse_request")).details
+        assert begun.row["performer"] == "ivan"
+
+    async def test_waiting_for_all_of_its_results(self, shop: Shop) -> None:
+        tested = await released(shop, one("T-1"), one("T-2"))
+        async with shop.node_online():
+            await tested.start()
+            await tested.submit(result("T-1"))
+            await tested.recorded("submit_results")
+            assert tested.row["status"] == "running"
+            await tested.submit(result("T-2"))
+            await tested.is_("awaiting_signoff")
+        assert tested.row["revision"] == 2
+
+    async def test_waiting_for_sign_offs_that_it_names_with_their_hashes(self, measured: Tested) -> None:
+        assert measured.row["open_signoffs"] == "T-1 by a inspector, T-1 by a quality_manager"
+        assert measured.hash() in await details(measured.handle)
+
+
+class TestTheGate:
+    @pytest_asyncio.fixture
+    async def demanding(self, shop: Shop) -> AsyncIterator[Tested]:
+        tested = await released(shop, one("T-1", equipment=("LAMP-1",)))
+        async with shop.node_online():
+            yield tested
+
+    async def test_blocks_a_test_whose_equipment_is_not_ready(self, shop: Shop, demanding: Tested) -> None:
+        await demanding.start("ivan", "LAMP-1")
+        await demanding.is_("blocked")
+        assert "LAMP-1 is not in the equipment list" in demanding.row["missing"]
+        assert (await demanding.recorded("equipment_not_ready")).metadata["instruments"] == ["LAMP-1"]
+        assert len(shop.open_alerts("equipment_not_ready")) == 1
+        assert "LAMP-1" in await details(demanding.handle)
+
+    async def test_lets_it_begin_when_the_equipment_is_ready(self, shop: Shop, demanding: Tested) -> None:
+        await demanding.start("ivan", "LAMP-1")
+        await demanding.is_("blocked")
+        shop.equip("LAMP-1")
+        await demanding.start("ivan", "LAMP-1")
+        await demanding.is_("running")
+        assert demanding.row["missing"] is None
+        assert shop.open_alerts("equipment_not_ready") == []
+
+    async def test_freezes_the_instruments_with_their_certificates(self, shop: Shop, demanding: Tested) -> None:
+        shop.equip("LAMP-1")
+        await demanding.start("ivan", "LAMP-1")
+        (frozen,) = (await demanding.recorded("start_test")).metadata["begun"]["instruments"]
+        assert frozen["certificate"] == "CERT-LAMP-1"
+
+    async def test_keeps_results_out_of_a_blocked_test(self, demanding: Tested) -> None:
+        await demanding.start("ivan", "LAMP-1")
+        await demanding.is_("blocked")
+        await demanding.submit()
+        assert "start it before" in (await demanding.recorded("refuse_request")).details
+
+
+class TestResults:
+    async def test_are_recorded_with_the_declaration_of_whoever_performed(self, shop: Shop, measured: Tested) -> None:
+        entry = await measured.recorded("submit_results")
+        assert (entry.user_id, entry.metadata["decision"]["person"]) == ("ivan", "ivan")
+        assert entry.metadata["content_hashes"] == {"T-1": measured.hash()}
+        assert entry.metadata["proof"].count(".") == 2
+
+    async def test_are_kept_by_the_node_itself(self, shop: Shop, measured: Tested) -> None:
+        (kept,) = shop.store.results(measured.name)
+        assert (kept.revision, kept.results) == (1, (result(),))
+
+    async def test_before_the_start_are_refused(self, tested: Tested) -> None:
+        await tested.submit()
+        assert "start it before" in (await tested.recorded("refuse_request")).details
+
+    async def test_of_somebody_else_than_the_performer_are_refused_and_alerted(self, shop: Shop, begun: Tested) -> None:
+        await begun.submit(by="ines")
+        assert "ivan performs this test" in (await begun.recorded("refuse_decision")).details
+        assert len(shop.alerts("decision_refused")) == 1
+        assert begun.row["status"] == "running"
+
+    async def test_without_a_declaration_are_refused(self, begun: Tested) -> None:
+        await begun.ask("submit_results", results=[result().model_dump(mode="json")])
+        assert "decision token" in (await begun.recorded("refuse_decision")).details
+
+    async def test_other_than_those_that_were_declared_are_refused(self, begun: Tested) -> None:
+        declared = await begun.submission(result(verdict="reject"))
+        await begun.ask("submit_results", **declared | {"results": [result().model_dump(mode="json")]})
+        assert "other content" in (await begun.recorded("refuse_decision")).details
+        assert begun.entries("submit_results") == []
+
+    async def test_of_a_role_that_may_not_are_refused(self, begun: Tested) -> None:
+        await begun.submit(role=Role.OPERATOR)
+        assert "test:perform" in (await begun.recorded("refuse_decision")).details
+
+    async def test_of_another_contract_are_refused(self, begun: Tested) -> None:
+        await begun.submit(result("T-9"))
+        assert "T-9: not of this contract" in (await begun.recorded("refuse_request")).details
+
+    async def test_that_change_void_the_sign_offs_given_for_them(self, shop: Shop, measured: Tested) -> None:
+        await measured.sign()
+        await measured.recorded("sign_off")
+        old = measured.hash()
+        await measured.submit(result(value="0.20"))
+        assert (await measured.recorded("submit_results", 2)).metadata["void"] == ["T-1: ines (inspector)"]
+        assert measured.hash() != old
+        assert measured.signoffs == []
+        assert measured.row["open_signoffs"] == "T-1 by a inspector, T-1 by a quality_manager"
+        await signed_by_all(measured)
+        package = shop.ledger.transfers[await package_of(measured, 2)]
+        assert '"0.20"' in package.package
+
+    async def test_that_change_leave_the_sign_offs_of_other_tests(self, shop: Shop) -> None:
+        tested = await released(shop, one("T-1", "inspector"), one("T-2", "inspector"))
+        async with shop.node_online():
+            await tested.start()
+            await tested.submit(result("T-1"), result("T-2"))
+            await tested.is_("awaiting_signoff")
+            await tested.sign("T-1")
+            await tested.recorded("sign_off")
+            await tested.submit(result("T-2", value="0.20"))
+            await tested.recorded("submit_results", 2)
+            assert [signoff.test_id for signoff in tested.signoffs] == ["T-1"]
+            await tested.sign("T-2")
+            await package_of(tested, 2)
+
+
+class TestASignOff:
+    async def test_is_recorded_with_its_proof_and_the_certificate(self, measured: Tested) -> None:
+        await measured.sign(by="ines")
+        entry = await measured.recorded("sign_off")
+        assert (entry.user_id, entry.metadata["qualification"]) == ("ines", "PT-ines")
+        assert entry.metadata["decision"]["content_hash"] == measured.hash()
+        assert entry.metadata["proof"].count(".") == 2
+        (signoff,) = measured.signoffs
+        assert (signoff.role, signoff.meaning) == ("inspector", "reviewed")
+        assert measured.row["open_signoffs"] == "T-1 by a quality_manager"
+
+    async def test_of_one_person_for_two_roles_is_refused(self, measured: Tested) -> None:
+        await measured.sign(by="ines")
+        await measured.sign(by="ines", role=Role.QUALITY_MANAGER)
+        assert "ines has signed T-1 as inspector already" in (await measured.recorded("refuse_decision")).details
+
+    async def test_of_a_role_that_has_signed_is_refused(self, measured: Tested) -> None:
+        await measured.sign(by="ines")
+        await measured.sign(by="ivan")
+        assert "ines has signed T-1 as inspector already" in (await measured.recorded("refuse_decision")).details
+
+    async def test_of_a_role_that_is_not_required_is_refused(self, measured: Tested) -> None:
+        await measured.sign(by="ada", role=Role.ADMIN)
+        assert "needs no sign-off of a admin" in (await measured.recorded("refuse_decision")).details
+
+    async def test_of_a_role_that_may_not_sign_is_refused(self, measured: Tested) -> None:
+        await measured.sign(by="olga", role=Role.OPERATOR)
+        assert "test:sign" in (await measured.recorded("refuse_decision")).details
+
+    async def test_of_old_content_is_refused(self, measured: Tested) -> None:
+        old = measured.hash()
+        await measured.submit(result(value="0.20"))
+        await measured.recorded("submit_results", 2)
+        await measured.sign(content_hash=old)
+        assert "other content" in (await measured.recorded("refuse_decision")).details
+        assert measured.signoffs == []
+
+    @pytest.mark.parametrize("person", ["lena", "otto", "eve"])
+    async def test_of_an_unqualified_person_is_refused_and_alerted(
+        self, shop: Shop, measured: Tested, person: str
+    ) -> None:
+        await measured.sign(by=person)
+        assert "liquid_penetrant" in (await measured.recorded("refuse_decision")).details
+        assert len(shop.alerts("decision_refused")) == 1
+        assert measured.signoffs == []
+
+    async def test_before_there_are_results_is_refused(self, begun: Tested) -> None:
+        await begun.sign(content_hash="0" * 64)
+        assert "no results that could be signed" in (await begun.recorded("refuse_request")).details
+
+    async def test_of_a_test_that_is_not_of_the_contract_is_refused(self, measured: Tested) -> None:
+        await measured.sign("T-9", content_hash="0" * 64)
+        assert "T-9: not of this contract" in (await measured.recorded("refuse_request")).details
+
+    async def test_that_means_nothing_is_refused(self, measured: Tested) -> None:
+        await measured.sign(meaning="seen")
+        assert "a signature means" in (await measured.recorded("refuse_decision")).details
+
+    async def test_by_somebody_whose_login_is_old_is_refused(self, measured: Tested) -> None:
+        await measured.sign(logged_in=timedelta(minutes=16))
+        assert "log in again" in (await measured.recorded("refuse_decision")).details
+
+    async def test_after_the_authorization_is_refused(self, shop: Shop, begun: Tested) -> None:
+        await begun.submit(result(verdict="reject"))
+        await begun.is_("awaiting_signoff")
+        await signed_by_all(begun)
+        await package_of(begun)
+        await begun.sign(by="ivan")
+        assert "the test is authorized" in (await begun.recorded("refuse_request")).details
+
+
+class TestATokenThatDoesNotCount:
+    async def test_because_it_has_expired_is_refused(self, shop: Shop, measured: Tested) -> None:
+        signature = await measured.signature()
+        await shop.pass_time(timedelta(minutes=11))
+        await measured.ask("sign_off", **signature)
+        assert "expired" in (await measured.recorded("refuse_decision")).details
+
+    async def test_because_it_was_used_is_refused(self, measured: Tested) -> None:
+        submission = await measured.submission()
+        await measured.ask("submit_results", **submission)
+        await measured.recorded("submit_results", 2)
+        await measured.ask("submit_results", **submission)
+        assert "used before" in (await measured.recorded("refuse_decision")).details
+        assert measured.row["revision"] == 2
+
+    async def test_because_another_key_signed_it_is_refused(self, measured: Tested) -> None:
+        signature = await measured.signature()
+        claims = jwt.decode(signature["token"], options={"verify_signature": False})
+        forged = jwt.encode(claims, Ed25519PrivateKey.generate(), algorithm="EdDSA", headers={"typ": "decision+jwt"})
+        await measured.ask("sign_off", **signature | {"token": forged})
+        assert "not valid" in (await measured.recorded("refuse_decision")).details
+
+    async def test_because_it_is_for_another_test_is_refused(self, shop: Shop, measured: Tested) -> None:
+        token = await shop.token(signoff_wanted("B", measured.hash()), "sign", by="ines", role=Role.INSPECTOR)
+        await measured.ask("sign_off", test_id="T-1", token=token)
+        assert "not for test/" in (await measured.recorded("refuse_decision")).details
+
+    async def test_because_there_is_none_is_refused(self, measured: Tested) -> None:
+        await measured.ask("sign_off", test_id="T-1")
+        assert "decision token" in (await measured.recorded("refuse_decision")).details
+        assert measured.signoffs == []
+
+
+class TestARejectedSignOff:
+    async def test_sends_the_test_back_for_rework(self, shop: Shop, measured: Tested) -> None:
+        await measured.sign(decision="reject", meaning="rejected", reason="the lamp was off")
+        entry = await measured.recorded("reject_results")
+        assert (entry.user_id, entry.metadata["reason"]) == ("ines", "the lamp was off")
+        await measured.is_("rework")
+        assert "the lamp was off" in measured.row["rework_reason"]
+        assert "the lamp was off" in await details(measured.handle)
+        (alert,) = shop.open_alerts("results_rejected")
+        assert "the lamp was off" in alert.text
+
+    async def test_is_over_when_new_results_come(self, shop: Shop, measured: Tested) -> None:
+        await measured.sign(decision="reject", meaning="rejected", reason="the lamp was off")
+        await measured.is_("rework")
+        await measured.submit()
+        await measured.is_("awaiting_signoff")
+        assert measured.row["rework_reason"] is None
+        assert shop.open_alerts("results_rejected") == []
+        await signed_by_all(measured)
+        await package_of(measured, 2)
+
+    async def test_voids_what_others_signed(self, measured: Tested) -> None:
+        await measured.sign()
+        await measured.sign(by="quentin", role=Role.QUALITY_MANAGER, decision="reject", meaning="rejected", reason="no")
+        await measured.recorded("reject_results")
+        assert [signoff.decision for signoff in measured.signoffs] == ["reject"]
+
+    async def test_without_a_reason_is_refused(self, measured: Tested) -> None:
+        await measured.sign(decision="reject", meaning="rejected")
+        assert "give a reason" in (await measured.recorded("refuse_decision")).details
+        assert measured.row["status"] == "awaiting_signoff"
+
+    async def test_lets_the_test_begin_again_with_all_results_anew(self, shop: Shop) -> None:
+        shop.equip("LAMP-2")
+        tested = await released(shop, one("T-1", "inspector"), one("T-2", "inspector"))
+        async with shop.node_online():
+            await tested.start()
+            await tested.submit(result("T-1"), result("T-2"))
+            await tested.is_("awaiting_signoff")
+            await tested.sign("T-2")
+            await tested.sign("T-1", by="ivan", decision="reject", meaning="rejected", reason="another lamp")
+            await tested.is_("rework")
+            await tested.start("ines", "LAMP-2")
+            await tested.is_("running")
+            assert [signoff.decision for signoff in tested.signoffs] == []
+            await tested.submit(result("T-1"), by="ines")
+            await tested.recorded("submit_results", 2)
+            assert tested.row["status"] == "running"
+
+
+class TestWhenAllHaveSigned:
+    async def test_the_guardian_authorizes_and_the_test_ends(self, shop: Shop, measured: Tested) -> None:
+        await signed_by_all(measured)
+        end = await measured.handle.result()
+        package_id = await package_of(measured)
+        assert end == {"smart_contract_id": measured.name, "status": "authorized", "package_id": package_id}
+        entry = shop.ledger.entries[f"{package_id}:authorize"]
+        assert (entry.action_type, entry.action, entry.smart_id) == ("guardian", "authorize_package", shop.node)
+        transfer = shop.ledger.transfers[package_id]
+        assert entry.metadata["content_hash"] == transfer.content_hash
+        assert (measured.row["status"], measured.row["package_id"]) == ("authorized", package_id)
+
+    async def test_the_transfer_is_started_with_the_package(self, shop: Shop, measured: Tested) -> None:
+        await signed_by_all(measured)
+        handle = shop.client.get_workflow_handle(names.transfer_id(await package_of(measured)))
+        await measured.handle.result()
+        assert (await handle.describe()).workflow_type == "TransferWorkflow"
+
+    async def test_a_node_that_is_away_is_alerted_and_waited_for(self, shop: Shop) -> None:
+        tested = await released(shop, one("T-1", "inspector"))
+        async with shop.node_online():
+            await tested.start()
+            await tested.submit()
+            await tested.is_("awaiting_signoff")
+        await tested.sign()
+        await tested.recorded("authorization_late")
+        assert len(shop.open_alerts("authorization_late")) == 1
+        assert "authorize" in await details(tested.handle)
+        async with shop.node_online():
+            await package_of(tested)
+        assert shop.open_alerts("authorization_late") == []
+
+    async def test_nothing_changes_it_any_more_while_the_guardian_is_asked(self, shop: Shop) -> None:
+        tested = await released(shop, one("T-1", "inspector"))
+        async with shop.node_online():
+            await tested.start()
+            await tested.submit()
+            await tested.is_("awaiting_signoff")
+        await tested.sign()
+        await tested.is_("authorizing")
+        await tested.ask("abort", reason="too late")
+        await tested.submit(result(value="0.20"))
+        async with shop.node_online():
+            await package_of(tested)
+            await tested.recorded("refuse_request", 2)
+        assert tested.row["status"] == "authorized"
+
+    async def test_a_guardian_that_refuses_sends_the_test_back_to_a_person(self, shop: Shop, measured: Tested) -> None:
+        shop.alter_results_at_node()
+        await signed_by_all(measured)
+        await measured.is_("rework")
+        assert "own copy" in (await measured.recorded("authorization_refused")).details
+        assert len(shop.alerts("authorization_refused")) == 1
+        assert shop.ledger.transfers == {}
+        await measured.submit()
+        await measured.is_("awaiting_signoff")
+        await signed_by_all(measured)
+        await package_of(measured, 2)
+
+
+class TestResultsThatAreNotAccepted:
+    @pytest_asyncio.fixture
+    async def rejected(self, begun: Tested) -> Tested:
+        await begun.submit(result(verdict="reject"))
+        await begun.is_("awaiting_signoff")
+        await signed_by_all(begun)
+        await package_of(begun)
+        await begun.is_("authorized")
+        return begun
+
+    async def test_are_transferred_and_wait_for_their_disposition(self, shop: Shop, rejected: Tested) -> None:
+        handle = shop.client.get_workflow_handle(names.transfer_id(await package_of(rejected)))
+        assert (await handle.describe()).status is WorkflowExecutionStatus.RUNNING
+        assert "disposition" in await details(rejected.handle)
+
+    @pytest.mark.parametrize("disposition", sorted(set(Disposition) - {Disposition.REWORK}))
+    async def test_end_the_test_with_any_disposition_but_rework(
+        self, shop: Shop, rejected: Tested, disposition: Disposition
+    ) -> None:
+        package_id = await package_of(rejected)
+        shop.ledger.dispositions[package_id] = disposition
+        await rejected.ask("disposed", package_id=package_id)
+        assert (await rejected.handle.result())["status"] == "authorized"
+
+    async def test_are_measured_anew_when_they_are_to_be_reworked(self, shop: Shop, rejected: Tested) -> None:
+        package_id = await package_of(rejected)
+        shop.ledger.dispositions[package_id] = Disposition.REWORK
+        await rejected.ask("disposed", package_id=package_id)
+        await rejected.is_("rework")
+        assert (await rejected.recorded("reopen_test")).metadata["replaces"] == package_id
+        await rejected.submit()
+        assert "start it before" in (await rejected.recorded("refuse_request")).details
+        await rejected.start("ines")
+        await rejected.is_("running")
+        await rejected.submit(by="ines")
+        await rejected.is_("awaiting_signoff")
+        await rejected.sign(by="ivan")
+        await rejected.sign(by="quentin", role=Role.QUALITY_MANAGER)
+        second = await package_of(rejected, 2)
+        assert f'"replaces":"{package_id}"' in shop.ledger.transfers[second].package
+        await rejected.handle.result()
+
+    async def test_are_not_disposed_of_by_a_signal_that_says_so(self, shop: Shop, rejected: Tested) -> None:
+        await rejected.ask("disposed", package_id=await package_of(rejected))
+        assert "has no disposition" in (await rejected.recorded("refuse_request")).details
+        await rejected.ask("disposed", package_id="PKG-other-R1")
+        await rejected.recorded("refuse_request", 2)
+        assert rejected.row["status"] == "authorized"
+        assert len(shop.alerts("request_refused")) == 2
+
+    async def test_before_they_are_authorized_have_no_disposition(self, measured: Tested) -> None:
+        await measured.ask("disposed", package_id=f"PKG-{measured.name}-R1")
+        assert "does not wait" in (await measured.recorded("refuse_request")).details
+        assert measured.row["status"] == "awaiting_signoff"
+
+
+class TestTime:
+    async def test_reminds_the_role_whose_sign_off_is_missing(self, shop: Shop, measured: Tested) -> None:
+        await shop.pass_time(REMIND_AFTER + SECOND)
+        assert "T-1 by a inspector" in (await measured.recorded("remind_signoff")).details
+        assert [alert.owner for alert in shop.open_alerts("signoff_waits")] == [Role.INSPECTOR]
+
+    async def test_then_tells_the_production_manager(self, shop: Shop, measured: Tested) -> None:
+        await shop.pass_time(ESCALATE_AFTER + SECOND)
+        await measured.recorded("escalate_signoff")
+        assert [alert.owner for alert in shop.open_alerts("signoff_waits")] == [Role.PRODUCTION_MANAGER]
+        await shop.pass_time(ESCALATE_AFTER)
+        assert len(measured.entries("remind_signoff")) == len(measured.entries("escalate_signoff")) == 1
+
+    async def test_begins_anew_for_the_next_sign_off(self, shop: Shop, measured: Tested) -> None:
+        await shop.pass_time(REMIND_AFTER + SECOND)
+        await measured.recorded("remind_signoff")
+        await measured.sign()
+        await measured.recorded("sign_off")
+        assert shop.open_alerts("signoff_waits") == []
+        await shop.pass_time(REMIND_AFTER + SECOND)
+        await measured.recorded("remind_signoff", 2)
+        assert [alert.owner for alert in shop.open_alerts("signoff_waits")] == [Role.QUALITY_MANAGER]
+
+    async def test_reminds_of_nothing_while_the_test_is_on_hold(self, shop: Shop, measured: Tested) -> None:
+        await measured.ask("hold", reason="the client calls")
+        await measured.is_("hold")
+        await shop.pass_time(ESCALATE_AFTER + SECOND)
+        assert measured.entries("remind_signoff") == []
+
+    async def test_has_nobody_waiting_when_results_change(self, shop: Shop, measured: Tested) -> None:
+        await shop.pass_time(REMIND_AFTER + SECOND)
+        await measured.recorded("remind_signoff")
+        await measured.submit(result(value="0.20"))
+        await measured.recorded("submit_results", 2)
+        assert shop.open_alerts("signoff_waits") == []
+
+
+class TestAHold:
+    async def test_keeps_everything_waiting_until_it_is_resumed(self, measured: Tested) -> None:
+        await measured.ask("hold", reason="the client calls")
+        await measured.is_("hold")
+        assert (await measured.recorded("hold_test")).user_id == "unidentified"
+        await measured.sign()
+        await measured.submit()
+        await measured.recorded("refuse_request", 2)
+        await measured.ask("resume", reason="they agreed")
+        await measured.is_("awaiting_signoff")
+        await measured.recorded("resume_test")
+        await signed_by_all(measured)
+        await package_of(measured)
+
+    async def test_twice_is_refused(self, tested: Tested) -> None:
+        await tested.ask("hold", reason="one")
+        await tested.ask("hold", reason="two")
+        assert "already on hold: one" in (await tested.recorded("refuse_request")).details
+
+    async def test_that_is_none_cannot_be_resumed(self, tested: Tested) -> None:
+        await tested.ask("resume", reason="why not")
+        assert "not on hold" in (await tested.recorded("refuse_request")).details
+
+
+class TestAnAbort:
+    async def test_ends_the_test_and_what_was_alerted(self, shop: Shop) -> None:
+        tested = await released(shop, one("T-1", equipment=("LAMP-1",)))
+        async with shop.node_online():
+            await tested.start("ivan", "LAMP-1")
+            await tested.is_("blocked")
+            await tested.ask("abort", reason="the client cancels")
+            assert (await tested.handle.result())["status"] == "aborted"
+        assert (await tested.recorded("abort_test")).details == "Aborted: the client cancels"
+        assert shop.open_alerts("equipment_not_ready") == []
+
+    async def test_is_what_temporals_cancel_is(self, tested: Tested) -> None:
+        await tested.handle.cancel()
+        assert (await tested.handle.result())["status"] == "aborted"
+        assert "cancelled in Temporal" in (await tested.recorded("abort_test")).details
+
+    async def test_is_not_kept_waiting_by_a_node_that_is_away(self, shop: Shop) -> None:
+        tested = await released(shop, one("T-1"))
+        await tested.start()
+        assert "begin the test" in (await tested.recorded("node_late")).details
+        assert len(shop.open_alerts("node_late")) == 1
+        await tested.ask("abort", reason="enough")
+        assert (await tested.handle.result())["status"] == "aborted"
+        assert shop.open_alerts("node_late") == []
+
+
+class TestANodeThatIsAway:
+    async def test_begins_the_test_when_it_is_back(self, shop: Shop) -> None:
+        tested = await released(shop, one("T-1"))
+        await tested.start()
+        await tested.recorded("node_late")
+        assert shop.node in await details(tested.handle)
+        async with shop.node_online():
+            await tested.is_("running")
+        assert shop.open_alerts("node_late") == []
+
+    async def test_keeps_results_from_counting_until_it_has_its_copy(self, shop: Shop) -> None:
+        tested = await released(shop, one("T-1"))
+        async with shop.node_online():
+            await tested.start()
+            await tested.is_("running")
+        await tested.submit()
+        await tested.recorded("node_late")
+        assert tested.entries("submit_results") == []
+        async with shop.node_online():
+            await tested.is_("awaiting_signoff")
