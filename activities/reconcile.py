@@ -1,22 +1,33 @@
-"""Finding POs and approvals whose row and workflow no longer agree."""
+"""Finding POs, tests, transfers and approvals whose row and workflow no longer agree."""
 
 from typing import TYPE_CHECKING
 
 from temporalio import activity
 
+from schemas import names
 from schemas.reconcile import Reconciled
 
 if TYPE_CHECKING:
     from infra.approval_reconcile import ApprovalReconciler
     from infra.reconcile import Reconciler
+    from infra.test_reconcile import TestReconciler
+    from infra.transfer_reconcile import TransferReconciler
 
 
 class ReconcileActivities:
     """The daily comparison of rows with workflows."""
 
-    def __init__(self, reconciler: "Reconciler", approvals: "ApprovalReconciler") -> None:
+    def __init__(
+        self,
+        reconciler: "Reconciler",
+        approvals: "ApprovalReconciler",
+        tests: "TestReconciler",
+        transfers: "TransferReconciler",
+    ) -> None:
         self._reconciler = reconciler
         self._approvals = approvals
+        self._tests = tests
+        self._transfers = transfers
 
     @activity.defn
     async def reconcile(self) -> Reconciled:
@@ -30,6 +41,14 @@ class ReconcileActivities:
             activity.heartbeat(approval_id)
             if was_closed:
                 closed.append(approval_id)
+        async for tested, was_closed in self._tests.repair():
+            activity.heartbeat(tested)
+            if was_closed:
+                closed.append(names.test_execution_id(tested))
+        async for package_id, was_moved in self._transfers.repair():
+            activity.heartbeat(package_id)
+            if was_moved:
+                started.append(package_id)
         async for smart_contract_id, was_started in self._reconciler.repair():
             activity.heartbeat(smart_contract_id)
             if was_started is not None:

@@ -58,19 +58,8 @@ from schemas.client_po import SmartClientPO
 from schemas.guardian import AuthorizationPackage
 
 ROUTES = (
-    client_po,
-    client_order,
-    part_arrival,
-    approvals,
-    test_execution,
-    transfer,
-    contracts,
-    hubs,
-    vault,
-    alert,
-    analytics,
-    ledger,
-    health,
+    *(client_po, client_order, part_arrival, test_execution, approvals, transfer, contracts, hubs, vault),
+    *(alert, analytics, ledger, health),
 )
 
 

@@ -7,7 +7,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from infra.tables import test_results, test_signoffs, tests
-from schemas.test_execution import Begun, CurrentResult, SignOffDecision, TestResult, signed_content
+from schemas.test_execution import TERMINAL, Begun, CurrentResult, SignOffDecision, TestResult, signed_content
 
 Row = dict[str, Any]
 
@@ -82,6 +82,18 @@ class Tests:
                 results=[dict(one) for one in (await connection.execute(results)).mappings()],
                 signoffs=[dict(one) for one in (await connection.execute(signoffs)).mappings()],
             )
+
+    async def not_terminal(self, *, after: str = "", limit: int = 500) -> list[Row]:
+        """Rows whose workflow should be open, by ID from `after` on."""
+        query = (
+            select(tests)
+            .where(tests.c.status.not_in([status.value for status in TERMINAL]))
+            .where(tests.c.smart_contract_id > after)
+            .order_by(tests.c.smart_contract_id)
+            .limit(limit)
+        )
+        async with self._engine.connect() as connection:
+            return [dict(row) for row in (await connection.execute(query)).mappings()]
 
     async def find(
         self,

@@ -4,8 +4,8 @@ from schemas.base import Model
 
 
 class Reconciled(Model):
-    """POs whose workflow had never started and was started; POs and approvals whose workflow was closed from
-    outside."""
+    """POs and transfers whose workflow was started; POs, tests (by workflow ID) and approvals whose workflow was closed
+    from outside."""
 
     started: tuple[str, ...]
     closed: tuple[str, ...]

@@ -48,7 +48,10 @@ from infra.registry import load_registry
 from infra.settings import Settings
 from infra.telemetry import sdk_metrics
 from infra.temporal import ClientPOStarter, PartArrivals, connect
+from infra.test_execution import Tests
+from infra.test_reconcile import TestReconciler
 from infra.transfer import Transfers
+from infra.transfer_reconcile import TransferReconciler
 from schemas import names
 from workers.checkpoints import keep_checkpoints
 from workers.process import say_ready, stop_requested
@@ -117,6 +120,8 @@ def main_worker(
             ReconcileActivities(
                 Reconciler(client, client_pos, Alerts(engine), ledger, starter),
                 ApprovalReconciler(client, Approvals(engine), ledger),
+                TestReconciler(client, Tests(engine), ledger),
+                TransferReconciler(client, transfers, ledger),
             ).reconcile,
         ],
         workflow_runner=SANDBOX,

@@ -5,6 +5,8 @@ import os
 import sys
 from pathlib import Path
 
+import pytest
+
 from infra.embedded.addresses import api_url
 from schemas.permission import Role
 from tests.acceptance import openapi_checks
@@ -33,6 +35,7 @@ async def schemathesis(floor: Floor, folder: Path, *options: str) -> tuple[int, 
     return process.returncode or 0, report.decode()
 
 
+@pytest.mark.timeout(600)  # it grows with the operations
 class TestTheApi:
     async def test_answers_as_it_is_documented_whatever_it_is_sent(self, floor: Floor, tmp_path: Path) -> None:
         token = bearer(floor.settings, Role.ADMIN, "schemathesis")["Authorization"]

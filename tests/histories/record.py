@@ -14,12 +14,12 @@ import re
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from temporalio.client import Client, WorkflowHistory
+from temporalio.client import Client, WorkflowFailureError, WorkflowHistory
 from temporalio.testing import WorkflowEnvironment
 
 from infra.embedded.temporal import Temporal
@@ -29,9 +29,13 @@ from schemas import names
 from schemas.approval import RULES, ApprovalType
 from schemas.node import NodeDelivery
 from schemas.part_arrival import withdrawal_wanted
+from schemas.test_execution import TestVerdict
+from schemas.transfer import Destination, Preparation
+from tests.hubs import hub_server
 from tests.workflows.eager import EagerTemporal
 from tests.workflows.shop import PO, Approval, MemoryLedger, Shop, main_worker, until
 from tests.workflows.skipping import time_skipping_server
+from tests.workflows.transfers import FINAL, Transfer
 
 HERE = Path(__file__).parent
 
@@ -232,6 +236,40 @@ async def continued(shop: Shop) -> None:
         await po.handle.result()
 
 
+async def transferred(transfer: Transfer) -> None:
+    """The vault is down for longer than all retries, the next contract is missing; a person helps, twice."""
+    transfer.hubs.answers[Destination.VAULT] = lambda _: (503, {"detail": "down"})
+    transfer.packer.instead[Destination.NEXT_NODE] = Preparation(refusal="not in the store", missing=True)
+    await transfer.start()
+    await transfer.is_(vault_status="waiting", next_node_status="waiting")
+    await transfer.handle.signal("explode")
+    await transfer.handle.cancel()
+    await transfer.recorded("refuse_request", 2)
+    transfer.hubs.answers.clear()
+    transfer.packer.instead.clear()
+    await transfer.handle.execute_update(names.RETRY_TRANSFER, {"destination": "vault", "user_id": "sam"})
+    await transfer.retry(Destination.NEXT_NODE)
+    await transfer.handle.result()
+
+
+async def disposed(transfer: Transfer) -> None:
+    """The results of a final contract are not accepted; who signed them may not decide, somebody else does."""
+    await transfer.start(TestVerdict.REJECT, FINAL)
+    await transfer.is_(vault_status="complete")
+    await transfer.dispose("use_as_is", by="ina")
+    await transfer.recorded("refuse_decision")
+    await transfer.dispose("use_as_is")
+    await transfer.handle.result()
+
+
+async def refused(transfer: Transfer) -> None:
+    """The Gatekeeper lets nothing through."""
+    transfer.doorkeeper.refusal = "its signature does not hold"
+    await transfer.start()
+    with suppress(WorkflowFailureError):
+        await transfer.handle.result()
+
+
 SCENES: tuple[Callable[[Shop], Awaitable[None]], ...] = (
     released,
     held,
@@ -247,22 +285,31 @@ SCENES: tuple[Callable[[Shop], Awaitable[None]], ...] = (
     continued,
 )
 
+OF_A_TRANSFER: tuple[Callable[[Transfer], Awaitable[None]], ...] = (transferred, disposed, refused)
 
-async def record(scene: Callable[[Shop], Awaitable[None]], environment: WorkflowEnvironment, state: Path) -> None:
+ALL: tuple[Callable[[Any], Awaitable[None]], ...] = (*SCENES, *OF_A_TRANSFER)
+
+
+async def record(scene: Callable[[Any], Awaitable[None]], environment: WorkflowEnvironment, state: Path) -> None:
     """Plays one scene and writes the histories of all workflows that took part."""
-    client = environment.client
     shop = Shop(environment, MemoryLedger(), state)
-    async with main_worker(shop):
-        await scene(shop)
-        for workflow_id in sorted(shop.workflow_ids):
-            handle = client.get_workflow_handle(workflow_id)
-            kind = (await handle.describe()).workflow_type
-            name = workflow_id.rpartition("/")[2].replace(shop.name, "").strip("-")
-            runs = [run async for run in _runs(client, workflow_id)]
-            for number, history in enumerate(reversed(runs), start=1):
-                run = f".{number}" if len(runs) > 1 else ""
-                file = HERE / f"{scene.__name__}.{kind}.{name}{run}.json"
-                file.write_text(json.dumps(_without_machine(json.loads(history.to_json())), indent=1) + "\n")
+    async with hub_server() as hubs:
+        transfer = Transfer(shop, hubs)
+        async with transfer.activities() as more, main_worker(shop, more=more):
+            await scene(transfer if scene in OF_A_TRANSFER else shop)
+            await _write(scene.__name__, shop)
+
+
+async def _write(scene: str, shop: Shop) -> None:
+    for workflow_id in sorted(shop.workflow_ids):
+        handle = shop.client.get_workflow_handle(workflow_id)
+        kind = (await handle.describe()).workflow_type
+        name = workflow_id.rpartition("/")[2].replace(shop.name, "").strip("-")
+        runs = [run async for run in _runs(shop.client, workflow_id)]
+        for number, history in enumerate(reversed(runs), start=1):
+            run = f".{number}" if len(runs) > 1 else ""
+            file = HERE / f"{scene}.{kind}.{name}{run}.json"
+            file.write_text(json.dumps(_without_machine(json.loads(history.to_json())), indent=1) + "\n")
 
 
 async def _runs(client: Client, workflow_id: str) -> AsyncIterator[WorkflowHistory]:
@@ -306,7 +353,7 @@ async def server_for(scene: Callable[[Shop], Awaitable[None]], state: Path) -> A
 async def main(wanted: Sequence[str]) -> None:
     """Plays these scenes, or all; failures that they provoke are not worth a log line."""
     logging.disable(logging.WARNING)
-    for scene in SCENES:
+    for scene in ALL:
         if wanted and scene.__name__ not in wanted:
             continue
         for old in HERE.glob(f"{scene.__name__}.*.json"):

@@ -15,10 +15,12 @@ from infra.ledger import Ledger
 from infra.reconcile import NotRepaired, Reconciler
 from infra.settings import Settings
 from infra.temporal import ClientPOStarter
+from infra.test_execution import Tests
+from infra.test_reconcile import TestReconciler
 from schemas import names
 from schemas.canonical import document_hash
 from schemas.ledger import LedgerEntry
-from schemas.record import ClientPOStaged, Record
+from schemas.record import ClientPOStaged, Record, TestOpened
 
 
 def staged(name: str, document: dict[str, Any]) -> Record:
@@ -126,3 +128,29 @@ async def test_a_row_that_was_repaired_resolves_its_alert_and_raises_another_the
 
     found = [await reconcile(fails=fails) for fails in (True, True, False, True, False)]
     assert found == [["raised"], ["raised"], ["resolved"], ["raised", "resolved"], ["resolved", "resolved"]]
+
+
+async def test_a_test_whose_workflow_was_closed_is_aborted_and_alerted_once(
+    client: Client, engine: AsyncEngine, ledger: Ledger
+) -> None:
+    name = f"SC-{uuid4().hex}"
+    opened = LedgerEntry(
+        idempotency_key=f"{name}:open", action_type="test", action="open_test", target=name, details="opened"
+    )
+    row = TestOpened(smart_contract_id=name, clientpo_id="CPO-1", node_id="NODE-1", status="running")
+    await ledger.record(Record(entry=opened, changes=(row,)))
+    handle = await client.start_workflow("TestExecutionWorkflow", id=names.test_execution_id(name), task_queue="nobody")
+    tests = Tests(engine)
+    reconciler = TestReconciler(client, tests, ledger)
+    while_open = [one async for one in reconciler.repair()]
+    await handle.terminate()
+    closed = [one async for one in reconciler.repair()]
+    again = [one async for one in reconciler.repair()]
+    record = await tests.get(name)
+    [entry] = await ledger.entries(action="abort_test")
+    alerted = {message.alert["subject"] for message in await AlertOutbox(engine).unpublished()}
+    assert (while_open, closed, again) == ([(name, False)], [(name, True)], [])
+    assert record is not None
+    assert record.row["status"] == "aborted"
+    assert entry.metadata == {"workflow": "terminated", "was": "running"}
+    assert alerted == {name}

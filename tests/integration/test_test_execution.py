@@ -31,7 +31,7 @@ WITHOUT_TRANSFERS = [*(kind for kind in WORKFLOWS if kind.__name__ != "TransferW
 
 async def opened(client: Client, state: Path) -> AsyncIterator[Shop]:
     shop = Shop(WorkflowEnvironment.from_client(client), MemoryLedger(), state)
-    async with main_worker(shop, workflows=WITHOUT_TRANSFERS):
+    async with main_worker(shop, WITHOUT_TRANSFERS):
         yield shop
         await check_histories(shop)
 

@@ -11,6 +11,8 @@ import pytest_asyncio
 
 from infra.hubs import Hubs as Legs
 from infra.settings import Settings
+from infra.transfer_reconcile import TransferReconciler
+from schemas import names
 from schemas.client_po import ClientPOStatus
 from schemas.guardian import AuthorizationPackage
 from schemas.ledger import LedgerEntry, RecordedEntry
@@ -276,3 +278,42 @@ class TestANonconformance:
     async def test_is_not_disposed_by_who_may_not(self, floor: Floor, rejected: Any) -> None:
         [record] = await self.open(floor)
         assert (await self.dispose(floor.supervisor, record)).status_code == 403
+
+
+class TestATransferWithoutAWorkflow:
+    async def reconcile(self, floor: Floor) -> dict[str, bool]:
+        house = floor.hubs.house
+        return dict([one async for one in TransferReconciler(house.temporal, house.transfers, house.ledger).repair()])
+
+    async def test_that_never_started_is_started(self, floor: Floor) -> None:
+        package = floor.package()
+        await floor.hubs.open_transfer(package)
+        assert await self.reconcile(floor) == {package.package_id: True}
+        shown = await floor.until(package, lambda shown: shown["ended_at"] is not None)
+        assert "restart_transfer" not in [event["action"] for event in shown["timeline"]]
+        assert await self.reconcile(floor) == {}
+
+    async def test_that_was_terminated_goes_on_where_it_stood(
+        self, floor: Floor, waiting: AuthorizationPackage
+    ) -> None:
+        handle = floor.hubs.house.temporal.get_workflow_handle(names.transfer_id(waiting.package_id))
+        url = f"/api/v1/transfers/{waiting.package_id}/retry"
+        assert await self.reconcile(floor) == {waiting.package_id: False}
+        await handle.signal(names.RETRY_TRANSFER, {"destination": "next_node"})
+        await floor.until(waiting, lambda shown: shown["timeline"][-1]["action"] == "refuse_request")
+        await handle.terminate()
+        assert (await floor.supervisor.post(url, json={"destination": "vault"})).status_code == 409
+        assert await self.reconcile(floor) == {waiting.package_id: True}
+        await handle.signal(names.RETRY_TRANSFER, {"destination": "business_hub"})
+        await floor.until(waiting, lambda shown: [e["action"] for e in shown["timeline"]].count("refuse_request") == 2)
+        floor.far.answers[VAULT] = taken
+        assert (await floor.supervisor.post(url, json={"destination": "vault"})).status_code == 200
+        shown = await floor.until(waiting, lambda shown: shown["ended_at"] is not None)
+        assert leg(shown)["attempts"] == 3
+        actions = [event["action"] for event in shown["timeline"]]
+        assert (actions.count("restart_transfer"), actions.count("receive_authorization")) == (1, 1)
+        alerts = (await floor.quality.get("/api/v1/alerts", params={"subject": waiting.package_id})).json()["alerts"]
+        assert {a["alert_type"]: a["state"] for a in alerts if a["alert_type"] != "request_refused"} == {
+            "transfer_failure": "resolved",
+            "workflow_closed": "raised",
+        }

@@ -43,12 +43,12 @@ def down(_: Request) -> Reply:
 
 async def test_legs_go_on_where_they_were_when_their_worker_is_another_one(transfer: Transfer) -> None:
     transfer.hubs.answers[NEXT_NODE] = down
-    async with transfer.activities() as activities, main_worker(transfer.shop, *activities):
+    async with transfer.activities() as activities, main_worker(transfer.shop, more=activities):
         await transfer.start()
         await transfer.is_(vault_status="complete", next_node_status="waiting")
     transfer.hubs.answers[NEXT_NODE] = taken
     await transfer.retry(NEXT_NODE)
-    async with transfer.activities() as activities, main_worker(transfer.shop, *activities):
+    async with transfer.activities() as activities, main_worker(transfer.shop, more=activities):
         await transfer.is_(next_node_status="complete")
         assert (await transfer.handle.result())["status"] == "fully_complete"
     assert (transfer.sent(VAULT), transfer.packer.packed.count(VAULT)) == (1, 1)
@@ -56,7 +56,7 @@ async def test_legs_go_on_where_they_were_when_their_worker_is_another_one(trans
 
 async def test_nothing_is_forgotten_by_a_transfer_that_continues_as_new(transfer: Transfer) -> None:
     transfer.hubs.answers[NEXT_NODE] = down
-    async with transfer.activities() as activities, main_worker(transfer.shop, *activities):
+    async with transfer.activities() as activities, main_worker(transfer.shop, more=activities):
         await transfer.start()
         first = (await transfer.handle.describe()).run_id
         await transfer.is_(vault_status="complete", next_node_status="waiting")
@@ -72,7 +72,7 @@ async def test_nothing_is_forgotten_by_a_transfer_that_continues_as_new(transfer
 
 async def test_a_leg_that_waits_for_a_person_makes_it_a_working_list(transfer: Transfer) -> None:
     transfer.hubs.answers[VAULT] = down
-    async with transfer.activities() as activities, main_worker(transfer.shop, *activities):
+    async with transfer.activities() as activities, main_worker(transfer.shop, more=activities):
         await transfer.start()
         await transfer.is_(vault_status="waiting", next_node_status="complete")
         async with asyncio.timeout(10):

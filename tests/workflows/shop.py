@@ -87,11 +87,13 @@ class MemoryLedger:
         self.open: dict[str, Alert] = {}
         self.rows: dict[str, dict[str, Any]] = {}
         self.approvals: dict[str, dict[str, Any]] = {}
+        self.transfer_rows: dict[str, dict[str, Any]] = {}
+        self.nonconformances: dict[str, dict[str, Any]] = {}
         self.tests: dict[str, dict[str, Any]] = {}
         self.results: list[ResultSubmitted] = []
         self.signoffs: list[SignedOff] = []
-        self.transfers: dict[str, dict[str, Any]] = {}
-        self.nonconformances: dict[str, dict[str, Any]] = {}
+        self.transfers: dict[str, TransferOpened] = {}
+        self.dispositions: dict[str, Disposition] = {}
         self.conflicts: list[str] = []
         self.away = False
         self.refuses: set[str] = set()
@@ -140,15 +142,15 @@ class MemoryLedger:
             case SignOffsVoided():
                 self.signoffs = [one for one in self.signoffs if one.test_id != change.test_id]
             case TransferOpened():
-                self.transfers[change.package_id] = change.model_dump(exclude={"kind"})
+                self.transfers[change.package_id] = change
             case TransferChanged():
-                row = self.transfers.setdefault(change.package_id, {})
+                row = self.transfer_rows.setdefault(change.package_id, {})
                 row.update(change.model_dump(exclude={"kind", "package_id"}))
             case NonconformanceOpened():
                 self.nonconformances[change.package_id] = change.model_dump(exclude={"kind"})
             case NonconformanceDisposed():
-                row = self.nonconformances.setdefault(change.package_id, {})
-                row.update(change.model_dump(exclude={"kind"}))
+                self.nonconformances.setdefault(change.package_id, {}).update(change.model_dump(exclude={"kind"}))
+                self.dispositions[change.package_id] = Disposition(change.disposition)
 
 
 class MemoryTransfers:
@@ -603,7 +605,7 @@ def event_types(history: WorkflowHistory) -> list[str]:
 
 @asynccontextmanager
 async def main_worker(
-    shop: Shop, *more: Callable[..., Any], workflows: Sequence[type] = WORKFLOWS
+    shop: Shop, workflows: Sequence[type] = WORKFLOWS, more: Sequence[Callable[..., Any]] = ()
 ) -> AsyncIterator[None]:
     """The product's workflows and short activities, over a ledger in memory; `more` are activities of the test's."""
     client, ledger = shop.client, shop.ledger

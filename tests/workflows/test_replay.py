@@ -34,7 +34,7 @@ class TestEveryRecordedHistory:
         await replayer(*WORKFLOWS).replay_workflow(read(file))
 
     def test_is_of_a_scene_and_every_scene_has_one(self) -> None:
-        assert {file.name.split(".")[0] for file in HISTORIES} == {scene.__name__ for scene in record.SCENES}
+        assert {file.name.split(".")[0] for file in HISTORIES} == {scene.__name__ for scene in record.ALL}
 
     def test_together_are_of_all_workflows_but_the_reconcile(self) -> None:
         kinds = {file.name.split(".")[1] for file in HISTORIES}

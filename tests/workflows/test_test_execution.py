@@ -29,7 +29,7 @@ WITHOUT_TRANSFERS = [*(kind for kind in WORKFLOWS if kind.__name__ != "TransferW
 async def shop(environment: WorkflowEnvironment, tmp_path: Path) -> AsyncIterator[Shop]:
     """Transfers that are started here only wait."""
     shop = Shop(environment, MemoryLedger(), tmp_path)
-    async with main_worker(shop, workflows=WITHOUT_TRANSFERS):
+    async with main_worker(shop, WITHOUT_TRANSFERS):
         yield shop
         await check_histories(shop)
 
@@ -202,7 +202,7 @@ class TestResults:
         assert measured.row["open_signoffs"] == "T-1 by a inspector, T-1 by a quality_manager"
         await signed_by_all(measured)
         package = shop.ledger.transfers[await package_of(measured, 2)]
-        assert '"0.20"' in package["package"]
+        assert '"0.20"' in package.package
 
     async def test_that_change_leave_the_sign_offs_of_other_tests(self, shop: Shop) -> None:
         tested = await released(shop, one("T-1", "inspector"), one("T-2", "inspector"))
@@ -382,7 +382,7 @@ class TestWhenAllHaveSigned:
         entry = shop.ledger.entries[f"{package_id}:authorize"]
         assert (entry.action_type, entry.action, entry.smart_id) == ("guardian", "authorize_package", shop.node)
         transfer = shop.ledger.transfers[package_id]
-        assert entry.metadata["content_hash"] == transfer["content_hash"]
+        assert entry.metadata["content_hash"] == transfer.content_hash
         assert (measured.row["status"], measured.row["package_id"]) == ("authorized", package_id)
 
     async def test_the_transfer_is_started_with_the_package(self, shop: Shop, measured: Tested) -> None:
@@ -453,13 +453,13 @@ class TestResultsThatAreNotAccepted:
         self, shop: Shop, rejected: Tested, disposition: Disposition
     ) -> None:
         package_id = await package_of(rejected)
-        shop.ledger.nonconformances[package_id] = {"disposition": disposition}
+        shop.ledger.dispositions[package_id] = disposition
         await rejected.ask("disposed", package_id=package_id)
         assert (await rejected.handle.result())["status"] == "authorized"
 
     async def test_are_measured_anew_when_they_are_to_be_reworked(self, shop: Shop, rejected: Tested) -> None:
         package_id = await package_of(rejected)
-        shop.ledger.nonconformances[package_id] = {"disposition": Disposition.REWORK}
+        shop.ledger.dispositions[package_id] = Disposition.REWORK
         await rejected.ask("disposed", package_id=package_id)
         await rejected.is_("rework")
         assert (await rejected.recorded("reopen_test")).metadata["replaces"] == package_id
@@ -472,7 +472,7 @@ class TestResultsThatAreNotAccepted:
         await rejected.sign(by="ivan")
         await rejected.sign(by="quentin", role=Role.QUALITY_MANAGER)
         second = await package_of(rejected, 2)
-        assert f'"replaces":"{package_id}"' in shop.ledger.transfers[second]["package"]
+        assert f'"replaces":"{package_id}"' in shop.ledger.transfers[second].package
         await rejected.handle.result()
 
     async def test_are_not_disposed_of_by_a_signal_that_says_so(self, shop: Shop, rejected: Tested) -> None:

@@ -29,7 +29,7 @@ ATTEMPTS = {VAULT: "transfer_to_vault", NEXT_NODE: "transfer_to_next_node"}
 async def transfer(environment: WorkflowEnvironment, tmp_path: Path) -> AsyncIterator[Transfer]:
     async with hub_server() as hubs:
         transfer = Transfer(Shop(environment, MemoryLedger(), tmp_path), hubs)
-        async with transfer.activities() as activities, main_worker(transfer.shop, *activities):
+        async with transfer.activities() as activities, main_worker(transfer.shop, more=activities):
             yield transfer
             await check_histories(transfer.shop)
 

@@ -178,7 +178,7 @@ class Transfer:
 
     @property
     def row(self) -> dict[str, Any]:
-        return self.shop.ledger.transfers.get(self.package.package_id, {})
+        return self.shop.ledger.transfer_rows.get(self.package.package_id, {})
 
     async def is_(self, **columns: Any) -> None:
         """Waits until the row says so."""

@@ -1,0 +1,77 @@
+"""Tests whose workflow was closed from outside: what was measured and signed stays, but nobody goes on with it."""
+
+import logging
+from collections.abc import AsyncIterator
+
+from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.service import RPCError
+
+from infra.ledger import Ledger
+from infra.temporal import workflow_status
+from infra.test_execution import Row, Tests
+from schemas import names
+from schemas.alert import KINDS, Alert, Severity
+from schemas.ledger import LedgerEntry
+from schemas.record import AlertRaised, AlertResolved, Record, TestChanged
+from schemas.test_execution import TestStatus, alert_cause
+
+log = logging.getLogger(__name__)
+
+
+class TestReconciler:
+    """Aborts them, and tells a person; what it does is idempotent."""
+
+    __test__ = False
+
+    def __init__(self, client: Client, tests: Tests, ledger: Ledger) -> None:
+        self._client = client
+        self._tests = tests
+        self._ledger = ledger
+
+    async def repair(self) -> AsyncIterator[tuple[str, bool]]:
+        """Each test that has not ended, and whether it was aborted because its workflow is closed."""
+        after = ""
+        while rows := await self._tests.not_terminal(after=after):
+            for row in rows:
+                after, closed = row["smart_contract_id"], False
+                try:
+                    closed = await self._repair(row)
+                except RPCError:
+                    log.exception("the test of %s is not repaired; the next run tries again", after)
+                yield after, closed
+
+    async def _repair(self, row: Row) -> bool:
+        name = row["smart_contract_id"]
+        status = await workflow_status(self._client, names.test_execution_id(name))
+        if status is WorkflowExecutionStatus.RUNNING:
+            return False
+        current = await self._tests.get(name)
+        if current is None or current.row["status"] != row["status"]:
+            return False  # it ended well while we looked
+        await self._abort(row, status.name.lower() if status else "closed")
+        return True
+
+    async def _abort(self, row: Row, how: str) -> None:
+        name = row["smart_contract_id"]
+        event = f"{names.test_execution_id(name)}:workflow_closed"
+        text = f"The workflow of the test of {name} was {how} from outside: stage the contract under a new ID."
+        alert = Alert(
+            alert_id=event,
+            alert_type="workflow_closed",
+            severity=Severity.HIGH,
+            source=names.RECONCILE_ID,
+            subject=name,
+            text=text,
+        )
+        entry = LedgerEntry(
+            idempotency_key=event,
+            action_type="test",
+            action="abort_test",
+            target=name,
+            details=text,
+            smart_id=row["node_id"],
+            metadata={"workflow": how, "was": row["status"]},
+        )
+        over = (AlertResolved(cause=alert_cause(kind, name)) for kind in KINDS if KINDS[kind].lasting)
+        change = TestChanged(smart_contract_id=name, status=TestStatus.ABORTED)
+        await self._ledger.record(Record(entry=entry, changes=(change, *over, AlertRaised(alert=alert))))
