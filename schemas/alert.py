@@ -77,6 +77,7 @@ KINDS: dict[str, AlertKind] = {
     "transfer_failure": AlertKind(Role.SUPERVISOR, lasting=True),
     "contract_missing": AlertKind(Role.SUPERVISOR, lasting=True),
     "disposition_waits": AlertKind(Role.QUALITY_MANAGER, lasting=True),
+    "disposition_unheard": AlertKind(Role.SUPERVISOR),
     "access_refused": AlertKind(Role.ADMIN),
     "workflow_closed": AlertKind(Role.PRODUCTION_MANAGER),
 }
