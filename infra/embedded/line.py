@@ -26,7 +26,8 @@ class Line:
             assert task is not None
             self._open.add(task)
             task.add_done_callback(self._open.discard)
-            await self._both_ways(reader, writer, to)
+            with suppress(asyncio.CancelledError):  # by `cut`: nobody waits for this task
+                await self._both_ways(reader, writer, to)
 
         self._server = await asyncio.start_server(forward, LOOPBACK, self.port)
 
