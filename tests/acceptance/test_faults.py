@@ -31,6 +31,8 @@ class TestAWorkerKilledWithSIGKILL:
         [
             "before join_line",
             "after join_line",
+            "before read_held",
+            "after read_held",
             "before receive_arrival",
             "before confirm_arrival",
             "after confirm_arrival",
