@@ -492,7 +492,7 @@ class TestEnd(Model):
 
 def alert_cause(alert_type: str, smart_contract_id: str) -> str:
     """The cause of a lasting alert: one test has one of a type."""
-    return cause_of(alert_type, smart_contract_id, "test")
+    return cause_of(alert_type, names.test_execution_id(smart_contract_id))
 
 
 def sentence(open_signoffs: Iterable[tuple[str, str]]) -> str | None:

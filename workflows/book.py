@@ -16,8 +16,8 @@ class Book:
     """Of one workflow.
 
     `key` begins whatever names an event or a cause of its own; `source` is the workflow's ID. Entries are about
-    `target`, alerts about `subject`. `since` is when this life of an entity began whose messages are numbered anew in
-    each. `metadata` stands in every entry.
+    `target`, alerts about `subject`; `smart_id` is the node that acts, where it is not the hub. `since` is when this
+    life of an entity began whose messages are numbered anew in each. `metadata` stands in every entry.
     """
 
     def __init__(
@@ -28,6 +28,7 @@ class Book:
         action_type: str,
         target: str,
         subject: str | None = None,
+        smart_id: str | None = None,
         since: datetime | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
@@ -36,6 +37,7 @@ class Book:
         self._action_type = action_type
         self._target = target
         self._subject = subject or target
+        self._smart_id = smart_id
         self._life = f"{timestamp(since)}:" if since else ""
         self._metadata = metadata or {}
 
@@ -50,18 +52,23 @@ class Book:
         details: str,
         metadata: Mapping[str, Any],
         *changes: Change,
+        target: str | None = None,
         user_id: str = "system",
         occurred_at: datetime | None = None,
         asked: bool = False,
     ) -> None:
-        """Commits an entry with the rows that it changes; `asked` as in `record`."""
+        """Commits an entry with the rows that it changes, about something else where a `target` is given.
+
+        `asked` as in `record`.
+        """
         entry = LedgerEntry(
             idempotency_key=f"{self._key}:{event}",
             action_type=self._action_type,
             action=action,
-            target=self._target,
+            target=target or self._target,
             details=details,
             user_id=user_id,
+            smart_id=self._smart_id,
             metadata={**self._metadata, **metadata},
             occurred_at=occurred_at,
         )

@@ -17,7 +17,6 @@ from temporalio.exceptions import ActivityError, ApplicationError, WorkflowAlrea
 from activities.node import NodeActivities
 from activities.test_execution import TestExecutionActivities
 from schemas import names
-from schemas.alert import Alert, Severity, cause_of
 from schemas.approval import StepKind, TimedStep
 from schemas.base import excerpt
 from schemas.client_po import SmartClientPO
@@ -65,6 +64,7 @@ from schemas.test_execution import (
 )
 from schemas.transfer import Disposition, PackageStatus, TransferStart
 from workflows import retry
+from workflows.book import Book
 from workflows.decisions import verify
 from workflows.inbox import Inbox, Item, Refused
 from workflows.steps import record, step
@@ -93,6 +93,10 @@ class TestExecutionWorkflow:
         self._start = start
         self._name = start.smart_contract_id
         self._life = start.life or TestLife()
+        workflow_id = names.test_execution_id(self._name)
+        self._book = Book(
+            key=workflow_id, source=workflow_id, action_type="test", target=self._name, smart_id=start.node_id
+        )
         if start.document is None:
             self._inbox = Inbox(signals={}, updates={})
             workflow.set_current_details(
@@ -124,7 +128,7 @@ class TestExecutionWorkflow:
             await workflow.wait_condition(lambda: bool(self._inbox))
             item = self._inbox.next()
             if isinstance(item.payload, Refused):
-                await self._record_refusal(item, item.payload.reason)
+                await self._book.refuse_request(item, item.payload.reason)
 
     async def _live(self) -> TestEnd:
         if self._start.life is None:
@@ -200,7 +204,7 @@ class TestExecutionWorkflow:
         self._life.await_signoffs(self._po, workflow.now())
         changes = (self._row(hold_reason=self._life.hold_reason), *self._over("signoff_waits"), *changes)
         who = self._sender(item, user_id)
-        await self._record(action, f"{action}:{item.key}", details, who, {}, *changes, asked=item.asked)
+        await self._book.enter(action, f"{action}:{item.key}", details, {}, *changes, user_id=who, asked=item.asked)
         item.answer(self._life)
 
     # --- the gate -------------------------------------------------------------------------------------------
@@ -222,24 +226,23 @@ class TestExecutionWorkflow:
     async def _block(self, item: Item, request: StartRequest, missing: tuple[str, ...]) -> None:
         self._life.missing = missing
         event, text = f"equipment_not_ready:{item.key}", f"The test of {self._name} cannot begin: {self._missing}"
-        await self._record(
+        await self._book.enter(
             "equipment_not_ready",
             event,
             excerpt(text),
-            self._sender(item, request.user_id),
             {"performer": request.performer, "instruments": list(request.instruments), "missing": list(missing)},
             self._row(missing=self._missing),
             self._lasting(event, "equipment_not_ready", f"{text}. Mend it, then start the test again."),
+            user_id=self._sender(item, request.user_id),
             asked=item.asked,
         )
 
     async def _started(self, item: Item, request: StartRequest, begun: Begun) -> None:
         void = self._life.begin(begun)
-        await self._record(
+        await self._book.enter(
             "start_test",
             f"start_test:{item.key}",
             f"Test started by {begun.performer} at {self._start.node_id}",
-            self._sender(item, request.user_id),
             {"reason": request.reason, "begun": begun.model_dump(mode="json"), "void": _who(void)},
             self._row(
                 performer=begun.performer,
@@ -250,6 +253,7 @@ class TestExecutionWorkflow:
             ),
             *self._void(self._tests),
             *self._over("equipment_not_ready"),
+            user_id=self._sender(item, request.user_id),
             asked=item.asked,
         )
 
@@ -294,11 +298,10 @@ class TestExecutionWorkflow:
             )
             for result in submission.results
         ]
-        await self._record(
+        await self._book.enter(
             "submit_results",
             f"submit_results:{item.key}",
             excerpt(f"Results, revision {revision}: {found}"),
-            decision.person,
             {
                 "revision": revision,
                 "content_hashes": {result.test_id: result.content_hash for result in results},
@@ -309,6 +312,7 @@ class TestExecutionWorkflow:
             *self._void(result.test_id for result in results),
             *results,
             *self._over("results_rejected", "signoff_waits"),
+            user_id=decision.person,
             asked=True,
         )
 
@@ -353,15 +357,15 @@ class TestExecutionWorkflow:
         )
         self._life.signoffs.append(signoff)
         self._life.await_signoffs(self._po, workflow.now())
-        await self._record(
+        await self._book.enter(
             "sign_off",
             f"sign_off:{item.key}",
             f"{signoff.test_id} {signoff.meaning} by {signoff.person} ({signoff.role})",
-            signoff.person,
             {"test_id": signoff.test_id, "qualification": certificate, **_proof(decision, request.token)},
             self._row(signed_now=self._status is TestStatus.AUTHORIZING),
             self._decided(decision, request, certificate),
             *self._over("signoff_waits"),
+            user_id=decision.person,
             asked=True,
         )
         item.answer(self._life)
@@ -371,11 +375,10 @@ class TestExecutionWorkflow:
         void = self._life.reject(request.test_id, reason)
         self._life.await_signoffs(self._po, workflow.now())
         event = f"reject_results:{item.key}"
-        await self._record(
+        await self._book.enter(
             "reject_results",
             event,
             reason,
-            decision.person,
             {
                 "test_id": request.test_id,
                 "reason": request.reason,
@@ -387,6 +390,7 @@ class TestExecutionWorkflow:
             self._decided(decision, request, certificate),
             self._lasting(event, "results_rejected", f"{self._name}: {reason}. Mend it, and give results again."),
             *self._over("signoff_waits"),
+            user_id=decision.person,
             asked=True,
         )
         item.answer(self._life)
@@ -414,7 +418,7 @@ class TestExecutionWorkflow:
         text = f"{self._name} waits for sign-offs {waited}: {self._open_signoffs}. It is asked of a {due.owner}."
         over = self._over("signoff_waits")  # one is open at a time, and its owner is whoever is asked now
         alert = self._lasting(event, "signoff_waits", text, due.owner)
-        await self._record(action, event, excerpt(text), "system", {"owner": due.owner}, *over, alert)
+        await self._book.enter(action, event, excerpt(text), {"owner": due.owner}, *over, alert)
 
     # --- authorization --------------------------------------------------------------------------------------
 
@@ -443,16 +447,14 @@ class TestExecutionWorkflow:
         reason = excerpt(f"the Guardian of {self._start.node_id} refuses: {reason}")
         self._life.rework_reason = reason
         event = f"authorization_refused:{self._life.revision}"
-        alert = self._alert(event, "authorization_refused", f"{self._name}: {reason}. Mend it, and give results again.")
-        await self._record(
+        text = f"{self._name}: {reason}. Mend it, and give results again."
+        await self._book.enter(
             "authorization_refused",
             event,
             reason,
-            "system",
             {"revision": self._life.revision},
             self._row(rework_reason=reason),
-            AlertRaised(alert=alert),
-            *self._over("authorization_late"),
+            self._book.alert(event, "authorization_refused", text),
         )
 
     async def _authorized(self, package: AuthorizationPackage) -> None:
@@ -489,7 +491,6 @@ class TestExecutionWorkflow:
                 authorized_at=package.authorized_at,
             ),
             self._row(package_id=package.package_id, authorized_now=True),
-            *self._over("authorization_late"),
         )
 
     async def _transfer(self, package: AuthorizationPackage) -> None:
@@ -531,11 +532,10 @@ class TestExecutionWorkflow:
     async def _reopen(self, package_id: str) -> None:
         reason = f"disposition of {package_id}: {Disposition.REWORK}"
         self._life.reopen(reason)
-        await self._record(
+        await self._book.enter(
             "reopen_test",
             f"reopen_test:{package_id}",
             f"To be tested again: {reason}",
-            "system",
             {"replaces": package_id},
             self._row(performer=None, begun=None, package_id=None, rework_reason=reason),
             *self._void(self._tests),
@@ -577,7 +577,9 @@ class TestExecutionWorkflow:
         except TimeoutError:
             await self._node_late(what, late)
             await workflow.wait_condition(over)
-        if not asked.done():
+        if asked.done():
+            await self._node_answered(what, late)
+        else:
             asked.cancel()
         try:
             return await asked
@@ -594,7 +596,12 @@ class TestExecutionWorkflow:
             f"Node {self._start.node_id} has not answered for {self._start.late_after} s, asked to {what} "
             f"({self._name}). It goes on by itself when the node's worker is back: start it."
         )
-        await self._record(alert_type, event, text, "system", {}, self._lasting(event, alert_type, text))
+        await self._book.enter(alert_type, event, text, {}, self._lasting(event, alert_type, text))
+
+    async def _node_answered(self, what: str, late: str) -> None:
+        if over := self._over(late):
+            text = f"Node {self._start.node_id} has answered, asked to {what}"
+            await self._book.enter("node_answered", f"node_answered:{self._life.delays}", text, {}, *over)
 
     # --- recording ------------------------------------------------------------------------------------------
 
@@ -607,30 +614,7 @@ class TestExecutionWorkflow:
         )
         text = f"Waits for its test at {self._start.node_id}"
         metadata = {"tests": self._tests, "document_hash": self._start.document_hash}
-        await self._record("await_test", "await_test", text, "system", metadata, row)
-
-    async def _record(
-        self,
-        action: str,
-        event: str,
-        details: str,
-        user_id: str,
-        metadata: dict[str, Any],
-        *changes: Change,
-        asked: bool = False,
-    ) -> None:
-        entry = LedgerEntry(
-            idempotency_key=f"{names.test_execution_id(self._name)}:{event}",
-            action_type="test",
-            action=action,
-            target=self._name,
-            details=details,
-            user_id=user_id,
-            smart_id=self._start.node_id,
-            metadata=metadata,
-        )
-        late = self._over("node_late") if action != "node_late" else []
-        await record(entry, *changes, *late, asked=asked)
+        await self._book.enter("await_test", "await_test", text, metadata, row)
 
     def _row(self, **changes: Any) -> TestChanged:
         """The row's change; status and open sign-offs are what they follow from."""
@@ -645,7 +629,7 @@ class TestExecutionWorkflow:
         return [SignOffsVoided(smart_contract_id=self._name, test_id=test_id) for test_id in test_ids]
 
     def _lasting(self, event: str, alert_type: str, text: str, owner: Role | None = None) -> AlertRaised:
-        alert = self._alert(event, alert_type, text).model_copy(update={"owner": owner})
+        alert = self._book.alert(event, alert_type, text).alert.model_copy(update={"owner": owner})
         if alert.cause not in self._life.alerted:
             self._life.alerted.append(alert.cause)
         return AlertRaised(alert=alert)
@@ -657,18 +641,6 @@ class TestExecutionWorkflow:
         self._life.alerted = [cause for cause in self._life.alerted if cause not in over]
         return [AlertResolved(cause=cause) for cause in over]
 
-    def _alert(self, event: str, alert_type: str, text: str, *what: str) -> Alert:
-        source = names.test_execution_id(self._name)
-        return Alert(
-            alert_id=f"{source}:{event}",
-            alert_type=alert_type,
-            severity=Severity.HIGH,
-            source=source,
-            subject=self._name,
-            text=text,
-            cause=cause_of(alert_type, self._name, "test", *what),
-        )
-
     def _sender(self, item: Item, user_id: str) -> str:
         """The API says who sends an update; in a signal anybody can say anything."""
         return user_id if item.asked or item.key == "temporal" else "unidentified"
@@ -676,26 +648,13 @@ class TestExecutionWorkflow:
     # --- refusing -------------------------------------------------------------------------------------------
 
     async def _refuse(self, item: Item, reason: str) -> None:
-        item.refuse(reason)
-        if item.asked:
-            return
-        self._life.last_refusal = f"`{item.name}` was refused: {reason}"
-        await self._record_refusal(item, reason)
-
-    async def _record_refusal(self, item: Item, reason: str) -> None:
-        event, text = f"refuse_request:{item.key}", f"Signal {item.name} was refused: {reason}"
-        alert = self._alert(event, "request_refused", f"{text}. Send it again, corrected.", item.name)
-        metadata = {"signal": item.name, "reason": reason}
-        await self._record("refuse_request", event, text, "system", metadata, AlertRaised(alert=alert))
+        if not item.asked:
+            self._life.last_refusal = f"`{item.name}` was refused: {reason}"
+        await self._book.refuse_request(item, reason)
 
     async def _refuse_decision(self, item: Item, reason: str, person: str) -> None:
-        """A decision that does not count is more than a mistake: somebody may have tried."""
-        item.refuse(reason)
         self._life.last_refusal = f"`{item.name}` was refused: {reason}"
-        event, text = f"refuse_decision:{item.key}", f"Decision {item.name} refused: {reason}"
-        alert = self._alert(event, "decision_refused", f"{text}. Ask {person} whether it was them.", item.name)
-        metadata = {"decision": item.name, "reason": reason}
-        await self._record("refuse_decision", event, text, person, metadata, AlertRaised(alert=alert), asked=item.asked)
+        await self._book.refuse_decision(item, reason, person)
 
     # --- what it knows --------------------------------------------------------------------------------------
 

@@ -20,13 +20,10 @@ from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_
 
 from activities.transfer import TransferActivities
 from schemas import names
-from schemas.alert import Alert, Severity, cause_of
+from schemas.alert import cause_of
 from schemas.guardian import AUTHORIZATION_REFUSED
-from schemas.ledger import LedgerEntry
 from schemas.record import (
-    AlertRaised,
     AlertResolved,
-    Change,
     NonconformanceDisposed,
     NonconformanceOpened,
     TransferChanged,
@@ -57,6 +54,7 @@ from schemas.transfer import (
     read_routing_trigger,
 )
 from workflows import retry
+from workflows.book import Book
 from workflows.decisions import verify
 from workflows.inbox import Inbox, Item, Refused
 from workflows.steps import record, step, tell
@@ -110,6 +108,15 @@ class TransferWorkflow:
         self._start = start
         self._package = start.package
         self._life = start.life or TransferLife()
+        package_id = self._package.package_id
+        self._book = Book(
+            key=package_id,
+            source=names.transfer_id(package_id),
+            action_type="handoff",
+            target=package_id,
+            smart_id=self._package.test_data.node_id,
+            metadata={"transfer_id": f"XFER-{package_id}"},
+        )
         self._legs: list[asyncio.Task[None]] = []
         self._inbox = Inbox(signals=REQUESTS, updates=REQUESTS, refusal=self._refusal, signals_before=start.signals)
 
@@ -162,7 +169,7 @@ class TransferWorkflow:
         admission = await step(TransferActivities.admit, package, summary=f"may {package.package_id} move anything?")
         if admission.refusal is not None:
             await self._refuse_authorization(admission.refusal)
-        await self._record(
+        await self._book.enter(
             "receive_authorization",
             "receive_authorization",
             "Transfer authorization received from Guardian",
@@ -172,7 +179,7 @@ class TransferWorkflow:
         if not self._life.legs:
             self._life.begin(package)
         self._life.policies = admission.policies
-        await self._record(
+        await self._book.enter(
             "read_routing",
             "read_routing",
             f"Routing: {self._routing.routing_type}",
@@ -211,7 +218,7 @@ class TransferWorkflow:
             f"The results of {contract} are not accepted ({tests}): decide whether its part is used as it is, "
             "reworked, scrapped or returned. They go to the vault all the same; the part waits."
         )
-        await self._record(
+        await self._book.enter(
             "open_nonconformance",
             "open_nonconformance",
             f"Nonconformance opened: {tests}",
@@ -224,7 +231,7 @@ class TransferWorkflow:
                 tests=tests,
                 content_hash=package.content_hash,
             ),
-            self._alert("open_nonconformance", "disposition_waits", text),
+            self._book.alert("open_nonconformance", "disposition_waits", text),
         )
 
     async def _end(self) -> None:
@@ -235,7 +242,7 @@ class TransferWorkflow:
             for receipt in [leg.receipt.content_hash if leg.receipt else None]
         }
         vault, next_node = self._life.legs[Destination.VAULT], self._life.legs[Destination.NEXT_NODE]
-        await self._record(
+        await self._book.enter(
             "execute_dual_transfer",
             "execute_dual_transfer",
             f"Dual transfer: Vault={vault.status}, NextNode={next_node.status}",
@@ -370,7 +377,7 @@ class TransferWorkflow:
         stamp: dict[str, Any] = (
             {f"{destination}_now": True} if arrived and destination is not Destination.BUSINESS_HUB else {}
         )
-        await self._record(
+        await self._book.enter(
             ATTEMPTED[destination],
             f"{destination}:{leg.attempts}",
             f"{LEG_NAMES[destination]} transfer: {'SUCCESS' if arrived else 'FAILED'}",
@@ -400,7 +407,7 @@ class TransferWorkflow:
         alert_type = CONTRACT_MISSING if action == CONTRACT_MISSING else TRANSFER_FAILURE
         event = f"{destination}:{leg.attempts}:{action}"
         package_id = self._package.package_id
-        await self._record(
+        await self._book.enter(
             action,
             event,
             details,
@@ -412,7 +419,7 @@ class TransferWorkflow:
                 "error": leg.error,
             },
             self._row(),
-            self._alert(
+            self._book.alert(
                 event,
                 alert_type,
                 f"The {LEG_NAMES[destination]} leg of {package_id} needs a person: {leg.error}. Mend the cause, then "
@@ -428,7 +435,7 @@ class TransferWorkflow:
             return  # a person retried at the same moment
         self._life.retry(destination, asked=False)
         most = self._life.policies[destination].retries
-        await self._record(
+        await self._book.enter(
             "retry_transfer",
             f"{destination}:{leg.attempts + 1}:retry",
             f"Retry {leg.retries}/{most} for {destination}",
@@ -441,7 +448,7 @@ class TransferWorkflow:
         destination = request.destination
         asked = self._life.model_copy(deep=True)
         asked.retry(destination, asked=True)
-        await self._record(
+        await self._book.enter(
             "retry_transfer",
             f"{destination}:{asked.legs[destination].attempts + 1}:retry:{item.key}",
             f"Retry of {destination} asked for: {request.reason}",
@@ -466,7 +473,7 @@ class TransferWorkflow:
         disposition = Disposition(decision.decision)
         disposed = self._life.model_copy(deep=True)
         disposed.dispose(disposition, self._routing)
-        await self._record(
+        await self._book.enter(
             "dispose_nonconformance",
             f"dispose_nonconformance:{item.key}",
             f"{disposition} by {decision.person} ({decision.role}): {request.reason}",
@@ -506,42 +513,22 @@ class TransferWorkflow:
         heard = await tell(names.test_execution_id(contract), names.DISPOSED, disposed)
         if not heard and disposition is Disposition.REWORK:
             text = f"{contract} is to be reworked, but its test is not open here: arrange it with its node."
-            await self._record(
+            await self._book.enter(
                 "disposition_unheard",
                 "disposition_unheard",
                 text,
                 {"disposition": disposition},
-                self._alert("disposition_unheard", "disposition_unheard", text),
+                self._book.alert("disposition_unheard", "disposition_unheard", text),
             )
 
     async def _refuse(self, item: Item, reason: str) -> None:
-        item.refuse(reason)
-        if item.asked:
-            return
-        self._life.last_refusal = f"`{item.name}` was refused: {reason}"
-        event, text = f"refuse_request:{item.key}", f"Signal {item.name} was refused: {reason}"
-        await self._record(
-            "refuse_request",
-            event,
-            text,
-            {"signal": item.name, "reason": reason},
-            self._alert(event, "request_refused", f"{text}. Send it again, corrected.", item.name),
-        )
+        if not item.asked:
+            self._life.last_refusal = f"`{item.name}` was refused: {reason}"
+        await self._book.refuse_request(item, reason)
 
     async def _refuse_decision(self, item: Item, reason: str, person: str) -> None:
-        """A disposition that does not count is more than a mistake: somebody may have tried."""
-        item.refuse(reason)
         self._life.last_refusal = f"a disposition was refused: {reason}"
-        event, text = f"refuse_decision:{item.key}", f"A disposition was refused: {reason}"
-        await self._record(
-            "refuse_decision",
-            event,
-            text,
-            {"decision": item.name, "reason": reason},
-            self._alert(event, "decision_refused", f"{text}. Ask {person} whether it was them.", item.name),
-            user_id=person,
-            asked=item.asked,
-        )
+        await self._book.refuse_decision(item, reason, person)
 
     # --- recording ------------------------------------------------------------------------------------------
 
@@ -555,46 +542,8 @@ class TransferWorkflow:
         }
         return TransferChanged(package_id=self._package.package_id, status=life.status, **legs, **columns)
 
-    async def _record(
-        self,
-        action: str,
-        event: str,
-        details: str,
-        metadata: dict[str, Any],
-        *changes: Change,
-        target: str | None = None,
-        user_id: str = "system",
-        asked: bool = False,
-    ) -> None:
-        package_id = self._package.package_id
-        entry = LedgerEntry(
-            idempotency_key=f"{package_id}:{event}",
-            action_type="handoff",
-            action=action,
-            target=target or package_id,
-            details=details,
-            user_id=user_id,
-            smart_id=self._package.test_data.node_id,
-            metadata={"transfer_id": f"XFER-{package_id}", **metadata},
-        )
-        await record(entry, *changes, asked=asked)
-
     def _cause(self, alert_type: str, *what: str) -> str:
         return cause_of(alert_type, self._package.package_id, *what)
-
-    def _alert(self, event: str, alert_type: str, text: str, *what: str) -> AlertRaised:
-        package_id = self._package.package_id
-        return AlertRaised(
-            alert=Alert(
-                alert_id=f"{package_id}:{event}",
-                alert_type=alert_type,
-                severity=Severity.HIGH,
-                source=names.transfer_id(package_id),
-                subject=package_id,
-                text=text,
-                cause=self._cause(alert_type, *what),
-            )
-        )
 
     # --- the operator's eye ---------------------------------------------------------------------------------
 
