@@ -411,12 +411,7 @@ class PO:
 
     async def joined(self) -> None:
         """Waits until it stands in the line of its part."""
-        try:
-            async with asyncio.timeout(DEADLINE):
-                while self.name not in await details(self.shop.line):
-                    await asyncio.sleep(0.02)
-        except TimeoutError:
-            pytest.fail(f"{self.name} is not in the line; {self.shop}")
+        await shows(self.shop.line, self.name)
 
     async def acceptance_token(self, quantity: int, *, by: str = "ada") -> str:
         wanted = acceptance_wanted(self.name, quantity, self.ordered)
@@ -460,6 +455,10 @@ class Tested:
 
     def entries(self, action: str) -> list[LedgerEntry]:
         return self.shop.entries(action, self.name)
+
+    async def shows(self, text: str) -> None:
+        """Waits until the Temporal Web UI says so."""
+        await shows(self.handle, text)
 
     def hash(self, test_id: str = "T-1") -> str:
         """What a sign-off of the newest results signs."""
@@ -595,6 +594,18 @@ async def details(handle: WorkflowHandle[Any, Any]) -> str:
             raise
         return ""
     return str(metadata.current_details)
+
+
+async def shows(handle: WorkflowHandle[Any, Any], text: str) -> None:
+    """Waits until the Temporal Web UI shows this of a workflow."""
+    shown = ""
+    try:
+        async with asyncio.timeout(DEADLINE):
+            while text not in shown:
+                await asyncio.sleep(0.02)
+                shown = await details(handle)
+    except TimeoutError:
+        pytest.fail(f"{handle.id} does not show {text!r} but {shown!r}")
 
 
 def event_types(history: WorkflowHistory) -> list[str]:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from schemas import names
+from schemas import test_execution as test_schema
 from schemas.client_po import REQUESTS
 from tests.workflows.shop import Shop
 from workflows.client_po import FROM_THE_LINE
@@ -110,6 +111,16 @@ class TestAPart:
 
 
 class TestATest:
+    @pytest.mark.parametrize("signal", sorted({*test_schema.REQUESTS, names.DISPOSED}))
+    async def test_refuses_what_it_cannot_read(self, shop: Shop, signal: str) -> None:
+        tested = await shop.release()
+        for payload in MALFORMED:
+            await send(tested.handle, signal, payload)
+        await tested.recorded("refuse_request", len(MALFORMED))
+        assert len(shop.alerts("request_refused")) == len(MALFORMED)
+        await tested.ask("abort", reason="enough")
+        await tested.is_("aborted")
+
     async def test_survives_whatever_is_sent(self, shop: Shop) -> None:
         async with shop.node_online():
             po = await shop.stage()
