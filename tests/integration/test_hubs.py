@@ -56,7 +56,7 @@ class TestWhatIsSent:
         assert server.received[Destination.VAULT][0].headers["authorization"] == "Bearer secret"
 
     async def test_carries_no_token_of_the_local_key_to_others(self, server: HubServer, settings: Settings) -> None:
-        await attempt(server, settings)
+        await attempt(server, settings, floor_hub_url=None)  # which leaves one hub that is this system's own
         assert "authorization" not in server.received[Destination.VAULT][0].headers
 
     async def test_carries_a_token_of_the_local_key_to_this_systems_own_hubs(

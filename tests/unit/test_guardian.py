@@ -586,9 +586,8 @@ class Rows:
 class Hub:
     """A Gatekeeper beside the site whose contract was released here."""
 
-    def __init__(self, site: Site) -> None:
-        self.client_pos: Any = Rows()
-        self.transfers: Any = Rows()
+    def __init__(self, site: Site, client_pos: Any, transfers: Any) -> None:
+        self.client_pos, self.transfers = client_pos, transfers
         self.client_pos.rows[SC] = {
             "document": json.dumps(DOCUMENT),
             "document_hash": HASH,
@@ -620,7 +619,7 @@ class Hub:
 
 @pytest.fixture
 def hub(site: Site) -> Hub:
-    return Hub(site)
+    return Hub(site, Rows(), Rows())
 
 
 class TestTheGatekeeper:
