@@ -428,13 +428,12 @@ class Demo:
     def chain_view(self) -> Table:
         """The contracts of the fan blade, each with both legs of its transfer."""
         table = Table(title="The chain of the fan blade", expand=True)
-        for column in ("Contract", "Station", "Stands", "Vault", "Next node", "Waits for"):
+        for column in ("Contract, station", "Stands", "Vault", "Next node", "Waits for"):
             table.add_column(column, no_wrap=column != "Waits for")
         for contract in self.chain:
             standing = Standing(contract["standing"])
             table.add_row(
-                contract["smart_contract_id"],
-                contract["node"],
+                f"{contract['smart_contract_id']}\n{contract['node']}",
                 Text(standing, style=STANDING_COLOURS[standing]),
                 *(_leg(contract, destination) for destination in (Destination.VAULT, Destination.NEXT_NODE)),
                 contract["waits_for"],
