@@ -374,9 +374,11 @@ class TransferWorkflow:
         self._life.settle(destination, delivery)
         arrived = leg.status is LegStatus.COMPLETE
         over = [CONTRACT_MISSING] * (sent is not None) + [TRANSFER_FAILURE] * arrived
-        stamp: dict[str, Any] = (
-            {f"{destination}_now": True} if arrived and destination is not Destination.BUSINESS_HUB else {}
-        )
+        columns: dict[str, Any] = {}
+        if arrived and destination is not Destination.BUSINESS_HUB:
+            columns[f"{destination}_now"] = True
+        if not arrived:
+            columns[f"{destination}_status"] = LegStatus.FAILED  # it is seen to wait once a person is told
         await self._book.enter(
             ATTEMPTED[destination],
             f"{destination}:{leg.attempts}",
@@ -389,7 +391,7 @@ class TransferWorkflow:
                 "hash_received": delivery.receipt.content_hash if delivery.receipt else None,
                 "error": leg.error,
             },
-            self._row(**stamp),
+            self._row(**columns),
             *(AlertResolved(cause=self._cause(what, destination)) for what in over if leg.escalations),
         )
         if leg.status is LegStatus.WAITING:
@@ -540,7 +542,7 @@ class TransferWorkflow:
             for destination, leg in life.legs.items()
             for name, value in (("status", leg.status), ("attempts", leg.attempts), ("error", leg.error))
         }
-        return TransferChanged(package_id=self._package.package_id, status=life.status, **legs, **columns)
+        return TransferChanged(package_id=self._package.package_id, status=life.status, **{**legs, **columns})
 
     def _cause(self, alert_type: str, *what: str) -> str:
         return cause_of(alert_type, self._package.package_id, *what)

@@ -597,8 +597,8 @@ class Hub:
         }
         self.gatekeeper = Gatekeeper(
             site.trust,
-            self.client_pos,  # type: ignore[arg-type]
-            self.transfers,  # type: ignore[arg-type]
+            self.client_pos,
+            self.transfers,
             site.settings.model_copy(update={"transfer_retries": 5, "transfer_first_pause": timedelta(seconds=2)}),
         )
 
