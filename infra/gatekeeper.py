@@ -20,7 +20,11 @@ class Gatekeeper:
         self._trust = trust
         self._client_pos = client_pos
         self._transfers = transfers
-        policy = LegPolicy(retries=settings.transfer_retries, first_pause=settings.transfer_first_pause.total_seconds())
+        policy = LegPolicy(
+            retries=settings.transfer_retries,
+            first_pause=settings.transfer_first_pause.total_seconds(),
+            patience=settings.transfer_timeout.total_seconds(),
+        )
         self._policies = dict.fromkeys(Destination, policy)
 
     async def refusal(self, package: AuthorizationPackage) -> str | None:

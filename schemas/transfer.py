@@ -272,10 +272,11 @@ class HubReceipt(Model):
 
 
 class LegPolicy(Model):
-    """One attempt and `retries` more; seconds, the pause doubles each time."""
+    """One attempt and `retries` more; seconds, the pause doubles each time. `patience` is that of one attempt."""
 
     retries: int = Field(default=3, ge=0)
     first_pause: float = 1.0
+    patience: float = 30.0
 
     def pause(self, retry: int) -> timedelta:
         """Before the `retry`th retry, counted from 1."""

@@ -13,8 +13,8 @@ ACTIVITY_TIME = timedelta(seconds=30)
 NODE_TIME = timedelta(seconds=10)
 """One attempt at a node; a node that vanished is asked again after this."""
 
-TRANSFER_TIME = timedelta(seconds=60)
-"""One attempt of a leg of a transfer: more than the longest that its own timeout (settings) may be."""
+BEYOND_PATIENCE = timedelta(seconds=5)
+"""After an attempt of a leg should have given up by itself: then its worker is gone, and it is tried again."""
 
 QUICK = RetryPolicy(
     initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=1), maximum_attempts=5

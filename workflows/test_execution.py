@@ -196,7 +196,7 @@ class TestExecutionWorkflow:
                 await self._moved(item, "resume_test", f"Resumed: {message.reason}", message.user_id)
             case AbortRequest():
                 self._life.aborted = self._life.closed = True
-                over = self._over("equipment_not_ready", "results_rejected")
+                over = self._over("equipment_not_ready", "results_rejected", "node_late")
                 await self._moved(item, "abort_test", f"Aborted: {message.reason}", message.user_id, *over)
 
     async def _moved(self, item: Item, action: str, details: str, user_id: str, *changes: Change) -> None:

@@ -288,11 +288,12 @@ class TransferWorkflow:
     async def _send(self, destination: Destination, body: dict[str, Any]) -> Event:
         sending = Sending(destination=destination, package_id=self._package.package_id, body=body)
         number = self._life.legs[destination].attempts + 1
+        patience = timedelta(seconds=self._life.policies[destination].patience)
         try:
             delivery = await workflow.execute_activity_method(
                 TransferActivities.send,
                 sending,
-                start_to_close_timeout=retry.TRANSFER_TIME,
+                start_to_close_timeout=patience + retry.BEYOND_PATIENCE,
                 retry_policy=retry.ONCE,
                 summary=f"{LEG_NAMES[destination]} leg, attempt {number}",
             )
@@ -429,6 +430,7 @@ class TransferWorkflow:
                 destination,
             ),
             target=target,
+            asked=True,  # recorded after the task: who sees it wait may retry it at once
         )
 
     async def _try_again(self, destination: Destination) -> None:

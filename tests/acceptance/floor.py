@@ -199,7 +199,20 @@ def client(settings: Settings) -> httpx.AsyncClient:
 class HubLine(Line):
     """The line to a hub. It can lose the answers of one that has heard all that was said."""
 
-    loses_answers = False
+    def __init__(self, port: int) -> None:
+        super().__init__(port)
+        self.loses_answers = False
+
+    @asynccontextmanager
+    async def losing_answers(self, to: int) -> AsyncIterator[None]:
+        """Also those to connections that were kept open from before."""
+        self.loses_answers = True
+        await self.cut()
+        await self.join(to)
+        try:
+            yield
+        finally:
+            self.loses_answers = False
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self.loses_answers:

@@ -238,12 +238,9 @@ class TestAnAnswerThatIsLost:
         if contract is last:
             await first.performed()
             await last.until(po_status="awaiting_arrival")
-        line.loses_answers = True
-        try:
+        async with line.losing_answers(floor.settings.api_port):
             await contract.performed()
             await contract.until_leg(destination, "waiting")
-        finally:
-            line.loses_answers = False
         done(await contract.retry(destination))
         await contract.until(standing="complete")
 

@@ -160,8 +160,7 @@ class MemoryTransfers:
         self._ledger = ledger
 
     async def disposition(self, package_id: str) -> Disposition | None:
-        decided = self._ledger.nonconformances.get(package_id, {}).get("disposition")
-        return Disposition(decided) if decided else None
+        return self._ledger.dispositions.get(package_id)
 
 
 class MemoryApprovals:
