@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from api.house import House, TheHouse
 from api.problems import not_found
-from api.security import GuardedRoute, forbidden, requires
+from api.security import GuardedRoute, requires
 from api.updates import NotOpen, ask_workflow, decision_token, refused
 from infra.approvals import Row
 from schemas import names
@@ -17,7 +17,7 @@ from schemas.approval import AddNote, Answer, ApprovalStatus, ApprovalType, Canc
 from schemas.base import Model, Text
 from schemas.decision import Wanted
 from schemas.identity import Identity
-from schemas.permission import Permission, Role, may
+from schemas.permission import Permission, Role
 
 router = APIRouter(prefix="/api/v1", tags=["Approvals"], route_class=GuardedRoute)
 
@@ -155,8 +155,7 @@ async def show(approval_id: str, house: TheHouse) -> ApprovalDetails:
 async def respond(approval_id: str, response: Response, house: TheHouse, who: MayRespond) -> ApprovalResource:
     """Approve or refuse what the hash stands for; whoever asked cannot."""
     needed = Permission((await _row(house, approval_id))["permission"])
-    if not may(who.role, needed):
-        raise forbidden(who, needed)
+    house.access.demand(who, needed)
     wanted = Wanted(
         workflow_id=names.approval_workflow_id(approval_id),
         content_hash=response.content_hash,

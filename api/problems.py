@@ -122,8 +122,8 @@ def _methods(request: Request) -> set[str]:
     found: set[str] = set()
     for route in iter_route_contexts(request.app.routes):
         pattern = getattr(route, "path_regex", None)
-        if route.methods and pattern and pattern.match(request.url.path):
-            found |= route.methods
+        if pattern and pattern.match(request.url.path):
+            found |= route.methods or {"GET", "HEAD"}  # a mount has no methods: its files are only read
     return found
 
 

@@ -30,6 +30,7 @@ from infra.ledger import Ledger
 from infra.settings import Settings
 from schemas.alert import Alert, Severity
 from schemas.base import excerpt
+from schemas.decision import Wanted
 from schemas.faults import Fault
 from schemas.identity import Identity
 from schemas.ledger import LedgerEntry
@@ -148,11 +149,22 @@ class AccessControl:
             pause = max(1, round(stats.reset_time - datetime.now(UTC).timestamp()))
             detail = f"{identity.user_id} has used up {self._rate}; ask again in {pause} s"
             raise Problem(429, "too-many-requests", "Too many requests", detail, retry_after=pause)
+        self.demand(identity, permission)
+        return identity
+
+    def demand(self, identity: Identity, permission: Permission) -> None:
+        """Raises `Problem`, 403, also where what a request is about asks for more than its route."""
         if not may(identity.role, permission):
             self._refused(permission, 403)
             self._watch.refused(identity.user_id, f"role {identity.role} lacks {permission}")
-            raise forbidden(identity, permission)
-        return identity
+            raise _forbidden(identity, permission)
+
+    def demand_login(self, identity: Identity, wanted: Wanted, at: datetime, lasts: timedelta) -> None:
+        """Raises `Problem`, 401, where the decision is a signature and the login is older than that."""
+        if wanted.needs_login(identity.auth_time, at, lasts):
+            self._refused(wanted.permission, 401)
+            self._watch.refused(identity.user_id, f"the login is too old for {wanted.permission}")
+            raise _stale_login(lasts)
 
     def _refused(self, permission: Permission, status: int) -> None:
         self._refusals.add(1, {"permission": permission, "http.response.status_code": status})
@@ -229,7 +241,7 @@ def _unauthenticated(reason: str, *, invalid: bool) -> Problem:
     return _challenged(401, "unauthenticated", "Who are you?", "Authorization", reason, challenge)
 
 
-def stale_login(lasts: timedelta) -> Problem:
+def _stale_login(lasts: timedelta) -> Problem:
     """401 of RFC 9470: a signature needs a fresh login, and clients that know the rule ask for one by themselves."""
     seconds = int(lasts.total_seconds())
     reason = f"your login is older than {seconds} s: log in again, get a new token, and send the same request with it"
@@ -237,7 +249,7 @@ def stale_login(lasts: timedelta) -> Problem:
     return _challenged(401, "stale-login", "This signs a record: log in again", "Authorization", reason, challenge)
 
 
-def forbidden(identity: Identity, permission: Permission) -> Problem:
+def _forbidden(identity: Identity, permission: Permission) -> Problem:
     """403, with the roles that have what is missing."""
     having = ", ".join(role for role, permissions in ROLE_PERMISSIONS.items() if permission in permissions)
     reason = f"{permission} is needed, which {identity.role} has not; roles that have it: {having}"

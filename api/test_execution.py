@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from api.house import House, TheHouse
 from api.problems import Problem, not_found
 from api.security import GuardedRoute, requires
-from api.updates import NotOpen, ask_workflow, refused
+from api.updates import NotOpen, ask_workflow, decision_token, refused
 from infra.test_execution import Row, TestRecord
 from schemas import names
 from schemas import test_execution as schema
@@ -169,14 +169,8 @@ class Asking:
         return await _record(self._house, self.name)
 
     def decision(self, wanted: Wanted, who: Identity, decision: str, meaning: str) -> str:
-        """The token that says that this person decides it."""
-        return self._house.decisions.sign(
-            who,
-            workflow_id=wanted.workflow_id,
-            content_hash=wanted.content_hash,
-            decision=decision,
-            meaning=meaning,
-        )
+        """The token that says that this person decides it; raises `Problem`, 401 where they must log in again first."""
+        return decision_token(self._house, who, wanted, meaning=meaning, decision=decision)
 
 
 Ask = Annotated[Asking, Depends()]

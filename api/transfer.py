@@ -12,7 +12,7 @@ from api.documents import JSON, described, sent_document
 from api.house import House, TheHouse
 from api.problems import Problem, invalid, not_found
 from api.security import GuardedRoute, only, requires
-from api.updates import NotOpen, ask_workflow, refused
+from api.updates import NotOpen, ask_workflow, decision_token, refused
 from infra.ledger import LedgerConflict
 from infra.transfer import Row, start_transfer
 from schemas import names
@@ -217,13 +217,8 @@ async def dispose(
     if decision.content_hash != row["content_hash"]:
         raise refused(f"nonconformance {number} is about other content than what you saw: look at it again")
     wanted = disposition_wanted(row["package_id"], row["content_hash"])
-    token = house.decisions.sign(
-        who,
-        workflow_id=wanted.workflow_id,
-        content_hash=wanted.content_hash,
-        decision=decision.disposition,
-        meaning=decision.disposition,
-    )
+    chosen = decision.disposition
+    token = decision_token(house, who, wanted, meaning=chosen, decision=chosen)
     await _ask(house, row["package_id"], names.DISPOSE, DisposeRequest(token=token, reason=decision.reason))
     return _nonconformance(house, await _record(house, number))
 

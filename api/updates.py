@@ -9,7 +9,6 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from api.house import House
 from api.problems import Problem, away
-from api.security import stale_login
 from infra.temporal import RPC_TIMEOUT
 from schemas.base import Model
 from schemas.decision import Wanted
@@ -35,17 +34,18 @@ async def ask_workflow(
         raise NotOpen(workflow_id) from error
 
 
-def decision_token(house: House, who: Identity, wanted: Wanted, *, meaning: str) -> str:
-    """The token that says that this person decides it; raises `Problem`, 401 where they must log in again first."""
+def decision_token(house: House, who: Identity, wanted: Wanted, *, meaning: str, decision: str | None = None) -> str:
+    """The token that says that this person decides it: the first of what is wanted, where it is not said.
+
+    Raises `Problem`, 401 where they must log in again first.
+    """
     now = datetime.now(UTC)
-    lasts = house.settings.login_lasts
-    if wanted.needs_login(who.auth_time, now, lasts):
-        raise stale_login(lasts)
+    house.access.demand_login(who, wanted, now, house.settings.login_lasts)
     return house.decisions.sign(
         who,
         workflow_id=wanted.workflow_id,
         content_hash=wanted.content_hash,
-        decision=wanted.decisions[0],
+        decision=decision or wanted.decisions[0],
         meaning=meaning,
         at=now,
     )

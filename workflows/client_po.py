@@ -226,19 +226,20 @@ class ClientPOWorkflow:
             await self._refuse_request(item, reason)
             return
         self._life.last_refusal = None
+        sender = item.sender(request.user_id)
         match request:
             case HoldRequest():
-                await self._hold(item, request.reason, request.user_id)
+                await self._hold(item, request.reason, sender)
             case ResumeRequest():
                 self._life.hold_reason = None
-                await self._record(item, "resume_client_po", f"Resumed: {request.reason}", request.user_id)
+                await self._record(item, "resume_client_po", f"Resumed: {request.reason}", sender)
             case CancelRequest():
                 self._life.cancelled = True
                 await self._record(
                     item,
                     "cancel_client_po",
                     f"Cancelled: {request.reason}",
-                    request.user_id,
+                    sender,
                     row={"pending_approval": None},
                     release_ends=True,
                 )
@@ -246,16 +247,14 @@ class ClientPOWorkflow:
                 await self._tell_line(names.LEAVE, self._ref())
             case RetryRequest():
                 self._life.release_error = None
-                await self._record(
-                    item, "retry_release", f"Retried: {request.reason}", request.user_id, release_ends=True
-                )
+                await self._record(item, "retry_release", f"Retried: {request.reason}", sender, release_ends=True)
             case AmendRequest():
                 await self._amend(item, request)
             case AcceptQuantityRequest() if workflow.patched(ACCEPTANCE_NEEDS_APPROVAL):
                 await self._ask_acceptance(item, request)
                 return
             case AcceptQuantityRequest():
-                await self._accept(item, request.quantity or self._life.arrived, request.reason, request.user_id)
+                await self._accept(item, request.quantity or self._life.arrived, request.reason, sender)
         item.answer(self._life)
 
     async def _hold(self, item: Item, reason: str, user_id: str) -> None:
@@ -273,7 +272,7 @@ class ClientPOWorkflow:
             item,
             "amend_client_po",
             f"Amended {', '.join(changed)}: {request.reason}",
-            request.user_id,
+            item.sender(request.user_id),
             metadata={"changes": changed, "reason": request.reason},
             row=request.terms(),
         )
@@ -749,10 +748,7 @@ class ClientPOWorkflow:
         )
         lines = [f"**{status}** · waits for {view.waits_for}", f"Moved on by: {view.moved_on_by}"]
         if not life.ended:
-            lines.append(
-                "To act, send a signal: `hold`, `resume`, `cancel`, `amend`, `retry` with "
-                '`{"reason": "why", "user_id": "you"}`'
-            )
+            lines.append('To act, send a signal: `hold`, `resume`, `cancel`, `amend`, `retry` with `{"reason": "why"}`')
         if 0 < life.arrived < life.needed and life.acceptance is None:
             wanted = acceptance_wanted(po.smart_contract_id, life.arrived, life.quantity)
             lines.append(

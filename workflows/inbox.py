@@ -55,6 +55,10 @@ class Item:
         """Tells whoever asked why it is not done."""
         self._refusal = reason
 
+    def sender(self, user_id: str) -> str:
+        """The API says who sends an update; in a signal anybody can say anything."""
+        return user_id if self.asked or self.key == "temporal" else "unidentified"
+
     async def outcome(self) -> BaseModel:
         """Waits for the main loop; raises `ApplicationError` when it refused."""
         await workflow.wait_condition(lambda: self._answer is not None or self._refusal is not None)

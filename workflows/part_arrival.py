@@ -240,7 +240,7 @@ class PartArrivalWorkflow:
                 **({"approval_id": approval_id} if approval_id else {}),
             },
             *changes,
-            user_id=withdrawal.user_id,
+            user_id=withdrawal.user_id if approval_id else item.sender(withdrawal.user_id),
             asked=item.asked,
         )
         item.answer(withdrawn)

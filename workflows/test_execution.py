@@ -704,7 +704,7 @@ class TestExecutionWorkflow:
         if not life.closed and status not in {TestStatus.AUTHORIZED, TestStatus.AUTHORIZING}:
             lines.append(
                 "To act, send a signal: `hold`, `resume`, `abort` with "
-                '`{"reason": "why", "user_id": "you"}`, `start` with `{"performer": "who", "instruments": ["ID"]}`'
+                '`{"reason": "why"}`, `start` with `{"performer": "who", "instruments": ["ID"]}`'
             )
             lines += self._how_to_sign()
         if life.last_refusal:

@@ -6,11 +6,13 @@ is seen.
 
 import asyncio
 import base64
+from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
-from unittest.mock import patch
+from unittest.mock import AsyncMock, Mock, patch
 
 import httpx
 import pytest
@@ -329,6 +331,74 @@ class TestRefusals:
         assert len(ledger.records) == 1
 
 
+class TestWhatARequestIsAbout:
+    """Asks for more than the route where an approval names its own permission, or a record is signed."""
+
+    HASH = "0" * 64
+
+    @pytest.fixture
+    def settings(self, tmp_path: Path) -> Settings:
+        return Settings(state_dir=tmp_path, refusal_limit="3 per 1 minute", login_lasts=timedelta())
+
+    @pytest.fixture
+    def refusals(self, app: FastAPI, http: httpx.AsyncClient) -> Counter[tuple[str, int]]:
+        """Finds rows, whatever it is asked for; and what the metrics count."""
+        counted: Counter[tuple[str, int]] = Counter()
+        row = {"permission": "disposition:decide", "package_id": "PKG-1", "content_hash": self.HASH}
+        house = app.state.house
+        house.approvals = SimpleNamespace(get=AsyncMock(return_value=row))
+        house.transfers = SimpleNamespace(nonconformance=AsyncMock(return_value=row))
+        house.tests = SimpleNamespace(get=AsyncMock(return_value=Mock(current=lambda: {"T-1": self.HASH})))
+
+        def count(_: int, labels: dict[str, Any]) -> None:
+            counted[labels["permission"], labels["http.response.status_code"]] += 1
+
+        house.access._refusals = SimpleNamespace(add=count)
+        return counted
+
+    async def test_is_refused_counted_and_alerted_like_a_route(
+        self, http: httpx.AsyncClient, settings: Settings, ledger: StubLedger, refusals: Counter[tuple[str, int]]
+    ) -> None:
+        headers = bearer(settings, Role.MAINTENANCE_ENGINEER, "mallory")
+        for _ in range(5):
+            answer = await http.post(
+                "/api/v1/approvals/A-1/respond",
+                headers=headers,
+                json={"decision": "approve", "content_hash": self.HASH},
+            )
+            assert answer.status_code == 403
+            assert "disposition:decide" in answer.json()["detail"]
+        await asyncio.sleep(0)
+        assert refusals == {("disposition:decide", 403): 5}
+        assert [record.entry.target for record in ledger.records] == ["mallory"]
+
+    @pytest.mark.parametrize(
+        ("path", "body"),
+        [
+            ("approvals/A-1/respond", {"decision": "approve"}),
+            ("nonconformances/1/disposition", {"disposition": "scrap", "reason": "r"}),
+            ("tests/SC-1/signoffs", {"test_id": "T-1", "decision": "sign", "meaning": "reviewed"}),
+        ],
+    )
+    async def test_is_signed_with_a_fresh_login_alone(
+        self,
+        http: httpx.AsyncClient,
+        settings: Settings,
+        ledger: StubLedger,
+        refusals: Counter[tuple[str, int]],
+        path: str,
+        body: dict[str, str],
+    ) -> None:
+        headers = bearer(settings, Role.QUALITY_MANAGER)
+        for _ in range(5):
+            answer = await http.post(f"/api/v1/{path}", headers=headers, json={**body, "content_hash": self.HASH})
+            assert (answer.status_code, answer.json()["type"]) == (401, "urn:smartfloor:problem:stale-login")
+            assert 'error="insufficient_user_authentication"' in answer.headers["www-authenticate"]
+        await asyncio.sleep(0)
+        assert sum(refusals.values()) == 5
+        assert [record.entry.target for record in ledger.records] == ["maria"]
+
+
 class TestAProblem:
     """Of each kind that the framework and the middleware make."""
 
@@ -337,6 +407,7 @@ class TestAProblem:
         [
             ("GET", "/api/v1/nowhere", {}, 404, "not-found", "/api/v1/nowhere"),
             ("PUT", "/api/v1/staging-queue", {}, 405, "method-not-allowed", "GET"),
+            ("POST", "/static-offline-docs/x", {}, 405, "method-not-allowed", "GET, HEAD"),
             ("DELETE", "/api/v1/client-pos/SC-1", {}, 405, "method-not-allowed", "GET, PATCH"),
             ("POST", "/api/v1/client-pos", {"content": b"x" * 300_000}, 413, "too-large", "262144"),
             ("GET", "/health", {"content": b"x" * 300_000}, 413, "too-large", "262144"),

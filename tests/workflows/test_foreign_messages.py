@@ -59,6 +59,20 @@ class TestAPO:
         await po.handle.signal("hold", {"reason": "because"})
         assert (await po.recorded("hold_client_po")).user_id == "unidentified"
 
+    async def test_writes_down_nobody_because_a_signal_names_them(self, shop: Shop) -> None:
+        po = await shop.stage()
+        maria: dict[str, Any] = {"reason": "because", "user_id": "maria"}
+        sent = {"hold": maria, "resume": maria, "amend": {**maria, "priority": 1}, "cancel": maria}
+        for signal, payload in sent.items():
+            await po.handle.signal(signal, payload)
+        await po.recorded("cancel_client_po")
+        assert [po.entries(f"{signal}_client_po")[0].user_id for signal in sent] == ["unidentified"] * len(sent)
+
+    async def test_writes_down_nobody_because_a_withdrawal_by_signal_names_them(self, shop: Shop) -> None:
+        broadcast = await shop.scan()
+        await shop.line.signal("withdraw", {"broadcast_id": broadcast, "reason": "because", "user_id": "maria"})
+        assert (await shop.recorded("withdraw_arrival")).user_id == "unidentified"
+
     async def test_names_every_field_at_fault(self, shop: Shop) -> None:
         po = await shop.stage()
         await po.handle.signal("amend", {"priority": 9, "colour": "red"})

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
+from unittest.mock import AsyncMock, Mock
 
 import jwt
 import pytest
@@ -14,15 +15,21 @@ import pytest_asyncio
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.client import WorkflowExecutionStatus, WorkflowHandle, WorkflowUpdateFailedError
+from temporalio.worker import Worker
 
+from activities.transfer import TransferActivities
 from schemas import names
 from schemas.client_po import acceptance_wanted
 from schemas.decision import Wanted
 from schemas.part_arrival import withdrawal_wanted
+from schemas.test_execution import TestVerdict
+from schemas.transfer import TransferStart
 from tests.workflows.shop import PO, Approval, Shop, until
-from workers.worker import WORKFLOWS
+from tests.workflows.transfers import NEXT_NODE, package
+from workers.worker import SANDBOX, WORKFLOWS
 from workflows.reconcile import ReconcileWorkflow
 from workflows.test_execution import TestExecutionWorkflow
+from workflows.transfer import TransferWorkflow
 
 Handle = WorkflowHandle[Any, Any]
 
@@ -202,6 +209,8 @@ class TestAForgedDecision:
 
 # --- everything else ------------------------------------------------------------------------------------------
 
+BY = ("signal", "update")
+
 Payload = Callable[[Floor, PO], dict[str, Any]]
 
 
@@ -241,6 +250,12 @@ def ended(floor: Floor, po: PO) -> dict[str, Any]:
     return {"approval_id": floor.approval.id}
 
 
+def announcement(floor: Floor, po: PO) -> dict[str, Any]:
+    part = {"part_id": None, "part_number": "PN", "quantity": 10, "place": "dock"}
+    transfer = {"node_id": floor.shop.node, "package_id": "PKG-forged", "ready_at": floor.now}
+    return {"smart_contract_id": po.name, **part, **transfer}
+
+
 def note(floor: Floor, po: PO) -> dict[str, Any]:
     return {"note": "approved", "user_id": "maria"}
 
@@ -256,6 +271,7 @@ MESSAGES: dict[tuple[str, str, str], Payload] = {
     ("ClientPOWorkflow", "signal", names.PARTS_COUNTED): lambda floor, po: {**about(floor, po), "arrived": 10},
     ("ClientPOWorkflow", "signal", names.PARTS_DAMAGED): lambda floor, po: {**about(floor, po), "condition": "bent"},
     ("ClientPOWorkflow", "signal", names.APPROVAL_ENDED): ended,
+    ("ClientPOWorkflow", "signal", names.PART_READY): announcement,
     ("ClientPOWorkflow", "update", names.HOLD): because,
     ("ClientPOWorkflow", "update", names.RESUME): because,
     ("ClientPOWorkflow", "update", names.CANCEL): because,
@@ -273,6 +289,19 @@ MESSAGES: dict[tuple[str, str, str], Payload] = {
     ("ApprovalWorkflow", "update", names.NOTE): note,
     ("ApprovalWorkflow", "update", names.CANCEL): because,
 }
+
+TESTS_AND_TRANSFERS: dict[str, dict[str, str]] = {
+    "TestExecutionWorkflow": {
+        **dict.fromkeys(("start", "hold", "resume", "abort"), "shop-floor work, written down as by nobody known"),
+        "submit_results": "test_test_execution.TestResults",
+        "sign_off": "test_test_execution.TestATokenThatDoesNotCount",
+    },
+    "TransferWorkflow": {
+        "retry_transfer": "sends the same again, written down as by nobody known",
+        "dispose": "test_transfer.TestADispositionThatDoesNotCount",
+    },
+}
+"""By signal and by update; what they do without a token is tested where these workflows are."""
 
 
 class TestAnyOtherMessage:
@@ -300,18 +329,47 @@ class TestTheTables:
             for by, handlers in (await handlers_of(floor, kind)).items()
             for handler in handlers
         }
-        decisions = {(decision.workflow, by, decision.name) for decision in DECISIONS for by in ("signal", "update")}
-        assert found == MESSAGES.keys() | decisions
+        decisions = {(decision.workflow, by, decision.name) for decision in DECISIONS for by in BY}
+        elsewhere = {
+            (kind, by, name) for kind, names_ in TESTS_AND_TRANSFERS.items() for name in names_ for by in BY
+        } | {("TestExecutionWorkflow", "signal", names.DISPOSED)}  # looked up in the row of its transfer
+        assert found == MESSAGES.keys() | decisions | elsewhere
 
 
 async def handlers_of(floor: Floor, kind: type) -> dict[str, list[str]]:
     """As an open workflow of that type says itself."""
+    if kind is TransferWorkflow:
+        return await handlers_of_transfers(floor)
     if kind is ReconcileWorkflow:
         handle: Handle = await floor.shop.client.start_workflow(kind.run, id="reconcile", task_queue=names.MAIN_QUEUE)
     elif kind is TestExecutionWorkflow:
         handle = floor.shop.client.get_workflow_handle(names.test_execution_id(floor.released.name))
     else:
         handle = floor.targets[kind.__name__][0][0]
+    return await handlers_at(handle)
+
+
+async def handlers_of_transfers(floor: Floor) -> dict[str, list[str]]:
+    """Of one that nobody can admit: it stands there with its handlers open."""
+    admits: Any = Mock(admit=AsyncMock(side_effect=ConnectionError))
+    start = TransferStart(package=package(floor.shop, TestVerdict.REJECT, NEXT_NODE))
+    queue = f"transfers-{floor.shop.name}"
+    async with Worker(
+        floor.shop.client,
+        task_queue=queue,
+        workflows=[TransferWorkflow],
+        activities=[TransferActivities(admits, Mock(), Mock()).admit],
+        workflow_runner=SANDBOX,
+    ):
+        handle: Handle = await floor.shop.client.start_workflow(
+            TransferWorkflow.run, start, id=names.transfer_id(start.package.package_id), task_queue=queue
+        )
+        found = await handlers_at(handle)
+        await handle.terminate()
+        return found
+
+
+async def handlers_at(handle: Handle) -> dict[str, list[str]]:
     definition = (await handle.query("__temporal_workflow_metadata", result_type=WorkflowMetadata)).definition
     return {
         "signal": [signal.name for signal in definition.signal_definitions if signal.name],  # the dynamic one has none
