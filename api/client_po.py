@@ -4,14 +4,14 @@ import json
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Depends, Header, Query, Request, Response
+from fastapi import APIRouter, Body, Depends, Query, Request, Response
 from pydantic import BaseModel, ValidationError
 
 from api.documents import A_CONTRACT, sent_contract
 from api.house import House, TheHouse
 from api.problems import Problem, invalid, not_found
 from api.security import GuardedRoute, requires
-from api.updates import NotOpen, ask_workflow, decision_token, refused
+from api.updates import NotOpen, Once, decision_token, refused
 from infra.client_po import Row, outlook_of
 from infra.staging import OtherDocument
 from schemas import client_po as schema
@@ -164,28 +164,19 @@ async def staging_queue(
 
 
 class Asking:
-    """Asks the workflow of the PO in the path, and answers with the row that its answer is committed in.
+    """Asks the workflow of the PO in the path, and answers with the row that its answer is committed in."""
 
-    With an `Idempotency-Key`, what is asked again while the PO is not ended is answered as it was, and done once.
-    """
-
-    def __init__(
-        self,
-        smart_contract_id: str,
-        house: TheHouse,
-        idempotency_key: Annotated[str | None, Header(min_length=1, max_length=200)] = None,
-    ) -> None:
+    def __init__(self, smart_contract_id: str, house: TheHouse, once: Annotated[Once, Depends()]) -> None:
         self._name = smart_contract_id
         self._house = house
-        self._key = idempotency_key
+        self._once = once
 
     async def __call__(self, update: str, asked: schema.Reasoned, who: Identity, **fields: Any) -> StagedResource:
         values = {**asked.model_dump(exclude_unset=True), **fields, "reason": asked.reason, "user_id": who.user_id}
         request = schema.REQUESTS[update].model_validate(values)
         row = await self.row()
-        update_id = f"{update}:{who.user_id}:{self._key}" if self._key else None
         try:
-            await ask_workflow(self._house, row["workflow_id"], update, request, update_id=update_id)
+            await self._once.ask(row["workflow_id"], update, request, who)
         except NotOpen as error:
             row = await self.row()
             if row["status"] not in TERMINAL and await self._house.staging.start(row):

@@ -4,13 +4,13 @@ import json
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Query
+from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel
 
 from api.house import House, TheHouse
 from api.problems import Problem, not_found
 from api.security import GuardedRoute, requires
-from api.updates import NotOpen, ask_workflow, decision_token, refused
+from api.updates import NotOpen, Once, decision_token, refused
 from infra.test_execution import Row, TestRecord
 from schemas import names
 from schemas import test_execution as schema
@@ -134,27 +134,17 @@ async def show(smart_contract_id: str, house: TheHouse) -> TestDetails:
 
 
 class Asking:
-    """Asks the test in the path, and answers with what its answer is committed in.
+    """Asks the test in the path, and answers with what its answer is committed in."""
 
-    With an `Idempotency-Key`, what is asked again while the test is not ended is answered as it was, and done once.
-    """
-
-    def __init__(
-        self,
-        smart_contract_id: str,
-        house: TheHouse,
-        idempotency_key: Annotated[str | None, Header(min_length=1, max_length=200)] = None,
-    ) -> None:
+    def __init__(self, smart_contract_id: str, house: TheHouse, once: Annotated[Once, Depends()]) -> None:
         self.name = smart_contract_id
         self._house = house
-        self._key = idempotency_key
+        self._once = once
 
     async def __call__(self, update: str, message: Model, who: Identity) -> TestDetails:
         await self.record()
-        update_id = f"{update}:{who.user_id}:{self._key}" if self._key else None
         try:
-            workflow_id = names.test_execution_id(self.name)
-            await ask_workflow(self._house, workflow_id, update, message, update_id=update_id)
+            await self._once.ask(names.test_execution_id(self.name), update, message, who)
         except NotOpen as error:
             status = (await self.record()).row["status"]
             if status not in TERMINAL:

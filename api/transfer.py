@@ -4,7 +4,7 @@ import json
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, ValidationError
 from temporalio.service import RPCError
 
@@ -12,7 +12,7 @@ from api.documents import JSON, described, sent_document
 from api.house import House, TheHouse
 from api.problems import Problem, invalid, not_found
 from api.security import GuardedRoute, only, requires
-from api.updates import NotOpen, ask_workflow, decision_token, refused
+from api.updates import NotOpen, Once, decision_token, refused
 from infra.ledger import LedgerConflict
 from infra.transfer import Row, start_transfer
 from schemas import names
@@ -175,11 +175,15 @@ async def show(package_id: str, house: TheHouse) -> TransferDetails:
 
 @router.post("/transfers/{package_id}/retry")
 async def retry(
-    package_id: str, retrial: Retrial, house: TheHouse, who: Annotated[Identity, requires(Permission.TRANSFER_RETRY)]
+    package_id: str,
+    retrial: Retrial,
+    house: TheHouse,
+    once: Annotated[Once, Depends()],
+    who: Annotated[Identity, requires(Permission.TRANSFER_RETRY)],
 ) -> TransferResource:
     """Try a leg again that waits for a person, or at once one that would try again by itself."""
     request = RetryRequest(reason=retrial.reason, destination=retrial.destination, user_id=who.user_id)
-    await _ask(house, package_id, names.RETRY_TRANSFER, request)
+    await _ask(house, once, package_id, names.RETRY_TRANSFER, request, who)
     return _resource(house, await _row(house, package_id))
 
 
@@ -207,7 +211,11 @@ async def nonconformance(number: int, house: TheHouse) -> NonconformanceResource
 
 @router.post("/nonconformances/{number}/disposition")
 async def dispose(
-    number: int, decision: Dispose, house: TheHouse, who: Annotated[Identity, requires(Permission.DISPOSITION_DECIDE)]
+    number: int,
+    decision: Dispose,
+    house: TheHouse,
+    once: Annotated[Once, Depends()],
+    who: Annotated[Identity, requires(Permission.DISPOSITION_DECIDE)],
 ) -> NonconformanceResource:
     """Decide what becomes of the part: use_as_is, rework, scrap or return_to_client.
 
@@ -219,7 +227,8 @@ async def dispose(
     wanted = disposition_wanted(row["package_id"], row["content_hash"])
     chosen = decision.disposition
     token = decision_token(house, who, wanted, meaning=chosen, decision=chosen)
-    await _ask(house, row["package_id"], names.DISPOSE, DisposeRequest(token=token, reason=decision.reason))
+    request = DisposeRequest(token=token, reason=decision.reason)
+    await _ask(house, once, row["package_id"], names.DISPOSE, request, who)
     return _nonconformance(house, await _record(house, number))
 
 
@@ -322,10 +331,10 @@ async def _start(house: House, package: AuthorizationPackage) -> None:
         ) from error
 
 
-async def _ask(house: House, package_id: str, update: str, message: Model) -> None:
+async def _ask(house: House, once: Once, package_id: str, update: str, message: Model, who: Identity) -> None:
     row = await _row(house, package_id)
     try:
-        await ask_workflow(house, names.transfer_id(package_id), update, message)
+        await once.ask(names.transfer_id(package_id), update, message, who)
     except NotOpen as error:
         raise refused(
             f"the transfer is {row['status']} and its workflow is not open: nothing can be changed"

@@ -1,13 +1,15 @@
 """Asking a workflow by an update, with a decision where it wants one, and saying over HTTP what became of it."""
 
+import hashlib
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
+from fastapi import Header, Request
 from temporalio.client import WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
-from api.house import House
+from api.house import House, TheHouse
 from api.problems import Problem, away
 from infra.temporal import RPC_TIMEOUT
 from schemas.base import Model
@@ -32,6 +34,31 @@ async def ask_workflow(
         if error.status is not RPCStatusCode.NOT_FOUND:
             raise away("Temporal") from error
         raise NotOpen(workflow_id) from error
+
+
+class Once:
+    """Asks a workflow for somebody, and with an `Idempotency-Key` once: the same again is answered as it was.
+
+    The same as long as the workflow is open, and with the same body: under one key another body is another request.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        house: TheHouse,
+        idempotency_key: Annotated[str | None, Header(min_length=1, max_length=200)] = None,
+    ) -> None:
+        self._request = request
+        self._house = house
+        self._key = idempotency_key
+
+    async def ask(self, workflow_id: str, update: str, message: Model, who: Identity) -> Any:
+        """Raises as `ask_workflow` does."""
+        update_id = None
+        if self._key:
+            body = hashlib.sha256(await self._request.body()).hexdigest()
+            update_id = f"{update}:{who.user_id}:{self._key}:{body}"
+        return await ask_workflow(self._house, workflow_id, update, message, update_id=update_id)
 
 
 def decision_token(house: House, who: Identity, wanted: Wanted, *, meaning: str, decision: str | None = None) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from infra.tables import client_pos
+from infra.tables import client_pos, transfers
 from schemas.client_po import TERMINAL, ClientPOStatus, Outlook, SmartClientPO, outlook
 
 Row = dict[str, Any]
@@ -50,6 +50,17 @@ class ClientPOs:
         async with self._engine.connect() as connection:
             row = (await connection.execute(query)).mappings().first()
         return dict(row) if row else None
+
+    async def is_routed(self, smart_contract_id: str, package_id: str, place: str) -> bool:
+        """Whether the transfer of this package, from this node, brought the contract."""
+        brought = (
+            select(client_pos.c.smart_contract_id)
+            .join(transfers, transfers.c.package_id == client_pos.c.routed_from)
+            .where(client_pos.c.smart_contract_id == smart_contract_id)
+            .where(transfers.c.package_id == package_id, transfers.c.node_id == place)
+        )
+        async with self._engine.connect() as connection:
+            return (await connection.execute(brought)).first() is not None
 
     async def counts(self) -> dict[str, int]:
         """How many POs are in each state."""

@@ -2,7 +2,10 @@
 
 from pydantic import ValidationError
 
-from schemas.base import Model
+from schemas.base import Model, excerpt
+
+LONGEST = 300
+"""Characters of a field's path, and of what is wrong with it: whoever sends a document chooses its field names."""
 
 
 class Fault(Model):
@@ -16,11 +19,11 @@ class Fault(Model):
 
 
 def faults(error: ValidationError) -> list[Fault]:
-    """Every fault, without repeating the values."""
+    """Every fault, without repeating the values, and field names no longer than people read."""
     return [
         Fault(
-            field=".".join(str(part) for part in fault["loc"]) or "document",
-            message=fault["msg"].removeprefix("Value error, "),
+            field=excerpt(".".join(str(part) for part in fault["loc"]), LONGEST) or "document",
+            message=excerpt(fault["msg"].removeprefix("Value error, "), LONGEST),
         )
         for fault in error.errors(include_url=False, include_context=False, include_input=False)
     ]

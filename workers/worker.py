@@ -21,6 +21,7 @@ from temporalio.worker import Interceptor, Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from activities.approval import ApprovalActivities
+from activities.client_po import ClientPOActivities
 from activities.decision import DecisionActivities
 from activities.ledger import LedgerActivities
 from activities.node import NodeActivities
@@ -110,6 +111,7 @@ def main_worker(
             LedgerActivities(ledger).record,
             part_arrivals.join_line,
             part_arrivals.read_held,
+            ClientPOActivities(client_pos).is_routed,
             DecisionActivities(DecisionVerifier(settings)).verify_decision,
             ApprovalActivities(Approvals(engine)).read_outcome,
             tests.check_qualification,

@@ -26,6 +26,7 @@ from temporalio.exceptions import (
     TimeoutError as ActivityTimeout,
 )
 
+from activities.client_po import ClientPOActivities
 from activities.node import NodeActivities
 from activities.part_arrival import PartArrivalActivities
 from schemas import names
@@ -473,10 +474,18 @@ class ClientPOWorkflow:
     # --- the announcement of its part -----------------------------------------------------------------------
 
     async def _part_ready(self, item: Item, ready: PartReady) -> None:
-        """The first one counts: the Floor Hub says the same again when its answer was lost."""
+        """The first one counts: the Floor Hub says the same again when its answer was lost.
+
+        What the signal says is looked up: anybody can send one.
+        """
         if (ready.smart_contract_id, ready.node_id) != (self._po.smart_contract_id, self._po.target_node):
             await self._refuse_request(item, f"it is about {ready.smart_contract_id} at {ready.node_id}")
-        elif self._life.ready is None and not self._life.ended:
+            return
+        if self._life.ready is not None or self._life.ended:
+            return
+        if not await step(ClientPOActivities.is_routed, ready, summary=f"did {ready.package_id} bring it?"):
+            await self._refuse_request(item, f"{ready.package_id} did not bring it from {ready.place}")
+        else:
             self._life.ready = ready
             self._announcing = asyncio.create_task(self._announce(ready))
 

@@ -179,6 +179,8 @@ class TransferWorkflow:
         if not self._life.legs:
             self._life.begin(package)
         self._life.policies = admission.policies
+        if data.verdict is not TestVerdict.ACCEPT:
+            await self._open_nonconformance()  # first: who sees that a leg waits for it looks for it
         await self._book.enter(
             "read_routing",
             "read_routing",
@@ -187,8 +189,6 @@ class TransferWorkflow:
             self._row(next_station=self._routing.next_station, next_contract=self._routing.next_contract),
             target=data.smart_contract_id,
         )
-        if data.verdict is not TestVerdict.ACCEPT:
-            await self._open_nonconformance()
 
     async def _refuse_authorization(self, reason: str) -> None:
         self._life.refusal = reason

@@ -240,7 +240,8 @@ class Floor:
     # --- the Business Hub, people ---------------------------------------------------------------------------
 
     async def ask(self, method: str, path: str, **request: Any) -> httpx.Response:
-        """Asks until there is an answer: 503 and a broken connection say that it may be asked again."""
+        """Asks until there is an answer: 503 and a broken connection say that it may be asked again, under its key."""
+        request["headers"] = {"Idempotency-Key": uuid4().hex, **request.get("headers", {})}
         deadline = time.monotonic() + PATIENCE
         while True:
             try:

@@ -167,3 +167,8 @@ class TestResults:
         for _ in range(2):
             answer = await tested.submit(key="first")
             assert (answer.status_code, answer.json()["revision"]) == (200, 1)
+
+    async def test_that_say_something_else_under_the_same_key_are_given_anew(self, tested: Tested) -> None:
+        await tested.start()
+        await tested.submit(key="first")
+        assert (await tested.submit(value="0.20", key="first")).json()["revision"] == 2

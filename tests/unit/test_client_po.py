@@ -64,6 +64,11 @@ class TestADocument:
         assert po.model_dump()["colour"] == "red"
         assert po.model_dump()["tests"][0]["lamp_hours"] == 7
 
+    def test_is_refused_in_words_that_people_can_read_whatever_its_fields_are_called(self) -> None:
+        with pytest.raises(ValidationError) as error:
+            HoldRequest.model_validate({"reason": "why", "x" * 100_000: 1})
+        assert len(str(faults(error.value)[0])) < 1000
+
     def test_has_the_specifications_defaults(self) -> None:
         po = read()
         assert (po.quantity, po.priority, po.sequence_number) == (1, 3, 1)

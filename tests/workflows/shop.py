@@ -21,6 +21,7 @@ from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Replayer, Worker
 
 from activities.approval import ApprovalActivities
+from activities.client_po import ClientPOActivities
 from activities.decision import DecisionActivities
 from activities.ledger import LedgerActivities
 from activities.node import NodeActivities
@@ -86,6 +87,7 @@ class MemoryLedger:
         self.alerts: dict[str, Alert] = {}
         self.open: dict[str, Alert] = {}
         self.rows: dict[str, dict[str, Any]] = {}
+        self.routed: dict[str, tuple[str, str]] = {}
         self.approvals: dict[str, dict[str, Any]] = {}
         self.transfer_rows: dict[str, dict[str, Any]] = {}
         self.nonconformances: dict[str, dict[str, Any]] = {}
@@ -151,6 +153,16 @@ class MemoryLedger:
             case NonconformanceDisposed():
                 self.nonconformances.setdefault(change.package_id, {}).update(change.model_dump(exclude={"kind"}))
                 self.dispositions[change.package_id] = Disposition(change.disposition)
+
+
+class MemoryClientPOs:
+    """Knows which package brought a contract, and from where: what a test wrote there."""
+
+    def __init__(self, ledger: MemoryLedger) -> None:
+        self._ledger = ledger
+
+    async def is_routed(self, smart_contract_id: str, package_id: str, place: str) -> bool:
+        return self._ledger.routed.get(smart_contract_id) == (package_id, place)
 
 
 class MemoryTransfers:
@@ -629,6 +641,7 @@ async def main_worker(
             LedgerActivities(ledger).record,  # type: ignore[arg-type]
             part_arrivals.join_line,
             part_arrivals.read_held,
+            ClientPOActivities(MemoryClientPOs(ledger)).is_routed,  # type: ignore[arg-type]
             DecisionActivities(DecisionVerifier(shop.settings)).verify_decision,
             ApprovalActivities(MemoryApprovals(ledger)).read_outcome,  # type: ignore[arg-type]
             tests.check_qualification,

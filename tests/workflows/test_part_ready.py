@@ -17,6 +17,8 @@ def refuse(_: PartReady) -> None:
 
 
 def ready(po: PO, **fields: Any) -> PartReady:
+    """As the Floor Hub has recorded it, but for what is given."""
+    po.shop.ledger.routed[po.name] = ("PKG-before-R1", LAST)
     values = {
         "smart_contract_id": po.name,
         "node_id": po.shop.node,
@@ -75,6 +77,18 @@ class TestAReadyPart:
             await po.is_("released")
             await po.handle.result()
         assert po.entries("announce_part") == []
+
+    @pytest.mark.parametrize("forged", [{"package_id": "PKG-other-R1"}, {"place": "NOD-elsewhere"}])
+    async def test_that_no_package_brought_is_refused(self, shop: Shop, forged: dict[str, str]) -> None:
+        async with shop.node_online():
+            po = await shop.stage()
+            await po.handle.signal(names.PART_READY, ready(po, **forged))
+            assert "did not bring it" in (await po.recorded("refuse_request")).details
+            await po.handle.signal(names.PART_READY, ready(po))
+            await po.recorded("announce_part")
+            assert shop.store.pickups() == [ready(po)]
+            await po.ask("cancel")
+            await po.handle.result()
 
     async def test_of_another_contract_is_refused(self, shop: Shop) -> None:
         po = await shop.stage()
