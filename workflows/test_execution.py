@@ -689,13 +689,16 @@ class TestExecutionWorkflow:
         await self._record("refuse_request", event, text, "system", metadata, AlertRaised(alert=alert))
 
     async def _refuse_decision(self, item: Item, reason: str, person: str) -> None:
-        """A decision that does not count is more than a mistake: somebody may have tried."""
+        """A decision that does not count is more than a mistake: somebody may have tried.
+
+        Recorded after the task: verified again later, it may be refused for another reason, under the same key.
+        """
         item.refuse(reason)
         self._life.last_refusal = f"`{item.name}` was refused: {reason}"
         event, text = f"refuse_decision:{item.key}", f"Decision {item.name} refused: {reason}"
         alert = self._alert(event, "decision_refused", f"{text}. Ask {person} whether it was them.", item.name)
         metadata = {"decision": item.name, "reason": reason}
-        await self._record("refuse_decision", event, text, person, metadata, AlertRaised(alert=alert), asked=item.asked)
+        await self._record("refuse_decision", event, text, person, metadata, AlertRaised(alert=alert), asked=True)
 
     # --- what it knows --------------------------------------------------------------------------------------
 

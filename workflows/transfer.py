@@ -69,6 +69,9 @@ ATTEMPTED: dict[Destination, str] = {
     Destination.BUSINESS_HUB: "notify_business_hub",
 }
 
+REFUSED_AFTER_THE_TASK = "a refused decision is recorded after its task"
+"""Transfers before recorded one that came by signal within the task."""
+
 TRANSFER_FAILURE, CONTRACT_MISSING = "transfer_failure", "contract_missing"
 
 
@@ -529,7 +532,10 @@ class TransferWorkflow:
         )
 
     async def _refuse_decision(self, item: Item, reason: str, person: str) -> None:
-        """A disposition that does not count is more than a mistake: somebody may have tried."""
+        """A disposition that does not count is more than a mistake: somebody may have tried.
+
+        Recorded after the task: verified again later, it may be refused for another reason, under the same key.
+        """
         item.refuse(reason)
         self._life.last_refusal = f"a disposition was refused: {reason}"
         event, text = f"refuse_decision:{item.key}", f"A disposition was refused: {reason}"
@@ -540,7 +546,7 @@ class TransferWorkflow:
             {"decision": item.name, "reason": reason},
             self._alert(event, "decision_refused", f"{text}. Ask {person} whether it was them.", item.name),
             user_id=person,
-            asked=item.asked,
+            asked=item.asked or workflow.patched(REFUSED_AFTER_THE_TASK),
         )
 
     # --- recording ------------------------------------------------------------------------------------------
