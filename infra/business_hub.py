@@ -7,7 +7,8 @@ from schemas.canonical import document_hash
 from schemas.chain import routing_of
 from schemas.guardian import AuthorizationPackage
 from schemas.record import OrderCompleted
-from schemas.transfer import Destination, HubReceipt, OrderComplete, Routing
+from schemas.test_execution import TestVerdict
+from schemas.transfer import Destination, Disposition, HubReceipt, OrderComplete, Routing
 
 
 class BusinessHub:
@@ -46,6 +47,8 @@ class BusinessHub:
         for field in ("clientpo_id", "smart_contract_id", "verdict"):
             if row[field] != getattr(told, field):
                 return f"{field} is {row[field]}, not {getattr(told, field)}"
+        if row["verdict"] != TestVerdict.ACCEPT and row["disposition"] in (None, Disposition.REWORK):
+            return f"its results are {row['verdict']}, and their disposition ends nothing: {row['disposition']}"
         routing = routing_of(AuthorizationPackage.model_validate_json(row["package"]))
         if isinstance(routing, Routing):
             return f"{told.smart_contract_id} is not the last of its chain: {routing.next_contract} follows it"

@@ -33,9 +33,13 @@ _LISTED = [column for column in client_pos.columns if column.name != "document"]
 
 
 def released_contract(row: Row) -> SmartClientPO:
-    """The contract of a row, with the quantity that is released: fewer than ordered where two persons accepted that."""
+    """The contract of a row, with the quantity that is released.
+
+    That is what was there when it was confirmed: fewer than ordered where two persons accepted that, and more than they
+    accepted where the rest came in that moment.
+    """
     po = SmartClientPO.model_validate(json.loads(row["document"]))
-    return po.model_copy(update={"quantity": row["accepted_quantity"] or row["quantity"]})
+    return po.model_copy(update={"quantity": row["arrived"] or row["accepted_quantity"] or row["quantity"]})
 
 
 class ClientPOs:

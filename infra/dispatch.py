@@ -15,6 +15,7 @@ from schemas.canonical import NotCanonical, document_hash
 from schemas.chain import disagreement, document_name, known_of, routing_of, run_before
 from schemas.client_po import SmartClientPO
 from schemas.faults import faults
+from schemas.ledger import RecordedEntry
 from schemas.transfer import (
     AuditChain,
     CitedEntry,
@@ -35,7 +36,11 @@ from schemas.transfer import (
 
 
 class Dispatcher:
-    """Reads the contract store and the rows; changes nothing."""
+    """Reads the contract store, the rows and the ledger; changes nothing.
+
+    What a leg sends follows from what is recorded, never from when it is prepared: a receiver that has stored it
+    before knows it again, though nobody remembers that it was sent.
+    """
 
     def __init__(self, contracts: ContractStore, client_pos: ClientPOs, ledger: Ledger, registry: Registry) -> None:
         self._contracts = contracts
@@ -45,15 +50,31 @@ class Dispatcher:
 
     async def prepare(self, prepare: Prepare) -> Preparation:
         """The body of one leg, or why there is none, in words for the person who mends it."""
+        begun = await self._begun(prepare)
+        if begun is not None:
+            prepare = prepare.model_copy(update={"at": begun.recorded_at})
         match prepare.destination:
             case Destination.VAULT:
-                return await self._vault(prepare)
+                return await self._vault(prepare, begun)
             case Destination.NEXT_NODE:
                 return await self._next_node(prepare)
             case Destination.BUSINESS_HUB:
                 return _order_complete(prepare)
 
-    async def _vault(self, prepare: Prepare) -> Preparation:
+    async def _begun(self, prepare: Prepare) -> RecordedEntry | None:
+        """The entry from which on this leg could begin; None where the transfer is not in the ledger."""
+        package_id = prepare.package.package_id
+        if prepare.destination is Destination.VAULT:
+            opened = await self._ledger.under(f"{package_id}:open_nonconformance")
+            return opened or await self._ledger.under(f"{package_id}:read_routing")
+        before = {
+            Destination.NEXT_NODE: {"receive_authorization", "dispose_nonconformance"},
+            Destination.BUSINESS_HUB: {"receive_authorization", "dispose_nonconformance", "transfer_to_vault"},
+        }[prepare.destination]
+        entries = [entry for entry in await self._ledger.timeline(package_id) if entry.action in before]
+        return entries[-1] if entries else None
+
+    async def _vault(self, prepare: Prepare, begun: RecordedEntry | None) -> Preparation:
         package = prepare.package
         routing = routing_of(package)
         body = VaultPackage(
@@ -66,7 +87,7 @@ class Dispatcher:
                 local_backup_path=package.local_backup_path,
                 guardian_node=package.guardian_signature.node_id,
                 transfer_timestamp=prepare.at,
-                entries=await self._cited(package.test_data.smart_contract_id, package.package_id),
+                entries=await self._cited(begun, package.test_data.smart_contract_id, package.package_id),
             ),
             workflow_status=WorkflowState(
                 is_final_contract=not isinstance(routing, Routing), has_next_step=isinstance(routing, Routing)
@@ -74,12 +95,12 @@ class Dispatcher:
         )
         return Preparation(body=body.model_dump(mode="json"))
 
-    async def _cited(self, *targets: str) -> tuple[CitedEntry, ...]:
+    async def _cited(self, until: RecordedEntry | None, *targets: str) -> tuple[CitedEntry, ...]:
         """Counts of parts are left out: an order of thousands has thousands, and its confirmation names what counts."""
         return tuple(
             CitedEntry(seq=entry.seq, leaf=entry.leaf, action=entry.action)
             for entry in await self._ledger.timeline(*targets)
-            if entry.action != "count_arrivals"
+            if entry.action != "count_arrivals" and (until is None or entry.seq <= until.seq)
         )
 
     async def _next_node(self, prepare: Prepare) -> Preparation:

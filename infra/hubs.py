@@ -125,7 +125,7 @@ def _detail(answer: bytes | None) -> str:
     """What a problem (RFC 9457) says of itself; nothing where it is none."""
     try:
         problem: Any = json.loads(answer or b"")
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     detail = problem.get("detail") if isinstance(problem, dict) else None
     return f": {detail}" if isinstance(detail, str) else ""

@@ -37,6 +37,7 @@ from reportlab.platypus import (
 
 from infra.checkpoint import StoredCheckpoint
 from infra.vault import StoredPackage
+from schemas.base import excerpt
 from schemas.guardian import AuthorizationPackage, TestedItem
 from schemas.test_execution import Instrument, SignOff
 from schemas.transfer import VaultPackage
@@ -48,6 +49,9 @@ MARGIN = 18 * mm
 WIDTH = A4[0] - 2 * MARGIN
 HEADER = 16 * mm
 FOOTER = 14 * mm
+
+LONGEST_TITLE = 120
+"""Characters: what is longer stands below its title, where it may go on on the next page."""
 
 REGULAR, BOLD = "NotoSans", "NotoSans-Bold"
 FALLBACKS = ("NotoSansSC", "NotoSansKR")
@@ -140,10 +144,13 @@ def _instruments(instruments: Sequence[Instrument]) -> Flowable:
 
 def _test(number: int, item: TestedItem, signatures: Sequence[SignOff]) -> Iterator[Flowable]:
     result = item.result
+    kind = _words(item.test_type)
+    procedure = f"procedure {item.procedure_id}, revision {item.procedure_revision}"
+    whole = [(name, text) for name, text in (("Test", kind), ("By", procedure)) if len(text) > LONGEST_TITLE]
     head = [
         [
-            _text(f"{number}. {item.test_type.replace('_', ' ')}", _style(12, bold=True)),
-            _text(f"{item.test_id} · procedure {item.procedure_id}, revision {item.procedure_revision}", _QUIET),
+            _text(f"{number}. {excerpt(kind, LONGEST_TITLE)}", _style(12, bold=True)),
+            _text(f"{item.test_id} · {excerpt(procedure, LONGEST_TITLE)}", _QUIET),
         ],
         _verdict(result.verdict.value, 9),
     ]
@@ -156,6 +163,7 @@ def _test(number: int, item: TestedItem, signatures: Sequence[SignOff]) -> Itera
     else:
         yield KeepTogether(opening)
     said = _facts(
+        *whole,
         ("Observations", result.observations or "none"),
         ("Procedure", "followed" if result.procedure_followed else "not followed as written"),
         ("Deviations", result.deviations or "none"),
@@ -289,7 +297,7 @@ def _facts(*facts: tuple[str, str], columns: int = 2) -> Table:
     per_row = 2 * columns
     rows = [cells[start : start + per_row] for start in range(0, len(cells), per_row)]
     name_width = 31 * mm if columns == 1 else 24 * mm
-    table = Table(rows, colWidths=[name_width, WIDTH / columns - name_width] * columns)
+    table = Table(rows, colWidths=[name_width, WIDTH / columns - name_width] * columns, splitInRow=1)
     table.setStyle(
         TableStyle(
             [
@@ -310,7 +318,7 @@ def _grid(
     titles = [_text(title, _style(8, bold=True, colour=QUIET, right=at == right)) for at, title in enumerate(head)]
     body = [[_text(cell, _style(9, right=at == right)) for at, cell in enumerate(row)] for row in rows]
     cells: list[list[Any]] = [[*titles], *body]
-    table = Table(cells, colWidths=[WIDTH * share for share in shares], repeatRows=1)
+    table = Table(cells, colWidths=[WIDTH * share for share in shares], repeatRows=1, splitInRow=1)
     table.setStyle(
         TableStyle(
             [

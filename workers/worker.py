@@ -77,7 +77,14 @@ SANDBOX = SandboxedWorkflowRunner(
     # loaded anew for each workflow that starts (measured: without ours, 30 POs are staged a second, not 41).
     restrictions=SandboxRestrictions.default.with_passthrough_modules(
         *("schemas", "activities", "pydantic", "pydantic_core", "annotated_types", "rfc8785"),
-        *("workflows.book", "workflows.decisions", "workflows.inbox", "workflows.retry", "workflows.steps"),
+        *(
+            "workflows.book",
+            "workflows.book",
+            "workflows.decisions",
+            "workflows.inbox",
+            "workflows.retry",
+            "workflows.steps",
+        ),
     )
 )
 

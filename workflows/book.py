@@ -4,12 +4,17 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from temporalio import workflow
+
 from schemas.alert import Alert, Severity, cause_of
 from schemas.base import timestamp
 from schemas.ledger import LedgerEntry
 from schemas.record import AlertRaised, Change
 from workflows.inbox import Item
 from workflows.steps import record
+
+REFUSED_AFTER_THE_TASK = "refused decisions are recorded after the task"
+"""Those that came by signal were recorded within it."""
 
 
 class Book:
@@ -106,7 +111,10 @@ class Book:
         )
 
     async def refuse_decision(self, item: Item, reason: str, person: str) -> None:
-        """A decision that does not count is more than a mistake: somebody may have tried."""
+        """A decision that does not count is more than a mistake: somebody may have tried.
+
+        Entered after the task: verified again later, it may be refused for another reason, under the same key.
+        """
         item.refuse(reason)
         event = self.numbered("refuse_decision", item)
         text = f"Decision {item.name} was refused: {reason}"
@@ -117,5 +125,5 @@ class Book:
             {"decision": item.name, "reason": reason},
             self.alert(event, "decision_refused", f"{text}. Ask {person} whether it was them.", item.name),
             user_id=person,
-            asked=item.asked,
+            asked=item.asked or workflow.patched(REFUSED_AFTER_THE_TASK),
         )

@@ -67,6 +67,7 @@ ATTEMPTED: dict[Destination, str] = {
     Destination.BUSINESS_HUB: "notify_business_hub",
 }
 
+
 TRANSFER_FAILURE, CONTRACT_MISSING = "transfer_failure", "contract_missing"
 
 

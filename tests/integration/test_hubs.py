@@ -170,7 +170,7 @@ class TestARefusal:
         assert f"answers {status}: the part is not ours" in (delivery.error or "")
         assert not delivery.curable
 
-    @pytest.mark.parametrize("body", [b"", b"no", b"[1]", b'{"detail": [{"msg": "x"}]}'])
+    @pytest.mark.parametrize("body", [b"", b"no", b"[1]", b'{"detail": [{"msg": "x"}]}', b"[" * 60_000])
     async def test_may_say_anything(self, server: HubServer, settings: Settings, body: bytes) -> None:
         delivery = await attempt(server, settings, lambda _: (422, body))
         assert (delivery.error or "").endswith("answers 422")

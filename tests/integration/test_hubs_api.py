@@ -295,6 +295,14 @@ class TestTheBusinessHub:
         answer = await hubs.complete({**body, "verdict": "accept"})
         assert (answer.status_code, "verdict is reject" in answer.json()["detail"]) == (422, True)
 
+    @pytest.mark.parametrize(("disposition", "status"), [(None, 422), ("rework", 422), ("scrap", 200)])
+    async def test_refuses_rejected_results_that_end_nothing(
+        self, hubs: Hubs, disposition: str | None, status: int
+    ) -> None:
+        package = hubs.package(hubs.contract("FI"), verdict=TestVerdict.REJECT)
+        await hubs.open_transfer(package, disposition=disposition)
+        assert (await hubs.complete(await hubs.body(package, Destination.BUSINESS_HUB))).status_code == status
+
     async def test_refuses_a_contract_that_another_one_follows(self, hubs: Hubs) -> None:
         package = hubs.package()
         await hubs.open_transfer(package)

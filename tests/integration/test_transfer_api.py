@@ -129,6 +129,19 @@ class TestAPackageThatIsHandedIn:
         assert len(floor.far.received[VAULT]) == 1
         assert await floor.refusals() == []
 
+    async def test_does_not_keep_its_own_test_from_recording_it(self, floor: Floor) -> None:
+        package = floor.package()
+        assert (await floor.hand_in(package)).status_code == 202
+        await floor.hubs.open_transfer(package)  # what its test records
+        shown = await floor.until(package, lambda shown: shown["ended_at"] is not None)
+        assert [event["action"] for event in shown["timeline"]].count("receive_authorization") == 1
+
+    async def test_of_its_own_test_is_not_authorized_twice(self, floor: Floor) -> None:
+        package = floor.package()
+        await floor.hubs.open_transfer(package)
+        assert (await floor.hand_in(package)).status_code == 200
+        assert len(await floor.hubs.entries("authorize_package")) == 1
+
     async def test_with_other_content_is_refused_recorded_and_alerted(self, floor: Floor) -> None:
         package, other = floor.package(), floor.package(verdict=TestVerdict.REJECT)
         await floor.hand_in(package)
@@ -292,6 +305,19 @@ class TestATransferWithoutAWorkflow:
         shown = await floor.until(package, lambda shown: shown["ended_at"] is not None)
         assert "restart_transfer" not in [event["action"] for event in shown["timeline"]]
         assert await self.reconcile(floor) == {}
+
+    async def test_sends_again_what_a_receiver_may_have_stored_before_it_was_terminated(self, floor: Floor) -> None:
+        floor.far.answers[VAULT] = down
+        package = floor.package()
+        await floor.hand_in(package)
+        await floor.until(package, lambda shown: leg(shown)["status"] == "waiting")
+        await floor.hubs.house.temporal.get_workflow_handle(names.transfer_id(package.package_id)).terminate()
+        floor.far.answers[VAULT] = taken
+        assert await self.reconcile(floor) == {package.package_id: True}
+        url = f"/api/v1/transfers/{package.package_id}/retry"
+        assert (await floor.supervisor.post(url, json={"destination": "vault"})).status_code == 200
+        await floor.until(package, lambda shown: shown["ended_at"] is not None)
+        assert len({request.content for request in floor.far.received[VAULT]}) == 1
 
     async def test_that_was_terminated_goes_on_where_it_stood(
         self, floor: Floor, waiting: AuthorizationPackage

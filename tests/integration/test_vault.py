@@ -237,6 +237,14 @@ class TestTheReport:
         await hubs.store(hubs.package(observations="smooth \U0001f600"))
         assert "smooth [U+1F600]" in words(await self.report(hubs))
 
+    async def test_goes_on_on_the_next_page_where_a_text_is_longer_than_one(self, hubs: Hubs) -> None:
+        long = "W" * 1000
+        reading = {"name": long, "value": "1", "unit": long}
+        test = {**hubs.first["tests"][0], "test_type": "\U0001f600" * 1000}
+        document = {**hubs.first, "client": "\U0001f600" * 1000, "tests": [test]}
+        await hubs.store(hubs.package(document, readings=(reading,), observations="\U0001f600" * 1000))
+        assert "[U+1F600] Procedure followed" in words(await self.report(hubs))
+
     async def test_of_what_is_not_there_is_not_found(self, hubs: Hubs) -> None:
         assert (await hubs.quality.get("/api/v1/vault/SC-none/report")).status_code == 404
         await hubs.store(hubs.package())

@@ -594,6 +594,7 @@ class Hub:
             "status": "released",
             "quantity": 10,
             "accepted_quantity": 6,
+            "arrived": 6,
         }
         self.gatekeeper = Gatekeeper(
             site.trust,
@@ -632,6 +633,10 @@ class TestTheGatekeeper:
 
     async def test_finds_no_fault_with_a_true_package_before_it_is_recorded(self, site: Site, hub: Hub) -> None:
         assert await hub.gatekeeper.refusal(site.authorized()) is None
+
+    async def test_admits_all_that_came_though_fewer_were_accepted_a_moment_before(self, site: Site, hub: Hub) -> None:
+        hub.client_pos.rows[SC]["accepted_quantity"] = 4
+        assert await hub.refusal(site.authorized()) is None
 
     async def test_admits_nothing_that_is_not_recorded(self, site: Site, hub: Hub) -> None:
         admission = await hub.gatekeeper.admit(site.authorized())

@@ -16,7 +16,7 @@ from schemas import names
 from schemas.permission import Role
 from schemas.test_execution import ESCALATE_AFTER, REMIND_AFTER, signoff_wanted
 from schemas.transfer import Disposition
-from tests.workflows.shop import MemoryLedger, Shop, Tested, check_histories, main_worker, result, until
+from tests.workflows.shop import MemoryLedger, Shop, Tested, check_histories, event_types, main_worker, result, until
 from tests.workflows.stand_in import WaitingTransfer
 from workers.worker import WORKFLOWS
 
@@ -316,6 +316,12 @@ class TestATokenThatDoesNotCount:
         token = await shop.token(signoff_wanted("B", measured.hash()), "sign", by="ines", role=Role.INSPECTOR)
         await measured.ask("sign_off", test_id="T-1", token=token)
         assert "not for test/" in (await measured.recorded("refuse_decision")).details
+
+    async def test_is_recorded_when_what_was_wrong_with_it_cannot_change_any_more(self, measured: Tested) -> None:
+        before = event_types(await measured.handle.fetch_history()).count("ACTIVITY_TASK_SCHEDULED")
+        await measured.ask("sign_off", test_id="T-1")
+        await measured.recorded("refuse_decision")
+        assert event_types(await measured.handle.fetch_history()).count("ACTIVITY_TASK_SCHEDULED") == before + 1
 
     async def test_because_there_is_none_is_refused(self, measured: Tested) -> None:
         await measured.ask("sign_off", test_id="T-1")
