@@ -1,7 +1,7 @@
 """The application: adapters opened once, routes by capability, problems for all errors."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any
@@ -44,6 +44,7 @@ from infra.decisions import DecisionSigner
 from infra.floor_hub import FloorHub
 from infra.gatekeeper import Gatekeeper
 from infra.guardian import TrustList
+from infra.hubs import OWN_ROUTES
 from infra.reception import Reception
 from infra.recorder import open_ledger
 from infra.registry import load_registry
@@ -61,6 +62,11 @@ ROUTES = (
     *(client_po, client_order, part_arrival, test_execution, approvals, transfer, contracts, hubs, vault),
     *(alert, analytics, ledger, health),
 )
+
+
+TAKE_PACKAGES = frozenset({*OWN_ROUTES.values(), "/api/v1/guardian/authorizations"})
+PACKAGE_LIMIT = 1_500_000
+"""Bytes: what Temporal can carry (2 MB), less what is added on the way."""
 
 
 def create_app() -> FastAPI:
@@ -109,7 +115,9 @@ def create_app() -> FastAPI:
     for routes in ROUTES:
         app.include_router(routes.router, responses=problems.ANY_PROBLEM)
     _document(app)
-    app.add_middleware(SizeLimit, max_body_size=settings.request_limit)
+    app.add_middleware(
+        SizeLimit, max_body_size=settings.request_limit, packages=PACKAGE_LIMIT, for_packages=TAKE_PACKAGES
+    )
     duration = meter.create_histogram(
         "http.server.request.duration",
         unit="s",
@@ -143,11 +151,20 @@ def _document(app: FastAPI) -> None:
 class SizeLimit(RequestBodyLimitMiddleware):
     """Bounds the body of every request: by what its head says of it, else by what comes.
 
+    Whole packages come to `for_packages`, with all that people said in many requests: they may be `packages` long.
     Starlette's own answer to a head that says too much is plain text, whatever the application would answer.
     """
 
+    def __init__(self, app: ASGIApp, max_body_size: int, packages: int = 0, for_packages: Collection[str] = ()) -> None:
+        super().__init__(app, max_body_size=max_body_size)
+        self._packages = SizeLimit(app, packages) if for_packages else self
+        self._for_packages = for_packages
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
+            if scope["path"] in self._for_packages:
+                await self._packages(scope, receive, send)
+                return
             length = Headers(scope=scope).get("content-length", "0")
             if length.isdecimal() and int(length) > self.max_body_size:
                 await problems.too_large(self.max_body_size).response()(scope, receive, send)

@@ -39,6 +39,9 @@ class TestStatus(StrEnum):
     ABORTED = "aborted"
 
 
+LONGEST_RESULTS = 256 * 1024
+"""Bytes (JSON) of all results of a contract: they travel whole in its package, and Temporal takes 2 MB at once."""
+
 TERMINAL = frozenset({TestStatus.AUTHORIZED, TestStatus.ABORTED})
 
 STARTABLE = frozenset({TestStatus.WAITING, TestStatus.BLOCKED, TestStatus.REWORK})
@@ -354,7 +357,15 @@ class TestLife(BaseModel):
             return f"the test is {self.status(po)}: start it before giving results"
         known = [test.test_id for test in po.tests]
         foreign = [result.test_id for result in submission.results if result.test_id not in known]
-        return f"{', '.join(foreign)}: not of this contract, whose tests are {', '.join(known)}" if foreign else None
+        if foreign:
+            return f"{', '.join(foreign)}: not of this contract, whose tests are {', '.join(known)}"
+        all_ = {test_id: current.result for test_id, current in self.current.items()}
+        all_ |= {result.test_id: result for result in submission.results}
+        if sum(len(result.model_dump_json()) for result in all_.values()) > LONGEST_RESULTS:
+            return (
+                f"the results of a contract have at most {LONGEST_RESULTS} bytes: keep raw data elsewhere, and cite it"
+            )
+        return None
 
     def _signing_refusal(self, po: SmartClientPO, test_id: str) -> str | None:
         known = [test.test_id for test in po.tests]
@@ -423,6 +434,8 @@ class TestLife(BaseModel):
                 return f"{signoff.person} has signed {test.test_id} as {signoff.role} already"
         if decision.decision == SignOffDecision.SIGN and decision.meaning not in set(Meaning):
             return f"a signature means {', '.join(Meaning)}, not {decision.meaning!r}"
+        if decision.meaning == Meaning.PERFORMED and self.begun and decision.person != self.begun.performer:
+            return f"{self.begun.performer} performed {test.test_id}: {decision.person} signs what they did"
         return None
 
     def await_signoffs(self, po: SmartClientPO, now: datetime) -> None:

@@ -79,7 +79,6 @@ SANDBOX = SandboxedWorkflowRunner(
         *("schemas", "activities", "pydantic", "pydantic_core", "annotated_types", "rfc8785"),
         *(
             "workflows.book",
-            "workflows.book",
             "workflows.decisions",
             "workflows.inbox",
             "workflows.retry",

@@ -134,6 +134,8 @@ class TransferWorkflow:
     async def _live(self) -> TransferEnd:
         if not self._life.policies:
             await self._receive()
+            if self._life.disposition is not None:  # started again where it stood: nobody knows whether that was told
+                await self._tell_test(self._life.disposition)
         self._legs = [asyncio.create_task(self._carry(destination)) for destination in self._life.legs]
         while not self._life.ended:
             if self._inbox:

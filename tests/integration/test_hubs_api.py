@@ -92,6 +92,7 @@ class TestPreparingTheNextNode:
         [
             ({"clientpo_id": "CPO-other"}, "belongs to client order CPO-other"),
             ({"part_id": "PART-other"}, "is for part PART-other"),
+            ({"part_number": "FB-other"}, "is for part"),
             ({"sequence_number": 1}, "does not come after"),
             ({"smart_contract_id": "SC-other"}, "is not"),
             ({"client": ""}, "client: String should have at least 1 character"),

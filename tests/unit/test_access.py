@@ -411,6 +411,7 @@ class TestAProblem:
             ("DELETE", "/api/v1/client-pos/SC-1", {}, 405, "method-not-allowed", "GET, PATCH"),
             ("POST", "/api/v1/client-pos", {"content": b"x" * 300_000}, 413, "too-large", "262144"),
             ("GET", "/health", {"content": b"x" * 300_000}, 413, "too-large", "262144"),
+            ("POST", "/vault-hub/receive-test-results", {"content": b"x" * 1_600_000}, 413, "too-large", "1500000"),
             (
                 "POST",
                 "/api/v1/client-pos",

@@ -20,6 +20,7 @@ from schemas.test_execution import (
     Results,
     Sign,
     SignOff,
+    SubmitRequest,
     TestLife,
     TestResult,
     TestStatus,
@@ -126,6 +127,17 @@ class TestAResult:
             Results(results=(result(), result()))
 
 
+class TestASubmission:
+    def test_is_refused_when_all_results_together_are_too_long_to_travel(self) -> None:
+        life = TestLife(begun=BEGUN)
+        long = [{"name": "n" * 900, "value": "1", "unit": "mm"}] * 200
+        first, second = (SubmitRequest(results=(result(test_id, readings=long),)) for test_id in ("T-1", "T-2"))
+        assert life.refusal(PO, first) is None
+        life.submit(first.results)
+        assert "keep raw data elsewhere" in str(life.refusal(PO, second))
+        assert life.refusal(PO, first) is None, "those that it replaces do not count"
+
+
 class TestWhatIsSigned:
     @pytest.mark.parametrize(
         "other",
@@ -227,6 +239,11 @@ class TestASignOff:
         life = TestLife(begun=BEGUN)
         assert "a signature means" in str(life.signoff_refusal(PO.tests[1], decision(meaning="seen")))
         assert life.signoff_refusal(PO.tests[1], decision(decision="reject", meaning="rejected")) is None
+
+    def test_that_says_performed_is_the_performers_alone(self) -> None:
+        life = TestLife(begun=BEGUN)
+        assert "ivan performed T-2" in str(life.signoff_refusal(PO.tests[1], decision(meaning="performed")))
+        assert life.signoff_refusal(PO.tests[1], decision(meaning="performed", person="ivan")) is None
 
     @pytest.mark.parametrize(
         ("choice", "meaning", "reason"),
