@@ -29,11 +29,12 @@ from schemas import names
 from schemas.approval import RULES, ApprovalType
 from schemas.node import NodeDelivery
 from schemas.part_arrival import withdrawal_wanted
+from schemas.permission import Role
 from schemas.test_execution import TestVerdict
-from schemas.transfer import Destination, Preparation
+from schemas.transfer import Destination, Disposition, Preparation
 from tests.hubs import hub_server
 from tests.workflows.eager import EagerTemporal
-from tests.workflows.shop import PO, Approval, MemoryLedger, Shop, main_worker, until
+from tests.workflows.shop import PO, Approval, MemoryLedger, Shop, Tested, main_worker, result, until
 from tests.workflows.skipping import time_skipping_server
 from tests.workflows.transfers import FINAL, Transfer
 
@@ -236,6 +237,48 @@ async def continued(shop: Shop) -> None:
         await po.handle.result()
 
 
+async def tested(shop: Shop) -> None:
+    """Blocked, begun, rejected by a person; then not accepted, and measured anew as its disposition says."""
+    test = {
+        "test_id": "T-1",
+        "test_type": "liquid_penetrant",
+        "assigned_node": shop.node,
+        "procedure": {"procedure_id": "E1417", "revision": "2021"},
+        "required_signoffs": ["inspector", "quality_manager"],
+        "equipment": ["LAMP-1"],
+    }
+    shop.equip()
+    tested = await shop.release(tests=[test])
+    async with shop.node_online():
+        await tested.start("ivan", "LAMP-1")
+        await tested.is_("blocked")
+        shop.equip("LAMP-1")
+        await tested.start("ivan", "LAMP-1")
+        await tested.is_("running")
+        await tested.submit()
+        await tested.is_("awaiting_signoff")
+        await tested.sign(decision="reject", meaning="rejected", reason="the lamp was not warm")
+        await tested.is_("rework")
+        await tested.submit(result(verdict=TestVerdict.REJECT))
+        await _sign(tested, by="ines")
+        await tested.is_("authorized")
+        package_id = tested.row["package_id"]
+        shop.ledger.dispositions[package_id] = Disposition.REWORK
+        await tested.ask("disposed", package_id=package_id)
+        await tested.is_("rework")
+        await tested.start("ines", "LAMP-1")
+        await tested.is_("running")
+        await tested.submit(by="ines")
+        await _sign(tested, by="ivan")
+        await tested.handle.result()
+
+
+async def _sign(tested: Tested, *, by: str) -> None:
+    await tested.is_("awaiting_signoff")
+    await tested.sign(by=by)
+    await tested.sign(by="quentin", role=Role.QUALITY_MANAGER)
+
+
 async def transferred(transfer: Transfer) -> None:
     """The vault is down for longer than all retries, the next contract is missing; a person helps, twice."""
     transfer.hubs.answers[Destination.VAULT] = lambda _: (503, {"detail": "down"})
@@ -283,6 +326,7 @@ SCENES: tuple[Callable[[Shop], Awaitable[None]], ...] = (
     late,
     ledger_away,
     continued,
+    tested,
 )
 
 OF_A_TRANSFER: tuple[Callable[[Transfer], Awaitable[None]], ...] = (transferred, disposed, refused)
