@@ -56,6 +56,7 @@ class Checkpoint(BaseModel):
 async def entries(
     house: TheHouse,
     target: str | None = None,
+    subject: str | None = None,
     action: str | None = None,
     user: str | None = None,
     since: UtcDateTime | None = None,
@@ -70,6 +71,7 @@ async def entries(
         before=before,
         limit=limit,
         target=target,
+        subject=subject,
         action=action,
         user=user,
         since=since,

@@ -12,12 +12,12 @@ from datetime import datetime
 from typing import Any, Self
 
 import asyncpg
-from sqlalchemy import Select, select, text
+from sqlalchemy import CompoundSelect, Select, literal, select, text, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from infra.database import is_away
 from infra.rows import Reason, statement
-from infra.tables import ledger_entries
+from infra.tables import approvals, ledger_entries, transfers
 from schemas.base import timestamp
 from schemas.ledger import GENESIS, Draft, LedgerEntry, Receipt, RecordedEntry, RecordRefused, leaf_hash
 from schemas.record import Change, Record
@@ -139,6 +139,15 @@ def _repeated(entry: LedgerEntry, draft: Draft, recorded: str, receipt: Receipt)
             f"at {timestamp(receipt.recorded_at)}"
         )
     return receipt.model_copy(update={"repeated": True})
+
+
+def _about(subject: str) -> CompoundSelect[str]:
+    """All that entries about this subject may be about."""
+    return union_all(
+        select(literal(subject)),
+        select(approvals.c.approval_id).where(approvals.c.subject == subject),
+        select(transfers.c.package_id).where(transfers.c.smart_contract_id == subject),
+    )
 
 
 class Ledger:
@@ -283,6 +292,7 @@ class Ledger:
         before: int | None = None,
         limit: int = 100,
         target: str | None = None,
+        subject: str | None = None,
         action: str | None = None,
         user: str | None = None,
         since: datetime | None = None,
@@ -290,6 +300,7 @@ class Ledger:
     ) -> list[RecordedEntry]:
         """A page of entries: those that follow the number `after` in order, or else the newest first.
 
+        Those about a `subject` are about itself, the approvals asked for it, and the packages of its results.
         `since` and `until` bound the time of recording, `until` excluded.
         """
         column = ledger_entries.c
@@ -305,6 +316,8 @@ class Ledger:
         ):
             if value is not None:
                 query = query.where(compare(value))
+        if subject is not None:
+            query = query.where(column.target.in_(_about(subject)))
         return await self._read(query)
 
     async def timeline(self, *targets: str) -> list[RecordedEntry]:

@@ -251,6 +251,7 @@ approvals = Table(
     _moment("opened_at"),
     _moment("expires_at"),
     _moment("ended_at", nullable=True),
+    Index("approvals_subject", "subject"),
     Index("approvals_open", "opened_at", postgresql_where="status = 'open'"),
 )
 

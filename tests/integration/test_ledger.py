@@ -35,7 +35,7 @@ from infra.verify_export import Broken, verify_export
 from schemas.alert import Alert, Severity
 from schemas.canonical import NotCanonical
 from schemas.ledger import LedgerEntry
-from schemas.record import AlertRaised, ClientPOStaged, Record
+from schemas.record import AlertRaised, ApprovalOpened, ClientPOStaged, Record, TransferOpened
 from workers import checkpoints, worker
 from workers.checkpoints import keep_checkpoints
 from workers.ledger import app
@@ -349,6 +349,42 @@ class TestReading:
         assert await found(since=times[4]) == [5, 4]
         assert await found(until=times[1]) == [0]
         assert [entry.seq for entry in await ledger.timeline("SC-1")] == [3, 4, 5]
+
+    async def test_finds_what_is_about_a_subject_under_other_names_too(self, ledger: Ledger) -> None:
+        asked = ApprovalOpened(
+            approval_id="SC-1.fewer-parts.1",
+            request_type="fewer_parts",
+            subject="SC-1",
+            requested_by="maria",
+            on_behalf_of=None,
+            summary="fewer",
+            changes="[]",
+            reason="r",
+            content_hash="00",
+            permission="disposition:decide",
+            owner="quality_manager",
+            wakes=None,
+            status="open",
+            expires_at=NOW,
+        )
+        moved = TransferOpened(
+            package_id="PKG-SC-1-R1",
+            smart_contract_id="SC-1",
+            clientpo_id="CPO-1",
+            node_id="NODE-1",
+            revision=1,
+            verdict="accept",
+            package="{}",
+            content_hash="00",
+            signed_at=NOW,
+            authorized_at=NOW,
+        )
+        await ledger.record(record("staged", target="SC-1"))
+        await ledger.record(record("asked", asked, target="SC-1.fewer-parts.1"))
+        await ledger.record(record("other", target="SC-2"))
+        await ledger.record(record("moved", moved, target="PKG-SC-1-R1"))
+        found = await ledger.entries(subject="SC-1")
+        assert [entry.target for entry in found] == ["PKG-SC-1-R1", "SC-1.fewer-parts.1", "SC-1"]
         assert await ledger.entry(6) is None
 
     async def test_of_an_empty_ledger_finds_nothing(self, ledger: Ledger) -> None:

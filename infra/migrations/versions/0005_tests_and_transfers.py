@@ -14,6 +14,7 @@ KEPT_AS_THEY_ARE = ("test_results", "vault_packages", "completed_orders")
 
 def upgrade() -> None:
     op.add_column("client_pos", sa.Column("routed_from", sa.Text))
+    op.create_index("approvals_subject", "approvals", ["subject"])
     _create_tests()
     _create_transfers()
     _create_vault()
