@@ -23,7 +23,7 @@ from schemas.guardian import AuthorizationPackage
 from schemas.identity import Identity
 from schemas.ledger import LedgerEntry
 from schemas.permission import Permission
-from schemas.record import Record, TransferOpened
+from schemas.record import Record
 from schemas.test_execution import TestVerdict
 from schemas.transfer import (
     Destination,
@@ -38,6 +38,7 @@ from schemas.transfer import (
     authorization_refusal,
     disposition_wanted,
     leg_outlook,
+    opened,
 )
 
 router = APIRouter(prefix="/api/v1", tags=["Transfers"], route_class=GuardedRoute)
@@ -304,19 +305,7 @@ def _authorization(package: AuthorizationPackage, who: Identity) -> Record:
         smart_id=data.node_id,
         metadata={"content_hash": package.content_hash, "smart_contract_id": data.smart_contract_id},
     )
-    row = TransferOpened(
-        package_id=package.package_id,
-        smart_contract_id=data.smart_contract_id,
-        clientpo_id=package.clientpo_id,
-        node_id=data.node_id,
-        revision=data.revision,
-        verdict=data.verdict,
-        package=package.model_dump_json(),
-        content_hash=package.content_hash,
-        signed_at=data.completion_timestamp,
-        authorized_at=package.authorized_at,
-    )
-    return Record(entry=entry, changes=(row,))
+    return Record(entry=entry, changes=(opened(package),))
 
 
 async def _start(house: House, package: AuthorizationPackage) -> None:

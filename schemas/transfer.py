@@ -20,7 +20,7 @@ from schemas.decision import Wanted
 from schemas.guardian import AuthorizationPackage
 from schemas.ledger import LedgerEntry
 from schemas.permission import Permission
-from schemas.record import AlertRaised, Record, TransferRefused
+from schemas.record import AlertRaised, Record, TransferOpened, TransferRefused
 from schemas.routing import RoutingTrigger, RoutingType
 from schemas.test_execution import TestVerdict
 
@@ -584,6 +584,23 @@ def leg_outlook(destination: Destination, status: LegStatus, error: str | None) 
             return LegOutlook(waits_for="nothing: the receiver has it", moved_on_by="nobody")
         case LegStatus.NOT_APPLICABLE:
             return LegOutlook(waits_for="nothing: it does not apply", moved_on_by="nobody")
+
+
+def opened(package: AuthorizationPackage) -> TransferOpened:
+    """The row of its transfer."""
+    data = package.test_data
+    return TransferOpened(
+        package_id=package.package_id,
+        smart_contract_id=data.smart_contract_id,
+        clientpo_id=package.clientpo_id,
+        node_id=data.node_id,
+        revision=data.revision,
+        verdict=data.verdict,
+        package=package.model_dump_json(),
+        content_hash=package.content_hash,
+        signed_at=data.completion_timestamp,
+        authorized_at=package.authorized_at,
+    )
 
 
 def authorization_refusal(

@@ -18,7 +18,6 @@ from schemas.guardian import (
     package_data,
     package_id,
 )
-from schemas.record import TransferOpened
 from schemas.test_execution import (
     Begun,
     CurrentResult,
@@ -174,20 +173,3 @@ def _result(test_id: str, verdict: TestVerdict, **fields: Any) -> TestResult:
         **fields,
     }
     return TestResult.model_validate(values)
-
-
-def opened(package: AuthorizationPackage) -> TransferOpened:
-    """The row of its transfer."""
-    data = package.test_data
-    return TransferOpened(
-        package_id=package.package_id,
-        smart_contract_id=data.smart_contract_id,
-        clientpo_id=package.clientpo_id,
-        node_id=data.node_id,
-        revision=data.revision,
-        verdict=data.verdict,
-        package=package.model_dump_json(),
-        content_hash=package.content_hash,
-        signed_at=data.completion_timestamp,
-        authorized_at=package.authorized_at,
-    )

@@ -33,7 +33,6 @@ from schemas.record import (
     SignOffsVoided,
     TestChanged,
     TestOpened,
-    TransferOpened,
 )
 from schemas.test_execution import (
     REQUESTS,
@@ -62,7 +61,7 @@ from schemas.test_execution import (
     sentence,
     signoff_wanted,
 )
-from schemas.transfer import Disposition, PackageStatus, TransferStart
+from schemas.transfer import Disposition, PackageStatus, TransferStart, opened
 from workflows import retry
 from workflows.book import Book
 from workflows.decisions import verify
@@ -478,18 +477,7 @@ class TestExecutionWorkflow:
                     "key_id": package.guardian_signature.key_id,
                 },
             ),
-            TransferOpened(
-                package_id=package.package_id,
-                smart_contract_id=self._name,
-                clientpo_id=package.clientpo_id,
-                node_id=data.node_id,
-                revision=data.revision,
-                verdict=data.verdict,
-                package=package.model_dump_json(),
-                content_hash=package.content_hash,
-                signed_at=data.completion_timestamp,
-                authorized_at=package.authorized_at,
-            ),
+            opened(package),
             self._row(package_id=package.package_id, authorized_now=True),
         )
 

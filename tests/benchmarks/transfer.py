@@ -38,11 +38,11 @@ from schemas.guardian import AuthorizationPackage
 from schemas.ledger import LedgerEntry
 from schemas.permission import Role
 from schemas.record import Record
-from schemas.transfer import Destination, Prepare, Sending, TransferStart
+from schemas.transfer import Destination, Prepare, Sending, TransferStart, opened
 from tests.benchmarks.floor import FloorTransferWorkflow
 from tests.benchmarks.floor_process import TRANSFERS
 from tests.benchmarks.release import FloorProcess, silent, staging
-from tests.packages import CP, Guardians, contract, leads_to, opened
+from tests.packages import CP, Guardians, contract, leads_to
 
 PACKAGES = 40
 WITHOUT_VAULT = 20

@@ -14,8 +14,8 @@ from schemas import names
 from schemas.guardian import AuthorizationPackage
 from schemas.ledger import LedgerEntry, RecordedEntry
 from schemas.record import Record, TransferChanged
-from schemas.transfer import Destination, Preparation, Prepare
-from tests.packages import CP, NOW, Guardians, Json, contract, leads_to, opened
+from schemas.transfer import Destination, Preparation, Prepare, opened
+from tests.packages import CP, NOW, Guardians, Json, contract, leads_to
 
 if TYPE_CHECKING:
     from api.house import House

@@ -1,34 +1,16 @@
 """Client orders read from the rows of their contracts, in a real database."""
 
-from collections.abc import AsyncIterator
-
 import pytest
-import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from infra.client_order import ClientOrders
-from infra.database import create_engine
 from infra.ledger import Ledger
-from infra.settings import Settings
 from schemas.client_order import ClientOrder, Standing, contract_stand, order_stand
 from schemas.test_execution import TestStatus
 from schemas.transfer import Destination, LegStatus
 from tests.integration.chain import FINAL, Chain, onward
 
 LP, CP = "NOD-LP", "NOD-CP"
-
-
-@pytest_asyncio.fixture
-async def engine(database: Settings) -> AsyncIterator[AsyncEngine]:
-    engine = create_engine(database.database_writer_url)
-    yield engine
-    await engine.dispose()
-
-
-@pytest_asyncio.fixture
-async def ledger(engine: AsyncEngine) -> AsyncIterator[Ledger]:
-    async with Ledger(engine, recorder="test", smart_id="HUB") as ledger:
-        yield ledger
 
 
 @pytest.fixture
