@@ -200,6 +200,16 @@ class ApprovalLife(BaseModel):
         """Open until there is an outcome."""
         return self.outcome.status if self.outcome else ApprovalStatus.OPEN
 
+    def refusal(self, request: ApprovalRequest, decision: Decision) -> str | None:
+        """Why a verified decision does not count; None where it does.
+
+        One that was given in time counts though nobody could take it in at once, one that was given later does not.
+        """
+        expired = self.opened_at + request.rule.expires_after
+        if decision.issued_at >= expired:
+            return f"the approval expired at {expired.isoformat()}"
+        return request.refusal(decision)
+
     def next_step(self, rule: ApprovalRule) -> TimedStep:
         """What happens if nobody answers before."""
         return list(timed_steps(rule, self.opened_at))[self.done]

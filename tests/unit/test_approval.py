@@ -10,6 +10,7 @@ from infra.decisions import DecisionSigner, DecisionVerifier
 from infra.settings import Settings
 from schemas.approval import (
     RULES,
+    ApprovalLife,
     ApprovalRequest,
     ApprovalRule,
     ApprovalType,
@@ -91,6 +92,14 @@ class TestADecision:
     def test_that_signs_no_record_needs_no_fresh_login(self) -> None:
         wanted = REQUEST.wanted.model_copy(update={"signs_record": False})
         assert refusal(decision(auth_time=NOW - timedelta(days=1)), wanted, at=NOW, login_lasts=QUARTER) is None
+
+
+class TestTheTimeOfAnAnswer:
+    @pytest.mark.parametrize(("early", "counts"), [(timedelta(microseconds=1), True), (timedelta(), False)])
+    def test_is_when_it_was_given_and_not_when_it_was_taken_in(self, early: timedelta, counts: bool) -> None:
+        life = ApprovalLife(opened_at=NOW)
+        given = decision(issued_at=NOW + REQUEST.rule.expires_after - early)
+        assert (life.refusal(REQUEST, given) is None) is counts
 
 
 class TestFourEyes:
