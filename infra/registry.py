@@ -17,6 +17,12 @@ class Registry(Model):
     def __contains__(self, node_id: str) -> bool:
         return any(node.node_id == node_id for node in self.nodes)
 
+    def __getitem__(self, node_id: str) -> Node:
+        for node in self.nodes:
+            if node.node_id == node_id:
+                return node
+        raise KeyError(node_id)
+
 
 def load_registry(file: Path) -> Registry:
     """Raises `OSError` or `pydantic.ValidationError` where the file cannot be used."""

@@ -1,9 +1,24 @@
 """What a node is told of a SmartClientPO, and what it answers; and the registry of nodes."""
 
-from typing import Any
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator
 
 from schemas.base import Identifier, Model, Text, UtcDateTime
 from schemas.canonical import document_hash
+
+
+def _known(time_zone: str) -> str:
+    try:
+        ZoneInfo(time_zone)
+    except (LookupError, ValueError, OSError) as error:
+        raise ValueError(f"{time_zone} is no time zone of the IANA database, such as Europe/Berlin") from error
+    return time_zone
+
+
+TimeZone = Annotated[Text, AfterValidator(_known)]
+"""A name in the IANA time zone database."""
 
 
 class Node(Model):
@@ -12,6 +27,12 @@ class Node(Model):
     node_id: Identifier
     station_type: Identifier
     name: Text
+    time_zone: TimeZone = "UTC"
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """Says which day it is at the node."""
+        return ZoneInfo(self.time_zone)
 
 
 class NodeDelivery(Model):

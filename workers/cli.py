@@ -20,6 +20,7 @@ from infra.settings import Settings
 from schemas.faults import faults
 from schemas.permission import Role
 from workers import ledger
+from workers import node as local_node
 from workers.decide import NoToken, decision_token
 from workers.demo import demo as play_demo
 from workers.gateway import run_gateway
@@ -29,6 +30,7 @@ from workers.worker import run_main_worker, run_node_worker
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="Smartfloor: the shop floor on Temporal.")
 app.add_typer(ledger.app, name="ledger", help="Show, verify, sign and export the ledger.")
+app.add_typer(local_node.app, name="node")
 
 
 @app.callback()

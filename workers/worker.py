@@ -149,7 +149,8 @@ def node_worker(
     store = NodeStore(node_id, settings.node_store(node_id))
     guardian = Guardian(node_id, store, settings.guardian_key_file(node_id), DecisionVerifier(settings))
     guardian.introduce(settings.guardian_trust_dir)
-    node = NodeActivities(store, EquipmentList(settings.equipment_file), guardian)
+    zone = load_registry(settings.nodes_file)[node_id].zone
+    node = NodeActivities(store, EquipmentList(settings.equipment_file, zone), guardian)
     return Worker(
         client,
         task_queue=names.node_queue(node_id),

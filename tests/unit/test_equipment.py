@@ -6,12 +6,15 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from infra.documents import read_document
 from infra.equipment import EquipmentList
+from infra.registry import load_registry
 from infra.settings import HERE
+from schemas.calibration import CalibrationState
 from schemas.client_po import SmartClientPO
-from schemas.node import NodeDelivery
+from schemas.node import Node, NodeDelivery
 from schemas.test_execution import BeginTest, Begun, GateAnswer, Instrument
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -59,6 +62,10 @@ def delivery(*needed: Any, document: dict[str, Any] | None = None) -> NodeDelive
         quantity=1,
         broadcast_ids=(),
     )
+
+
+def node(time_zone: str) -> Node:
+    return Node(node_id="NODE-1", station_type="LP", name="Cell 1", time_zone=time_zone)
 
 
 class Listed:
@@ -118,10 +125,19 @@ class TestTheGate:
         ("line", "missing"),
         [
             ({"fit": False}, "LAMP-1 is not fit for use"),
-            ({"certificate": None}, "LAMP-1 has no calibration certificate with its dates"),
+            ({"certificate": None}, "LAMP-1 has a calibration certificate without a number"),
+            (
+                {"certificate_for": "LAMP-9"},
+                "LAMP-1 has the calibration certificate C-1, which is for LAMP-9",
+            ),
+            ({"calibrated_on": None}, "LAMP-1 has no calibration certificate with its dates"),
             ({"due_on": None}, "LAMP-1 has no calibration certificate with its dates"),
             ({"calibrated_on": date(2026, 11, 22)}, "LAMP-1 is calibrated on 2026-11-22, which is not yet"),
             ({"due_on": date(2026, 11, 20)}, "LAMP-1 was due for calibration on 2026-11-20"),
+            (
+                {"due_on": None, "calibration_interval_days": 314},
+                "LAMP-1 was due for calibration on 2026-11-20",
+            ),
             ({"equipment_id": "LAMP-2"}, "LAMP-1 is not in the equipment list"),
         ],
     )
@@ -136,6 +152,36 @@ class TestTheGate:
     @pytest.mark.parametrize("at", [datetime(2026, 1, 10, tzinfo=UTC), datetime(2027, 1, 10, 23, 59, tzinfo=UTC)])
     def test_counts_the_first_and_the_last_day_of_a_calibration(self, listed: Listed, at: datetime) -> None:
         assert listed.begin("LAMP-1", at=at).begun is not None
+
+    def test_opens_while_a_calibration_is_expiring_soon(self, listed: Listed) -> None:
+        listed.write(LAMP | {"due_on": NOON.date()})
+        (instrument,) = listed.gate.status(NOON).equipment
+        assert instrument.state is CalibrationState.EXPIRING_SOON
+        assert listed.begin("LAMP-1").begun is not None
+
+    def test_freezes_the_due_date_that_follows_from_an_interval(self, listed: Listed) -> None:
+        listed.write(LAMP | {"due_on": None, "calibration_interval_days": 365})
+        begun = listed.begin("LAMP-1").begun
+        assert begun is not None
+        assert begun.instruments[0].due_on == date(2027, 1, 10)
+
+    def test_warns_as_early_as_the_list_says(self, listed: Listed) -> None:
+        listed.write(LAMP | {"warning_days": 50}, METER | {"warning_days": 49})
+        lamp, meter = listed.gate.status(NOON).equipment
+        assert (lamp.days_left, lamp.state) == (50, CalibrationState.EXPIRING_SOON)
+        assert (meter.days_left, meter.state) == (50, CalibrationState.CURRENT)
+
+    @pytest.mark.parametrize(
+        ("time_zone", "opens"),
+        [("UTC", False), ("America/New_York", True), ("Europe/Berlin", False), ("Pacific/Kiritimati", False)],
+    )
+    def test_ends_a_calibration_with_the_day_of_the_node(self, listed: Listed, time_zone: str, opens: bool) -> None:
+        gate = EquipmentList(listed.file, node(time_zone).zone)
+        after_the_due_date_in_utc = datetime(2027, 1, 11, 3, tzinfo=UTC)
+        begin = BeginTest(
+            smart_contract_id="SC-1", performer="ivan", instruments=("LAMP-1",), at=after_the_due_date_in_utc
+        )
+        assert (gate.begin(delivery(), begin).begun is not None) == opens
 
     def test_names_everything_that_is_missing_and_each_once(self, listed: Listed) -> None:
         listed.write(LAMP | {"fit": False}, METER | {"due_on": date(2026, 1, 11)})
@@ -158,7 +204,17 @@ class TestTheGate:
 
     @pytest.mark.parametrize(
         "text",
-        ["", "[", "equipment: {}", "equipment: [{equipment_id: LAMP-1}]", "\0", "equipment: [{due_on: 2026-02-30}]"],
+        [
+            *(
+                "",
+                "[",
+                "equipment: {}",
+                "equipment: [{equipment_id: LAMP-1}]",
+                "\0",
+                "equipment: [{due_on: 2026-02-30}]",
+            ),
+            "equipment: [{equipment_id: A, equipment_type: a, due_on: 2026-02-01, calibration_interval_days: 9}]",
+        ],
     )
     def test_stays_shut_and_says_so_when_the_list_cannot_be_read(self, listed: Listed, text: str) -> None:
         listed.file.write_text(text)
@@ -177,6 +233,19 @@ class TestTheGate:
         begin = BeginTest(smart_contract_id="SC-1", performer="ivan", instruments=(), at=NOON)
         answer = listed.gate.begin(delivery(document={"tests": []}), begin)
         assert "the contract that the node holds cannot be read" in answer.missing[0]
+
+
+class TestTheTimeZoneOfANode:
+    def test_is_utc_unless_it_is_named(self) -> None:
+        assert Node(node_id="NODE-1", station_type="LP", name="Cell 1").time_zone == "UTC"
+
+    @pytest.mark.parametrize("time_zone", ["", "Europe", "Europe/Nowhere", "/etc/localtime", "../UTC", "+02:00"])
+    def test_is_one_of_the_iana_database(self, tmp_path: Path, time_zone: str) -> None:
+        file = tmp_path / "nodes.yaml"
+        line = {"node_id": "NODE-1", "station_type": "LP", "name": "Cell 1", "time_zone": time_zone}
+        file.write_text(yaml.safe_dump({"nodes": [line]}))
+        with pytest.raises(ValidationError, match=r"nodes\.0\.time_zone"):
+            load_registry(file)
 
 
 class TestTheListOfThisProduct:
