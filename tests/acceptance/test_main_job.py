@@ -393,7 +393,8 @@ class TestWhatPeopleAskOfAPO:
         for answer in (await po.hold(), await po.resume(), await po.cancel(), await po.amend(priority=1)):
             assert answer.status_code == 409
             assert "released" in answer.json()["detail"]
-        assert await po.timeline() == ["stage_client_po", "confirm_arrival", "release_client_po"]
+        told = await po.until_told("await_test")
+        assert told == ["stage_client_po", "confirm_arrival", "release_client_po", "await_test"]
 
     async def test_nothing_can_be_asked_of_an_unknown_po(self, floor: Floor) -> None:
         assert (await PO(floor, contract()).hold()).status_code == 404
