@@ -48,8 +48,8 @@ class TestAWorkerKilledWithSIGKILL:
             await po.until("released")
             assert mortal.died
         late = "release_failed"  # its alert comes where the release was under way for long
-        told = [action for action in await po.timeline() if action != late]
-        assert told == ["stage_client_po", "confirm_arrival", "release_client_po"]
+        told = [action for action in await po.until_told("await_test") if action != late]
+        assert told == ["stage_client_po", "confirm_arrival", "release_client_po", "await_test"]
 
     @pytest.mark.parametrize(
         "point",

@@ -35,7 +35,8 @@ class TestAPOIsHeldUntilItsPartIsThere:
         seen = await po.until("released")
         assert seen["target_node"] == LP
         assert seen["staged_timestamp"] < seen["arrival_timestamp"] < seen["release_timestamp"]
-        assert await po.timeline() == ["stage_client_po", "confirm_arrival", "release_client_po"]
+        told = await po.until_told("await_test")
+        assert told == ["stage_client_po", "confirm_arrival", "release_client_po", "await_test"]
 
     async def test_a_part_that_came_before_its_po_waits_for_it(self, floor: Floor) -> None:
         part = new("PART")
@@ -347,12 +348,13 @@ class TestWhatPeopleAskOfAPO:
         assert po.name not in floor.inbox(LP)
         assert (await po.resume()).status_code == 200
         await po.until("released")
-        assert await po.timeline() == [
+        assert await po.until_told("await_test") == [
             "stage_client_po",
             "hold_client_po",
             "confirm_arrival",
             "resume_client_po",
             "release_client_po",
+            "await_test",
         ]
 
     async def test_a_request_says_who_and_why(self, floor: Floor) -> None:
