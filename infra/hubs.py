@@ -54,7 +54,14 @@ class Hubs:
         self._token = settings.hub_token
         self._key = LocalKey(settings) if settings.hub_token is None and self._own else None
         self._patience = settings.transfer_timeout.total_seconds()
-        self._client = httpx.AsyncClient(timeout=self._patience, trust_env=False, follow_redirects=False)
+        self._client = httpx.AsyncClient(
+            timeout=self._patience,
+            trust_env=False,
+            follow_redirects=False,
+            # Each attempt has a connection of its own: one that was kept open may just have been closed at the other
+            # end, and that would look like a hub that is away.
+            limits=httpx.Limits(max_keepalive_connections=0),
+        )
 
     async def __aenter__(self) -> Self:
         return self

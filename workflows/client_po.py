@@ -77,7 +77,6 @@ from workflows.book import Book
 from workflows.decisions import verify
 from workflows.inbox import Inbox, Item, Refused
 from workflows.steps import step, tell
-from workflows.test_execution import TestExecutionWorkflow
 
 STATUS = SearchAttributeKey.for_keyword(names.SMART_STATUS)
 PART = SearchAttributeKey.for_keyword(names.SMART_PART)
@@ -660,7 +659,7 @@ class ClientPOWorkflow:
         name = self._po.smart_contract_id
         try:
             await workflow.start_child_workflow(
-                TestExecutionWorkflow.run,
+                "TestExecutionWorkflow",  # by its name: importing it would load it anew for each PO
                 TestExecutionStart(
                     smart_contract_id=name,
                     node_id=receipt.node_id,
