@@ -1,33 +1,23 @@
 """Finding POs, tests, transfers and approvals whose row and workflow no longer agree."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from temporalio import activity
 
-from schemas import names
-from schemas.reconcile import Reconciled
+from schemas.reconcile import Reconciled, Repaired
 
 if TYPE_CHECKING:
-    from infra.approval_reconcile import ApprovalReconciler
-    from infra.reconcile import Reconciler
-    from infra.test_reconcile import TestReconciler
-    from infra.transfer_reconcile import TransferReconciler
+    from infra.repairs import Reconciler, Repairs
 
 
 class ReconcileActivities:
     """The daily comparison of rows with workflows."""
 
-    def __init__(
-        self,
-        reconciler: "Reconciler",
-        approvals: "ApprovalReconciler",
-        tests: "TestReconciler",
-        transfers: "TransferReconciler",
-    ) -> None:
-        self._reconciler = reconciler
-        self._approvals = approvals
-        self._tests = tests
-        self._transfers = transfers
+    def __init__(self, repairs: "Callable[[], Repairs]", *reconcilers: "Reconciler") -> None:
+        """`repairs` are those of one run; `reconcilers` take their turns in this order."""
+        self._repairs = repairs
+        self._reconcilers = reconcilers
 
     @activity.defn
     async def reconcile(self) -> Reconciled:
@@ -35,22 +25,12 @@ class ReconcileActivities:
 
         Fails when rows could not be repaired, and names them; by then all others are.
         """
-        started: list[str] = []
-        closed: list[str] = []
-        async for approval_id, was_closed in self._approvals.repair():
-            activity.heartbeat(approval_id)
-            if was_closed:
-                closed.append(approval_id)
-        async for tested, was_closed in self._tests.repair():
-            activity.heartbeat(tested)
-            if was_closed:
-                closed.append(names.test_execution_id(tested))
-        async for package_id, was_moved in self._transfers.repair():
-            activity.heartbeat(package_id)
-            if was_moved:
-                started.append(package_id)
-        async for smart_contract_id, was_started in self._reconciler.repair():
-            activity.heartbeat(smart_contract_id)
-            if was_started is not None:
-                (started if was_started else closed).append(smart_contract_id)
-        return Reconciled(started=tuple(started), closed=tuple(closed))
+        repairs = self._repairs()
+        found: dict[Repaired, list[str]] = {repaired: [] for repaired in Repaired}
+        for reconciler in self._reconcilers:
+            async for name, repaired in reconciler.repair(repairs):
+                activity.heartbeat(name)
+                if repaired is not None:
+                    found[repaired].append(name)
+        await repairs.finish()
+        return Reconciled(started=tuple(found[Repaired.STARTED]), closed=tuple(found[Repaired.CLOSED]))

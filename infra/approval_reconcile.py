@@ -4,7 +4,6 @@ An end is recorded first, and then whoever asked is woken. Who is killed between
 ended and of which nobody has heard: that is woken for as well. Being woken twice changes nothing.
 """
 
-import logging
 from collections.abc import AsyncIterator
 
 from temporalio.client import Client, WorkflowExecutionStatus
@@ -12,15 +11,14 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from infra.approvals import Approvals, Row
 from infra.ledger import Ledger
+from infra.repairs import Repairs
+from infra.temporal import workflow_status
 from schemas import names
 from schemas.alert import Alert, Severity
 from schemas.approval import RULES, ApprovalEnded, ApprovalStatus, ApprovalType, waiting_causes
 from schemas.ledger import LedgerEntry
+from schemas.reconcile import Repaired
 from schemas.record import AlertRaised, AlertResolved, ApprovalChanged, Record
-
-log = logging.getLogger(__name__)
-
-_PAGE = 500
 
 
 class ApprovalReconciler:
@@ -31,39 +29,29 @@ class ApprovalReconciler:
         self._approvals = approvals
         self._ledger = ledger
 
-    async def repair(self) -> AsyncIterator[tuple[str, bool]]:
-        """Each approval that is open or unheard, and whether it was cancelled because its workflow is closed."""
+    async def repair(self, repairs: Repairs) -> AsyncIterator[tuple[str, Repaired | None]]:
+        """Each approval that is open or unheard, and what was done for it."""
         for row in await self._approvals.unheard():
-            try:
-                await self._wake(row)
-            except RPCError:
-                log.exception("%s is not told; the next run tries again", row["wakes"])
-            yield row["approval_id"], False
-        offset = 0
-        while rows := (await self._approvals.find(status=ApprovalStatus.OPEN, limit=_PAGE, offset=offset))[1]:
-            offset += len(rows)
+            name = row["approval_id"]
+            yield name, await repairs.attempt(name, self._wake(row))
+        after = ""
+        while rows := await self._approvals.open(after=after):
             for row in rows:
-                closed = False
-                try:
-                    if closed := await self._is_closed(row):
-                        await self._cancel(row)
-                        offset -= 1
-                except RPCError:
-                    log.exception("%s is not repaired; the next run tries again", row["approval_id"])
-                yield row["approval_id"], closed
+                after = row["approval_id"]
+                yield after, await repairs.attempt(after, self._repair(row))
 
-    async def _is_closed(self, row: Row) -> bool:
-        handle = self._client.get_workflow_handle(names.approval_workflow_id(row["approval_id"]))
-        try:
-            running = (await handle.describe()).status is WorkflowExecutionStatus.RUNNING
-        except RPCError as error:
-            if error.status is not RPCStatusCode.NOT_FOUND:
-                raise
-            running = False
-        if running:
-            return False
-        current = await self._approvals.get(row["approval_id"])
-        return current is not None and current["status"] == ApprovalStatus.OPEN  # else it ended well while we looked
+    async def _repair(self, row: Row) -> Repaired | None:
+        approval_id = row["approval_id"]
+        if (
+            await workflow_status(self._client, names.approval_workflow_id(approval_id))
+            is WorkflowExecutionStatus.RUNNING
+        ):
+            return None
+        current = await self._approvals.get(approval_id)
+        if current is None or current["status"] != ApprovalStatus.OPEN:
+            return None  # it ended well while we looked
+        await self._cancel(row)
+        return Repaired.CLOSED
 
     async def _cancel(self, row: Row) -> None:
         approval_id = row["approval_id"]

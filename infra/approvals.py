@@ -66,6 +66,17 @@ class Approvals:
         async with self._engine.connect() as connection:
             return [dict(row) for row in (await connection.execute(query)).mappings()]
 
+    async def open(self, *, after: str = "", limit: int = 500) -> list[Row]:
+        """Rows whose workflow should be open, by ID from `after` on."""
+        query = (
+            select(approvals)
+            .where(approvals.c.status == ApprovalStatus.OPEN, approvals.c.approval_id > after)
+            .order_by(approvals.c.approval_id)
+            .limit(limit)
+        )
+        async with self._engine.connect() as connection:
+            return [dict(row) for row in (await connection.execute(query)).mappings()]
+
     async def find(
         self,
         *,

@@ -6,92 +6,46 @@ ended by itself is what its workflow says.
 """
 
 import json
-import logging
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator
 
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
-from infra.alerts import Alerts, StandingAlerts
 from infra.client_po import ClientPOs, Row
 from infra.ledger import Ledger
-from infra.temporal import ClientPOStarter
+from infra.repairs import Repairs
+from infra.temporal import ClientPOStarter, workflow_status
 from schemas import names
 from schemas.alert import Alert, Severity
 from schemas.client_po import LATE, REFUSED, ClientPOEnd, ClientPOStatus, release_failure
 from schemas.ledger import LedgerEntry
 from schemas.part_arrival import PORef
+from schemas.reconcile import Repaired
 from schemas.record import AlertRaised, AlertResolved, ClientPOChanged, Record
 
-log = logging.getLogger(__name__)
 
-NOT_RECONCILED = "not_reconciled"
-
-
-class NotRepaired(Exception):
-    """Rows whose repair failed, each with its error; the others were repaired all the same."""
-
-    def __init__(self, errors: Mapping[str, Exception]) -> None:
-        name, first = next(iter(errors.items()))
-        super().__init__(f"not repaired: {', '.join(errors)}; {name} because of {type(first).__name__}: {first}")
-        self.errors = errors
-
-
-class Reconciler:
+class ClientPOReconciler:
     """Repairs each row at most once; what it does is idempotent."""
 
-    def __init__(
-        self, client: Client, client_pos: ClientPOs, alerts: Alerts, ledger: Ledger, starter: ClientPOStarter
-    ) -> None:
+    def __init__(self, client: Client, client_pos: ClientPOs, ledger: Ledger, starter: ClientPOStarter) -> None:
         self._client = client
-        self._alerts = alerts
-        self._standing = StandingAlerts(alerts, ledger)
         self._client_pos = client_pos
         self._ledger = ledger
         self._starter = starter
 
-    async def repair(self) -> AsyncIterator[tuple[str, bool | None]]:
-        """Each row that is not terminal: its ID, and True when started, False when closed, None when nothing was done.
-
-        A row whose repair fails does not keep the others from theirs; raises `NotRepaired` at the end.
-        """
+    async def repair(self, repairs: Repairs) -> AsyncIterator[tuple[str, Repaired | None]]:
+        """Each PO that is not terminal, and what was done for it."""
         after = ""
-        errors: dict[str, Exception] = {}
         while rows := await self._client_pos.not_terminal(after=after):
             for row in rows:
                 after = row["smart_contract_id"]
-                repaired = None
-                try:
-                    repaired = await self._repair(row)
-                except Exception as error:
-                    log.exception("%s is not repaired", after)
-                    errors[after] = error
-                    await self._alert(after)
-                yield after, repaired
-        await self._resolve(errors)
-        if errors:
-            raise NotRepaired(errors) from next(iter(errors.values()))
+                yield after, await repairs.attempt(after, self._repair(row))
 
-    async def _alert(self, name: str) -> None:
-        """What went wrong may be another thing each time, so the log says it."""
-        text = f"PO {name} could not be reconciled with its workflow: look at the worker's log; it is tried again."
-        await self._standing.raise_once(NOT_RECONCILED, name, text, severity=Severity.HIGH, source=names.RECONCILE_ID)
-
-    async def _resolve(self, still: Collection[str]) -> None:
-        """What is not among those that still fail is reconciled, or has ended by itself."""
-        for alert in await self._alerts.open_of_type(NOT_RECONCILED):
-            if alert["subject"] not in still:
-                await self._standing.resolve(alert["cause"], "it agrees with its workflow")
-
-    async def _repair(self, row: Row) -> bool | None:
-        handle = self._client.get_workflow_handle(row["workflow_id"])
-        try:
-            status = (await handle.describe()).status
-        except RPCError as error:
-            if error.status is not RPCStatusCode.NOT_FOUND:
-                raise
+    async def _repair(self, row: Row) -> Repaired | None:
+        status = await workflow_status(self._client, row["workflow_id"])
+        if status is None:
             await self._starter.start(json.loads(row["document"]), row["document_hash"], row["staged_timestamp"])
-            return True
+            return Repaired.STARTED
         if status is WorkflowExecutionStatus.RUNNING:
             return None
         current = await self._client_pos.get(row["smart_contract_id"])
@@ -100,8 +54,8 @@ class Reconciler:
         if status is WorkflowExecutionStatus.COMPLETED:
             await self._correct(row)
             return None
-        await self._give_up(row, status.name.lower() if status else "closed")
-        return False
+        await self._give_up(row, status.name.lower())
+        return Repaired.CLOSED
 
     async def _correct(self, row: Row) -> None:
         """What the workflow says of its end is the truth: a PO that is at its node is never cancelled here."""

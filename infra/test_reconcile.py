@@ -1,21 +1,19 @@
 """Tests whose workflow was closed from outside: what was measured and signed stays, but nobody goes on with it."""
 
-import logging
 from collections.abc import AsyncIterator
 
 from temporalio.client import Client, WorkflowExecutionStatus
-from temporalio.service import RPCError
 
 from infra.ledger import Ledger
+from infra.repairs import Repairs
 from infra.temporal import workflow_status
 from infra.test_execution import Row, Tests
 from schemas import names
 from schemas.alert import KINDS, Alert, Severity
 from schemas.ledger import LedgerEntry
+from schemas.reconcile import Repaired
 from schemas.record import AlertRaised, AlertResolved, Record, TestChanged
 from schemas.test_execution import TestStatus, alert_cause
-
-log = logging.getLogger(__name__)
 
 
 class TestReconciler:
@@ -28,28 +26,25 @@ class TestReconciler:
         self._tests = tests
         self._ledger = ledger
 
-    async def repair(self) -> AsyncIterator[tuple[str, bool]]:
-        """Each test that has not ended, and whether it was aborted because its workflow is closed."""
+    async def repair(self, repairs: Repairs) -> AsyncIterator[tuple[str, Repaired | None]]:
+        """Each test that has not ended, by the ID of its workflow, and what was done for it."""
         after = ""
         while rows := await self._tests.not_terminal(after=after):
             for row in rows:
-                after, closed = row["smart_contract_id"], False
-                try:
-                    closed = await self._repair(row)
-                except RPCError:
-                    log.exception("the test of %s is not repaired; the next run tries again", after)
-                yield after, closed
+                after = row["smart_contract_id"]
+                test = names.test_execution_id(after)  # its contract is the name of a PO
+                yield test, await repairs.attempt(test, self._repair(row))
 
-    async def _repair(self, row: Row) -> bool:
+    async def _repair(self, row: Row) -> Repaired | None:
         name = row["smart_contract_id"]
         status = await workflow_status(self._client, names.test_execution_id(name))
         if status is WorkflowExecutionStatus.RUNNING:
-            return False
+            return None
         current = await self._tests.get(name)
         if current is None or current.row["status"] != row["status"]:
-            return False  # it ended well while we looked
+            return None  # it ended well while we looked
         await self._abort(row, status.name.lower() if status else "closed")
-        return True
+        return Repaired.CLOSED
 
     async def _abort(self, row: Row, how: str) -> None:
         name = row["smart_contract_id"]

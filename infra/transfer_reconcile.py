@@ -4,23 +4,21 @@ One that was never started is started. One that was closed from outside is start
 person is told. Nothing is received twice: receivers keep what they have under the ID of the package.
 """
 
-import logging
 from collections.abc import AsyncIterator
 
 from temporalio.client import Client, WorkflowExecutionStatus
-from temporalio.service import RPCError
 
 from infra.ledger import Ledger
+from infra.repairs import Repairs
 from infra.temporal import workflow_status
 from infra.transfer import Row, Transfers, start_transfer
 from schemas import names
 from schemas.alert import Alert, Severity
 from schemas.guardian import AuthorizationPackage
 from schemas.ledger import LedgerEntry
+from schemas.reconcile import Repaired
 from schemas.record import AlertRaised, Record
 from schemas.transfer import Destination, LegLife, LegStatus, TransferLife, TransferStart
-
-log = logging.getLogger(__name__)
 
 _GOES_ON = frozenset({WorkflowExecutionStatus.RUNNING, WorkflowExecutionStatus.COMPLETED})
 
@@ -33,26 +31,22 @@ class TransferReconciler:
         self._transfers = transfers
         self._ledger = ledger
 
-    async def repair(self) -> AsyncIterator[tuple[str, bool]]:
-        """Each transfer that has not ended, and whether it was started."""
+    async def repair(self, repairs: Repairs) -> AsyncIterator[tuple[str, Repaired | None]]:
+        """Each transfer that has not ended, and what was done for it."""
         after = ""
         while rows := await self._transfers.not_ended(after=after):
             for row in rows:
-                after, started = row["package_id"], False
-                try:
-                    started = await self._repair(row)
-                except RPCError:
-                    log.exception("%s is not repaired; the next run tries again", after)
-                yield after, started
+                after = row["package_id"]
+                yield after, await repairs.attempt(after, self._repair(row))
 
-    async def _repair(self, row: Row) -> bool:
+    async def _repair(self, row: Row) -> Repaired | None:
         status = await workflow_status(self._client, names.transfer_id(row["package_id"]))
         if status in _GOES_ON:
-            return False
+            return None
         start = await self._start(row)
         if start.life is not None and status is not None:
             await self._record(row, status.name.lower(), start.signals)
-        return await start_transfer(self._client, start)
+        return Repaired.STARTED if await start_transfer(self._client, start) else None
 
     async def _start(self, row: Row) -> TransferStart:
         """Where it stands. Entries are counted so that no signal to come has a number under which one was recorded."""

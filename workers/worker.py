@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import (
@@ -43,9 +44,10 @@ from infra.hubs import Hubs
 from infra.ledger import Ledger
 from infra.node_store import NodeStore
 from infra.personnel import Personnel
-from infra.reconcile import Reconciler
+from infra.reconcile import ClientPOReconciler
 from infra.recorder import open_ledger
 from infra.registry import load_registry
+from infra.repairs import Repairs
 from infra.settings import Settings
 from infra.telemetry import sdk_metrics
 from infra.temporal import ClientPOStarter, PartArrivals, connect
@@ -126,10 +128,11 @@ def main_worker(
             transfer.prepare,
             transfer.send,
             ReconcileActivities(
-                Reconciler(client, client_pos, Alerts(engine), ledger, starter),
+                partial(Repairs, Alerts(engine), ledger),
                 ApprovalReconciler(client, Approvals(engine), ledger),
                 TestReconciler(client, Tests(engine), ledger),
                 TransferReconciler(client, transfers, ledger),
+                ClientPOReconciler(client, client_pos, ledger, starter),
             ).reconcile,
         ],
         workflow_runner=SANDBOX,

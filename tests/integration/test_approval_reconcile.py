@@ -13,12 +13,14 @@ import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client, WorkflowHandle
 
+from infra.alerts import Alerts
 from infra.approval_reconcile import ApprovalReconciler
 from infra.approvals import Approvals, ask_approval
 from infra.client_po import ClientPOs
 from infra.decisions import DecisionSigner
 from infra.hubs import Hubs
 from infra.ledger import Ledger
+from infra.repairs import Repairs
 from infra.settings import Settings
 from schemas import names
 from schemas.approval import ApprovalRequest
@@ -35,13 +37,14 @@ from schemas.identity import Identity
 from schemas.ledger import LedgerEntry, Receipt
 from schemas.part_arrival import PartArrivalStart, PartLine, PendingWithdrawal, WithdrawArrival, withdrawal_request
 from schemas.permission import Role
+from schemas.reconcile import Repaired
 from schemas.record import ClientPOChanged, ClientPOStaged, Record
 from tests.integration.test_reconcile import contract
 from workers.worker import main_worker
 
 
-class Killed(Exception):
-    """What happens to a process between two steps."""
+class Killed(BaseException):
+    """What happens to a process between two steps: nothing in it goes on."""
 
 
 class LastRecord(Ledger):
@@ -61,10 +64,13 @@ class Floor:
         self.ledger = ledger
         self.approvals = Approvals(engine)
 
-    async def reconcile(self, ledger: Ledger | None = None) -> dict[str, bool]:
-        """Each approval that was looked at, and whether it was cancelled."""
+    async def reconcile(self, ledger: Ledger | None = None) -> dict[str, Repaired | None]:
+        """Each approval that was looked at, and what was done for it."""
         reconciler = ApprovalReconciler(self.client, self.approvals, ledger or self.ledger)
-        return {approval_id: closed async for approval_id, closed in reconciler.repair()}
+        repairs = Repairs(Alerts(self.engine), self.ledger)
+        found = {approval_id: repaired async for approval_id, repaired in reconciler.repair(repairs)}
+        await repairs.finish()
+        return found
 
     async def reconcile_and_die(self) -> None:
         """Right after the end of an approval is recorded."""
@@ -176,7 +182,7 @@ class TestAnApprovalWhoseWorkflowIsClosed:
         await floor.until_recorded(asker.target, asker.kept)
 
     async def test_is_not_looked_at_again_once_whoever_asked_has_heard(self, floor: Floor, asker: Asker) -> None:
-        assert await floor.reconcile() == {asker.request.approval_id: True}
+        assert await floor.reconcile() == {asker.request.approval_id: Repaired.CLOSED}
         await floor.until_recorded(asker.target, asker.kept)
         assert await floor.reconcile() == {}
 

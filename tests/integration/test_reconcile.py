@@ -2,25 +2,35 @@
 
 import json
 from contextlib import nullcontext
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.testing import ActivityEnvironment
 
+from activities.reconcile import ReconcileActivities
 from infra.alerts import AlertOutbox, Alerts
+from infra.approval_reconcile import ApprovalReconciler
+from infra.approvals import Approvals
 from infra.client_po import ClientPOs
 from infra.ledger import Ledger
-from infra.reconcile import NotRepaired, Reconciler
+from infra.reconcile import ClientPOReconciler
+from infra.repairs import NotRepaired, Reconciler, Repairs
 from infra.settings import Settings
 from infra.temporal import ClientPOStarter
 from infra.test_execution import Tests
 from infra.test_reconcile import TestReconciler
+from infra.transfer import Transfers
+from infra.transfer_reconcile import TransferReconciler
 from schemas import names
 from schemas.canonical import document_hash
 from schemas.ledger import LedgerEntry
-from schemas.record import ClientPOStaged, Record, TestOpened
+from schemas.reconcile import Reconciled
+from schemas.record import ApprovalOpened, Change, ClientPOStaged, Record, TestOpened, TransferOpened
 
 
 def staged(name: str, document: dict[str, Any]) -> Record:
@@ -71,6 +81,16 @@ def contract(name: str) -> dict[str, Any]:
     }
 
 
+async def reconcile(engine: AsyncEngine, ledger: Ledger, *reconcilers: Reconciler) -> Reconciled:
+    """One run, as the worker makes it."""
+    activities = ReconcileActivities(partial(Repairs, Alerts(engine), ledger), *reconcilers)
+    return await ActivityEnvironment().run(activities.reconcile)
+
+
+async def alerted(engine: AsyncEngine) -> set[str]:
+    return {message.alert["subject"] for message in await AlertOutbox(engine).unpublished()}
+
+
 async def test_rows_that_cannot_be_repaired_are_named_after_all_others_are(
     settings: Settings, client: Client, engine: AsyncEngine, ledger: Ledger
 ) -> None:
@@ -79,25 +99,86 @@ async def test_rows_that_cannot_be_repaired_are_named_after_all_others_are(
     for name in (bad, good, worse, better):
         readable = name in (good, better)
         await ledger.record(staged(name, contract(name) if readable else {"smart_contract_id": name}))
-    reconciler = Reconciler(client, ClientPOs(engine), Alerts(engine), ledger, ClientPOStarter(client, settings))
-
-    done: dict[str, bool | None] = {}
-
-    async def repair() -> None:
-        async for name, repaired in reconciler.repair():
-            done[name] = repaired  # noqa: PERF403 - a comprehension would lose them all at the error
+    reconciler = ClientPOReconciler(client, ClientPOs(engine), ledger, ClientPOStarter(client, settings))
 
     with pytest.raises(NotRepaired) as failure:
-        await repair()
-    alerted = {message.alert["subject"] for message in await AlertOutbox(engine).unpublished()}
+        await reconcile(engine, ledger, reconciler)
 
-    assert alerted == {bad, worse}
-    assert done == {bad: None, good: True, worse: None, better: True}
+    assert await alerted(engine) == {bad, worse}
     assert str(failure.value).startswith(f"not repaired: {bad}, {worse}; {bad} because of ValidationError")
     for name in (good, better):
         handle = client.get_workflow_handle(names.client_po_id(name))
         assert (await handle.describe()).status is WorkflowExecutionStatus.RUNNING
         await handle.terminate()
+
+
+def unknown_approval(name: str) -> ApprovalOpened:
+    """Of a type for which there are no rules."""
+    return ApprovalOpened(
+        approval_id=name,
+        request_type="forgotten",
+        subject="SC-1",
+        requested_by="ada",
+        on_behalf_of=None,
+        summary="-",
+        changes="[]",
+        reason="-",
+        content_hash="-",
+        permission="-",
+        owner="quality_manager",
+        wakes=None,
+        status="open",
+        expires_at=datetime.now(UTC),
+    )
+
+
+def unreadable_transfer(name: str) -> TransferOpened:
+    """Its package is none."""
+    return TransferOpened(
+        package_id=name,
+        smart_contract_id="SC-1",
+        clientpo_id="CPO-1",
+        node_id="NODE-1",
+        revision=1,
+        verdict="accept",
+        package="{}",
+        content_hash="-",
+        signed_at=datetime.now(UTC),
+        authorized_at=datetime.now(UTC),
+    )
+
+
+async def note(ledger: Ledger, key: str, *changes: Change) -> None:
+    entry = LedgerEntry(idempotency_key=key, action_type="test", action="note", target=key, details="-")
+    await ledger.record(Record(entry=entry, changes=changes))
+
+
+async def test_a_row_of_another_kind_that_cannot_be_repaired_does_not_keep_a_po_from_its_repair(
+    settings: Settings, client: Client, engine: AsyncEngine, ledger: Ledger
+) -> None:
+    run = uuid4().hex
+    approval, tested, package, po = f"AP-{run}", f"SC-0-{run}", f"PKG-{run}", f"SC-1-{run}"
+    test = names.test_execution_id(tested)
+    await note(ledger, "unknown", unknown_approval(approval))
+    await note(ledger, "opened", TestOpened(smart_contract_id=tested, clientpo_id="C", node_id="N", status="running"))
+    await note(ledger, f"{test}:workflow_closed")  # in other words than those of its abort
+    await note(ledger, "unreadable", unreadable_transfer(package))
+    await ledger.record(staged(po, contract(po)))
+
+    with pytest.raises(NotRepaired) as failure:
+        await reconcile(
+            engine,
+            ledger,
+            ApprovalReconciler(client, Approvals(engine), ledger),
+            TestReconciler(client, Tests(engine), ledger),
+            TransferReconciler(client, Transfers(engine), ledger),
+            ClientPOReconciler(client, ClientPOs(engine), ledger, ClientPOStarter(client, settings)),
+        )
+
+    assert failure.value.errors.keys() == await alerted(engine) == {approval, test, package}
+    handle = client.get_workflow_handle(names.client_po_id(po))
+    assert (await handle.describe()).status is WorkflowExecutionStatus.RUNNING
+    await handle.terminate()
 
 
 class Starter:
@@ -117,16 +198,16 @@ async def test_a_row_that_was_repaired_resolves_its_alert_and_raises_another_the
     alerts, starter = Alerts(engine), Starter()
     name = f"SC-{uuid4().hex}"
     await ledger.record(staged(name, contract(name)))
-    reconciler = Reconciler(client, ClientPOs(engine), alerts, ledger, starter)  # type: ignore[arg-type]
+    reconciler = ClientPOReconciler(client, ClientPOs(engine), ledger, starter)  # type: ignore[arg-type]
 
-    async def reconcile(*, fails: bool) -> list[str]:
+    async def states(*, fails: bool) -> list[str]:
         """The states of all its alerts afterwards, the newest first."""
         starter.fails = fails
         with pytest.raises(NotRepaired) if fails else nullcontext():
-            assert [repaired async for _, repaired in reconciler.repair()] == [True]
+            assert (await reconcile(engine, ledger, reconciler)).started == (name,)
         return [alert["state"] for alert in (await alerts.page(subject=name, limit=9, offset=0))[1]]
 
-    found = [await reconcile(fails=fails) for fails in (True, True, False, True, False)]
+    found = [await states(fails=fails) for fails in (True, True, False, True, False)]
     assert found == [["raised"], ["raised"], ["resolved"], ["raised", "resolved"], ["resolved", "resolved"]]
 
 
@@ -142,15 +223,14 @@ async def test_a_test_whose_workflow_was_closed_is_aborted_and_alerted_once(
     handle = await client.start_workflow("TestExecutionWorkflow", id=names.test_execution_id(name), task_queue="nobody")
     tests = Tests(engine)
     reconciler = TestReconciler(client, tests, ledger)
-    while_open = [one async for one in reconciler.repair()]
+    while_open = await reconcile(engine, ledger, reconciler)
     await handle.terminate()
-    closed = [one async for one in reconciler.repair()]
-    again = [one async for one in reconciler.repair()]
+    closed = await reconcile(engine, ledger, reconciler)
+    again = await reconcile(engine, ledger, reconciler)
     record = await tests.get(name)
     [entry] = await ledger.entries(action="abort_test")
-    alerted = {message.alert["subject"] for message in await AlertOutbox(engine).unpublished()}
-    assert (while_open, closed, again) == ([(name, False)], [(name, True)], [])
+    assert (while_open.closed, closed.closed, again.closed) == ((), (handle.id,), ())
     assert record is not None
     assert record.row["status"] == "aborted"
     assert entry.metadata == {"workflow": "terminated", "was": "running"}
-    assert alerted == {name}
+    assert await alerted(engine) == {name}

@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 
 from infra.hubs import Hubs as Legs
+from infra.repairs import Repairs
 from infra.settings import Settings
 from infra.transfer_reconcile import TransferReconciler
 from schemas import names
@@ -17,6 +18,7 @@ from schemas.client_po import ClientPOStatus
 from schemas.guardian import AuthorizationPackage
 from schemas.ledger import LedgerEntry, RecordedEntry
 from schemas.permission import Role
+from schemas.reconcile import Repaired
 from schemas.record import ClientPOChanged, Record
 from schemas.test_execution import TestVerdict
 from schemas.transfer import Destination
@@ -294,14 +296,19 @@ class TestANonconformance:
 
 
 class TestATransferWithoutAWorkflow:
-    async def reconcile(self, floor: Floor) -> dict[str, bool]:
+    async def reconcile(self, floor: Floor) -> dict[str, Repaired | None]:
+        """Each transfer that was looked at, and what was done for it."""
         house = floor.hubs.house
-        return dict([one async for one in TransferReconciler(house.temporal, house.transfers, house.ledger).repair()])
+        reconciler = TransferReconciler(house.temporal, house.transfers, house.ledger)
+        repairs = Repairs(house.alerts, house.ledger)
+        found = {package_id: repaired async for package_id, repaired in reconciler.repair(repairs)}
+        await repairs.finish()
+        return found
 
     async def test_that_never_started_is_started(self, floor: Floor) -> None:
         package = floor.package()
         await floor.hubs.open_transfer(package)
-        assert await self.reconcile(floor) == {package.package_id: True}
+        assert await self.reconcile(floor) == {package.package_id: Repaired.STARTED}
         shown = await floor.until(package, lambda shown: shown["ended_at"] is not None)
         assert "restart_transfer" not in [event["action"] for event in shown["timeline"]]
         assert await self.reconcile(floor) == {}
@@ -313,7 +320,7 @@ class TestATransferWithoutAWorkflow:
         await floor.until(package, lambda shown: leg(shown)["status"] == "waiting")
         await floor.hubs.house.temporal.get_workflow_handle(names.transfer_id(package.package_id)).terminate()
         floor.far.answers[VAULT] = taken
-        assert await self.reconcile(floor) == {package.package_id: True}
+        assert await self.reconcile(floor) == {package.package_id: Repaired.STARTED}
         url = f"/api/v1/transfers/{package.package_id}/retry"
         assert (await floor.supervisor.post(url, json={"destination": "vault"})).status_code == 200
         await floor.until(package, lambda shown: shown["ended_at"] is not None)
@@ -324,12 +331,12 @@ class TestATransferWithoutAWorkflow:
     ) -> None:
         handle = floor.hubs.house.temporal.get_workflow_handle(names.transfer_id(waiting.package_id))
         url = f"/api/v1/transfers/{waiting.package_id}/retry"
-        assert await self.reconcile(floor) == {waiting.package_id: False}
+        assert await self.reconcile(floor) == {waiting.package_id: None}
         await handle.signal(names.RETRY_TRANSFER, {"destination": "next_node"})
         await floor.until(waiting, lambda shown: shown["timeline"][-1]["action"] == "refuse_request")
         await handle.terminate()
         assert (await floor.supervisor.post(url, json={"destination": "vault"})).status_code == 409
-        assert await self.reconcile(floor) == {waiting.package_id: True}
+        assert await self.reconcile(floor) == {waiting.package_id: Repaired.STARTED}
         await handle.signal(names.RETRY_TRANSFER, {"destination": "business_hub"})
         await floor.until(waiting, lambda shown: [e["action"] for e in shown["timeline"]].count("refuse_request") == 2)
         floor.far.answers[VAULT] = taken
