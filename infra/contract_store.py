@@ -10,9 +10,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from infra.documents import NotReadable, read_document
 from schemas.base import Identifier
+from schemas.routing import DOCUMENT_ENDING, document_name
 
 _NAME: TypeAdapter[str] = TypeAdapter(Identifier)
-_ENDING = ".yaml"
 
 
 class _Dumper(yaml.CSafeDumper):
@@ -32,7 +32,7 @@ class ContractStore:
         """All contracts, in order; files that cannot be named are none."""
         if not self._folder.is_dir():
             return []
-        names = (file.name.removesuffix(_ENDING) for file in self._folder.glob(f"*{_ENDING}"))
+        names = (document_name(file.name) for file in self._folder.glob(f"*{DOCUMENT_ENDING}"))
         return sorted(name for name in names if _is_name(name))
 
     def read(self, name: str) -> dict[str, Any] | None:
@@ -42,9 +42,7 @@ class ContractStore:
         """
         if not _is_name(name):
             raise NotReadable(f"{name!r} cannot be the name of a contract")
-        for file in (self._folder / f"{name}{_ENDING}", self._folder / name):
-            if not file.name.endswith(_ENDING):
-                continue
+        for file in (self._file(name), self._file(document_name(name))):
             try:
                 return read_document(file.read_bytes(), is_yaml=True)
             except FileNotFoundError:
@@ -63,10 +61,13 @@ class ContractStore:
                 unfinished.write(text)
                 unfinished.flush()
                 os.fsync(unfinished.fileno())
-                Path(unfinished.name).replace(self._folder / f"{name}{_ENDING}")
+                Path(unfinished.name).replace(self._file(name))
             except BaseException:
                 Path(unfinished.name).unlink(missing_ok=True)
                 raise
+
+    def _file(self, name: str) -> Path:
+        return self._folder / f"{name}{DOCUMENT_ENDING}"
 
 
 def _is_name(name: str) -> bool:

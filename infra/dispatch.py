@@ -12,10 +12,11 @@ from infra.ledger import Ledger
 from infra.registry import Registry
 from schemas.base import excerpt
 from schemas.canonical import NotCanonical, document_hash
-from schemas.chain import disagreement, document_name, known_of, routing_of, run_before
+from schemas.chain import disagreement, known_of, routing_of, run_before
 from schemas.client_po import SmartClientPO
 from schemas.faults import faults
 from schemas.ledger import RecordedEntry
+from schemas.routing import document_name
 from schemas.transfer import (
     AuditChain,
     CitedEntry,

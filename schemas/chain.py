@@ -7,6 +7,7 @@ from pydantic import ValidationError
 from schemas.base import Model
 from schemas.client_po import TERMINAL, ClientPOStatus, SmartClientPO
 from schemas.guardian import AuthorizationPackage
+from schemas.routing import document_name
 from schemas.transfer import Routing, read_routing_trigger
 
 
@@ -26,11 +27,6 @@ def routing_of(package: AuthorizationPackage) -> Routing | str:
     except ValidationError:
         return f"the routing trigger of {contract} cannot be read"
     return routing if routing.next_contract else f"{contract} is the last of its chain: nothing follows it"
-
-
-def document_name(contract: str) -> str:
-    """A trigger may name a contract with the ending of its file."""
-    return contract.removesuffix(".yaml")
 
 
 def disagreement(package: AuthorizationPackage, routing: Routing, po: SmartClientPO) -> str | None:

@@ -15,6 +15,14 @@ class RoutingType(StrEnum):
     WORKFLOW_COMPLETE = "workflow_complete"
 
 
+DOCUMENT_ENDING = ".yaml"
+
+
+def document_name(named: str) -> str:
+    """A trigger, and whoever asks the contract store, may name a contract with the ending of its file."""
+    return named.removesuffix(DOCUMENT_ENDING)
+
+
 class RoutingTrigger(BaseModel):
     """Read when the contract is staged, so that a chain never ends for want of a default.
 

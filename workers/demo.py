@@ -40,6 +40,7 @@ from schemas import names
 from schemas.client_order import Standing
 from schemas.client_po import ClientPOStatus
 from schemas.permission import Role
+from schemas.routing import document_name
 from schemas.transfer import Destination, LegStatus
 
 SAMPLES = Path(__file__).parents[1] / "infra" / "samples"
@@ -137,7 +138,7 @@ class Demo:
                 document[key] = f"{document[key]}-{self.run}"
         trigger = document["routing_trigger"]
         if "next_contract" in trigger:
-            trigger["next_contract"] = f"{trigger['next_contract'].removesuffix('.yaml')}-{self.run}.yaml"
+            trigger["next_contract"] = f"{document_name(trigger['next_contract'])}-{self.run}.yaml"
         return document
 
     @cached_property
