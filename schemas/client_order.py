@@ -9,9 +9,9 @@ from enum import StrEnum
 
 from schemas.base import Model, UtcDateTime
 from schemas.client_po import ClientPOStatus, Outlook
-from schemas.routing import RoutingTrigger
-from schemas.test_execution import TestStatus, TestVerdict
-from schemas.transfer import DONE, Destination, Disposition, LegStatus, PackageStatus
+from schemas.routing import RoutingTrigger, document_name
+from schemas.test_execution import TestStatus, TestVerdict, outlook
+from schemas.transfer import DONE, LEG_NAMES, Destination, Disposition, LegStatus, PackageStatus, leg_outlook
 
 
 class Standing(StrEnum):
@@ -112,7 +112,7 @@ class Contract(Model):
     def next_contract(self) -> str | None:
         """The ID of the contract that its routing trigger names, which may name a file."""
         named = self.routing_trigger.next_contract
-        return named.removesuffix(".yaml") if named else None
+        return document_name(named) if named else None
 
 
 class ContractToCome(Model):
@@ -199,9 +199,8 @@ def contract_stand(contract: Contract) -> Stand:
         return _po_stand(contract)
     if contract.test is None:
         return _under_way(f"its test at {contract.node} to be opened", "the worker")
-    return together(
-        [_test_stand(contract, contract.test), *(_transfer_stand(contract, each) for each in contract.transfers)]
-    )
+    transfers = (_transfer_stand(contract, transfer) for transfer in contract.transfers)
+    return together([_test_stand(contract, contract.test), *transfers])
 
 
 def _po_stand(contract: Contract) -> Stand:
@@ -212,31 +211,20 @@ def _po_stand(contract: Contract) -> Stand:
             standing = Standing.STUCK
         case _:
             standing = Standing.STUCK if contract.release_error else Standing.UNDER_WAY
-    return Stand(standing=standing, **contract.outlook.model_dump())
+    return _stand(standing, contract.outlook)
 
 
 def _test_stand(contract: Contract, test: Test) -> Stand:
-    match test.status:
-        case TestStatus.WAITING:
-            return _under_way(f"its test at {contract.node} to be started", "whoever performs it")
-        case TestStatus.BLOCKED:
-            return _stuck(f"what its test needs: {test.missing}", "whoever provides it, and starts the test again")
-        case TestStatus.RUNNING:
-            return _under_way("the results of its test", f"{test.performer}, who performs it")
-        case TestStatus.AWAITING_SIGNOFF:
-            return _under_way(f"sign-offs: {test.open_signoffs}", "whoever may sign in these roles")
-        case TestStatus.REWORK:
-            return _stuck(f"results again: {test.rework_reason}", f"{test.performer}, who performs the test")
-        case TestStatus.HOLD:
-            return _stuck(f"a resume; its test is on hold: {test.hold_reason}", "whoever may resume it")
-        case TestStatus.AUTHORIZING:
-            return _under_way(f"the Guardian of {contract.node} to authorize it", f"the worker of node {contract.node}")
-        case TestStatus.ABORTED:
-            return _ended("nothing: its test was aborted")
-        case TestStatus.AUTHORIZED:
-            if any(transfer.package_id == test.package_id for transfer in contract.transfers):
-                return _NOTHING
-            return _under_way(f"the transfer of {test.package_id} to begin", "the worker")
+    if test.status is TestStatus.AUTHORIZED:
+        if any(transfer.package_id == test.package_id for transfer in contract.transfers):
+            return _NOTHING
+        return _under_way(f"the transfer of {test.package_id} to begin", "the worker")
+    if test.status is TestStatus.ABORTED:
+        standing = Standing.ENDED
+    else:
+        standing = Standing.STUCK if test.status in STUCK_TESTS else Standing.UNDER_WAY
+    said = test.model_dump(exclude={"revision", "package_id"})
+    return _stand(standing, outlook(node=contract.node, **said))
 
 
 def _transfer_stand(contract: Contract, transfer: Transfer) -> Stand:
@@ -245,7 +233,7 @@ def _transfer_stand(contract: Contract, transfer: Transfer) -> Stand:
             f"an authorization that holds: {transfer.package_id} was refused",
             "whoever sends a true one; the ledger says why this one was refused",
         )
-    stands = [_leg_stand(contract, transfer, leg) for leg in transfer.legs if leg.status not in DONE]
+    stands = [_leg_stand(transfer, leg) for leg in transfer.legs if leg.status not in DONE]
     return together(stands or [_after(contract, transfer)])
 
 
@@ -263,25 +251,20 @@ def _after(contract: Contract, transfer: Transfer) -> Stand:
             return _ended("nothing: the part goes back to the client")
 
 
-def _leg_stand(contract: Contract, transfer: Transfer, leg: Leg) -> Stand:
-    receiver = {
-        Destination.VAULT: "the vault",
-        Destination.NEXT_NODE: f"node {contract.routing_trigger.next_station}",
-        Destination.BUSINESS_HUB: "the Business Hub",
-    }[leg.destination]
-    what = f"{receiver} to receive {transfer.package_id}"
-    match leg.status:
-        case LegStatus.AWAITING_DISPOSITION:
-            return _stuck(
-                f"a disposition of nonconformance {transfer.nonconformance}: the verdict is {transfer.verdict}",
-                "whoever may decide it",
-            )
-        case LegStatus.WAITING:
-            return _stuck(f"{what}: {leg.error}", f"whoever mends the cause, and retries the leg {leg.destination}")
-        case LegStatus.FAILED:
-            return _under_way(f"{what}, after {leg.attempts} failed attempts: {leg.error}", "the next attempt")
-        case _:
-            return _under_way(what, "the transfer")
+def _leg_stand(transfer: Transfer, leg: Leg) -> Stand:
+    view = leg_outlook(leg.destination, leg.status, leg.error)
+    which = f"{LEG_NAMES[leg.destination]} leg of {transfer.package_id}"
+    if leg.status is LegStatus.AWAITING_DISPOSITION and transfer.nonconformance is not None:
+        which = f"nonconformance {transfer.nonconformance}, {which}"
+    return Stand(
+        standing=Standing.STUCK if leg.status in STUCK_LEGS else Standing.UNDER_WAY,
+        waits_for=f"{view.waits_for} ({which})",
+        moved_on_by=view.moved_on_by,
+    )
+
+
+def _stand(standing: Standing, outlook: Outlook) -> Stand:
+    return Stand(standing=standing, **outlook.model_dump())
 
 
 def _stuck(waits_for: str, moved_on_by: str) -> Stand:

@@ -447,7 +447,7 @@ def acceptance_request(
 
 
 class Outlook(Model):
-    """What a PO waits for and who can move it on, in words."""
+    """What something waits for and who can move it on, in words."""
 
     waits_for: str
     moved_on_by: str

@@ -15,7 +15,7 @@ from schemas import names
 from schemas.alert import Alert, Severity
 from schemas.base import Identifier, Model, Text, UtcDateTime, excerpt
 from schemas.canonical import document_hash
-from schemas.client_po import Reasoned, Request
+from schemas.client_po import Outlook, Reasoned, Request
 from schemas.decision import Wanted
 from schemas.guardian import AuthorizationPackage
 from schemas.ledger import LedgerEntry
@@ -547,43 +547,36 @@ LEG_NAMES: dict[Destination, str] = {
 }
 
 
-class LegOutlook(Model):
-    """What a leg waits for and who can move it on, in words."""
-
-    waits_for: str
-    moved_on_by: str
-
-
-def leg_outlook(destination: Destination, status: LegStatus, error: str | None) -> LegOutlook:
-    """The same sentence for the API and the Temporal Web UI."""
+def leg_outlook(destination: Destination, status: LegStatus, error: str | None) -> Outlook:
+    """What a leg waits for and who can move it on: the same sentence for the API and the Temporal Web UI."""
     match status:
         case LegStatus.PENDING if destination is Destination.BUSINESS_HUB:
-            return LegOutlook(waits_for="the other legs", moved_on_by="whoever moves those on")
+            return Outlook(waits_for="the other legs", moved_on_by="whoever moves those on")
         case LegStatus.PENDING:
-            return LegOutlook(waits_for="the Gatekeeper", moved_on_by="its workflow")
+            return Outlook(waits_for="the Gatekeeper", moved_on_by="its workflow")
         case LegStatus.AWAITING_DISPOSITION:
-            return LegOutlook(
+            return Outlook(
                 waits_for="a disposition: the results are not accepted",
                 moved_on_by=f"whoever has `{Permission.DISPOSITION_DECIDE}` and neither performed nor signed",
             )
         case LegStatus.PREPARING:
-            return LegOutlook(waits_for="what it sends to be prepared", moved_on_by="the worker")
+            return Outlook(waits_for="what it sends to be prepared", moved_on_by="the worker")
         case LegStatus.TRANSFERRING:
-            return LegOutlook(waits_for="the receiver's answer", moved_on_by="the receiver")
+            return Outlook(waits_for="the receiver's answer", moved_on_by="the receiver")
         case LegStatus.FAILED:
-            return LegOutlook(
+            return Outlook(
                 waits_for=f"its next attempt: {error}",
                 moved_on_by=f"time, or at once whoever has `{Permission.TRANSFER_RETRY}`",
             )
         case LegStatus.WAITING:
-            return LegOutlook(
+            return Outlook(
                 waits_for=f"a person: {error}",
                 moved_on_by=f"whoever mends the cause and, with `{Permission.TRANSFER_RETRY}`, retries",
             )
         case LegStatus.COMPLETE:
-            return LegOutlook(waits_for="nothing: the receiver has it", moved_on_by="nobody")
+            return Outlook(waits_for="nothing: the receiver has it", moved_on_by="nobody")
         case LegStatus.NOT_APPLICABLE:
-            return LegOutlook(waits_for="nothing: it does not apply", moved_on_by="nobody")
+            return Outlook(waits_for="nothing: it does not apply", moved_on_by="nobody")
 
 
 def opened(package: AuthorizationPackage) -> TransferOpened:

@@ -128,7 +128,7 @@ class TestAContractAtItsNode:
     @pytest.mark.parametrize(
         ("test", "standing", "waits_for"),
         [
-            (at_node(TestStatus.WAITING), Standing.UNDER_WAY, "to be started"),
+            (at_node(TestStatus.WAITING), Standing.UNDER_WAY, "its start at NOD-LP"),
             (at_node(TestStatus.BLOCKED, missing="UV-LAMP-04 is due"), Standing.STUCK, "UV-LAMP-04 is due"),
             (at_node(TestStatus.RUNNING), Standing.UNDER_WAY, "results"),
             (at_node(TestStatus.AWAITING_SIGNOFF, open_signoffs="T1 by a q"), Standing.UNDER_WAY, "T1 by a q"),
@@ -145,7 +145,11 @@ class TestAContractAtItsNode:
         assert waits_for in stand.waits_for
 
     def test_names_who_performs_it_when_results_are_wanted(self) -> None:
-        assert contract_stand(contract(test=at_node(TestStatus.RUNNING))).moved_on_by.startswith("ines")
+        assert contract_stand(contract(test=at_node(TestStatus.RUNNING))).moved_on_by == "ines"
+
+    def test_whose_rework_nobody_performs_yet_names_who_may(self) -> None:
+        rework = at_node(TestStatus.REWORK, performer=None, rework_reason="disposed for rework")
+        assert contract_stand(contract(test=rework)).moved_on_by.startswith("whoever may perform the test")
 
 
 class TestAContractInTransfer:
@@ -173,8 +177,8 @@ class TestAContractInTransfer:
     def test_says_which_leg_why_and_what_to_do(self) -> None:
         moved = contract(transfers=(transfer({Destination.VAULT: LegStatus.WAITING}, error="HTTP 503"),))
         stand = contract_stand(moved)
-        assert stand.waits_for == "the vault to receive PKG-SC-1-LP-R1: HTTP 503"
-        assert "retries the leg vault" in stand.moved_on_by
+        assert stand.waits_for == "a person: HTTP 503 (vault leg of PKG-SC-1-LP-R1)"
+        assert "retries" in stand.moved_on_by
 
     def test_names_the_nonconformance_that_is_to_be_decided(self) -> None:
         moved = contract(transfers=(transfer({Destination.NEXT_NODE: LegStatus.AWAITING_DISPOSITION}),))
@@ -187,8 +191,8 @@ class TestAContractInTransfer:
             Destination.BUSINESS_HUB: LegStatus.PENDING,
         }
         stand = contract_stand(contract(transfers=(transfer(legs),)))
-        assert "the vault" in stand.waits_for
-        assert "node NOD-CP" in stand.waits_for
+        assert "vault leg" in stand.waits_for
+        assert "next-node leg" in stand.waits_for
         assert "Business Hub" not in stand.waits_for
 
     def test_is_stuck_with_an_authorization_that_was_refused(self) -> None:
@@ -233,10 +237,10 @@ class TestAClientOrder:
         assert "SC-1-CP at NOD-CP" in stand.waits_for
 
     def test_is_stuck_where_one_contract_is_and_says_which(self) -> None:
-        stuck = contract(transfers=(transfer({Destination.VAULT: LegStatus.WAITING}),))
+        stuck = contract(transfers=(transfer({Destination.VAULT: LegStatus.WAITING}, error="HTTP 503"),))
         stand = order_stand(order(stuck, last(po_status=ClientPOStatus.AWAITING_ARRIVAL, test=None)))
         assert stand.standing is Standing.STUCK
-        assert stand.waits_for.startswith("SC-1-LP waits for the vault")
+        assert stand.waits_for.startswith("SC-1-LP waits for a person: HTTP 503")
         assert "SC-1-CP" not in stand.waits_for
 
     def test_ends_with_a_contract_that_is_given_up(self) -> None:
