@@ -12,7 +12,7 @@ from api.problems import not_found
 from api.security import GuardedRoute, requires
 from api.updates import refused
 from infra.alerts import acknowledgement, resolution
-from infra.client_po import Row
+from infra.database import Row
 from infra.ledger import LedgerConflict
 from schemas.alert import AlertState, Severity
 from schemas.base import Model, Text

@@ -11,7 +11,7 @@ from api.house import House, TheHouse
 from api.problems import not_found
 from api.security import GuardedRoute, requires
 from api.updates import NotOpen, ask_workflow, decision_token, refused
-from infra.approvals import Row
+from infra.database import Row
 from schemas import names
 from schemas.approval import AddNote, Answer, ApprovalStatus, ApprovalType, CancelApproval, Respond
 from schemas.base import Model, Text

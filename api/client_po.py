@@ -12,7 +12,8 @@ from api.house import House, TheHouse
 from api.problems import Problem, invalid, not_found
 from api.security import GuardedRoute, requires
 from api.updates import NotOpen, Once, decision_token, refused
-from infra.client_po import Row, outlook_of
+from infra.client_po import outlook_of
+from infra.database import Row
 from infra.staging import OtherDocument
 from schemas import client_po as schema
 from schemas import names

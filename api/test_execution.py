@@ -11,7 +11,8 @@ from api.house import House, TheHouse
 from api.problems import Problem, not_found
 from api.security import GuardedRoute, requires
 from api.updates import NotOpen, Once, decision_token, refused
-from infra.test_execution import Row, TestRecord
+from infra.database import Row
+from infra.test_execution import TestRecord
 from schemas import names
 from schemas import test_execution as schema
 from schemas.base import Model, excerpt

@@ -13,8 +13,9 @@ from api.house import House, TheHouse
 from api.problems import Problem, invalid, not_found
 from api.security import GuardedRoute, only, requires
 from api.updates import NotOpen, Once, decision_token, refused
+from infra.database import Row
 from infra.ledger import LedgerConflict
-from infra.transfer import Row, start_transfer
+from infra.transfer import start_transfer
 from schemas import names
 from schemas.base import Model
 from schemas.canonical import NotCanonical, document_hash

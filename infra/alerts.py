@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Interval, and_, case, func, or_, select, t
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from infra.client_po import Row
+from infra.database import Row, many, one, page
 from infra.ledger import Ledger, LedgerConflict
 from infra.tables import alert_deliveries, alert_messages, alerts
 from schemas.alert import Alert, AlertEvent, AlertState, Severity, cause_of, kind_of
@@ -129,9 +129,7 @@ class Alerts:
 
     async def get(self, number: int) -> Row | None:
         """The row of one alert."""
-        async with self._engine.connect() as connection:
-            row = (await connection.execute(select(alerts).where(alerts.c.number == number))).mappings().first()
-        return dict(row) if row else None
+        return await one(self._engine, select(alerts).where(alerts.c.number == number))
 
     async def page(
         self,
@@ -156,23 +154,18 @@ class Alerts:
             )
             if value is not None
         ]
-        page = select(alerts).where(*conditions).order_by(alerts.c.number.desc()).limit(limit).offset(offset)
-        async with self._engine.connect() as connection:
-            total = await connection.scalar(select(func.count()).select_from(alerts).where(*conditions))
-            rows = (await connection.execute(page)).mappings().all()
-        return total or 0, [dict(row) for row in rows]
+        query = select(alerts).where(*conditions).order_by(alerts.c.number.desc())
+        return await page(self._engine, query, limit=limit, offset=offset)
 
     async def open_of_type(self, alert_type: str) -> list[Row]:
         """All that are not resolved."""
         query = select(alerts).where(alerts.c.alert_type == alert_type, alerts.c.state != AlertState.RESOLVED)
-        async with self._engine.connect() as connection:
-            return [dict(row) for row in (await connection.execute(query)).mappings()]
+        return await many(self._engine, query)
 
     async def of_cause(self, cause: str) -> list[Row]:
         """All that this cause has had, the oldest first; at most the last of them is open."""
         query = select(alerts).where(alerts.c.cause == cause).order_by(alerts.c.number)
-        async with self._engine.connect() as connection:
-            return [dict(row) for row in (await connection.execute(query)).mappings()]
+        return await many(self._engine, query)
 
     async def deliveries(self, alert_id: str) -> list[Row]:
         """Who was to be told of it, and how far that is."""
@@ -182,8 +175,7 @@ class Alerts:
             .where(alert_messages.c.alert_id == alert_id)
             .order_by(alert_messages.c.occurred_at, alert_deliveries.c.receiver)
         )
-        async with self._engine.connect() as connection:
-            return [dict(row) for row in (await connection.execute(query)).mappings()]
+        return await many(self._engine, query)
 
     async def overdue(self, escalation: Escalation) -> list[Row]:
         """Alerts that their owner has not acknowledged in time and that have somebody next."""
@@ -194,8 +186,7 @@ class Alerts:
         query = select(alerts).where(
             alerts.c.state == AlertState.RAISED, alerts.c.owner.in_(escalation.next), or_(False, *late)
         )
-        async with self._engine.connect() as connection:
-            return [dict(row) for row in (await connection.execute(query)).mappings()]
+        return await many(self._engine, query)
 
 
 class StandingAlerts:

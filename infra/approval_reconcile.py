@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
-from infra.approvals import Approvals, Row
+from infra.approvals import Approvals
+from infra.database import Row
 from infra.ledger import Ledger
 from infra.repairs import Repairs
 from infra.temporal import workflow_status

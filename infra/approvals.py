@@ -1,20 +1,17 @@
 """Approvals: reading their rows, and asking for one from outside a workflow."""
 
-from typing import Any
-
-from sqlalchemy import JSON, cast, exists, func, select
+from sqlalchemy import JSON, cast, exists, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 from temporalio.common import SearchAttributePair, TypedSearchAttributes, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
+from infra.database import Row, many, one, page
 from infra.tables import approvals, client_pos, ledger_entries
 from infra.temporal import RPC_TIMEOUT, STATUS
 from schemas import names
 from schemas.approval import ApprovalOutcome, ApprovalRequest, ApprovalStart, ApprovalStatus, ApprovalType
 from schemas.identity import Identity
-
-Row = dict[str, Any]
 
 
 class Approvals:
@@ -26,9 +23,7 @@ class Approvals:
     async def get(self, approval_id: str) -> Row | None:
         """One row."""
         query = select(approvals).where(approvals.c.approval_id == approval_id)
-        async with self._engine.connect() as connection:
-            row = (await connection.execute(query)).mappings().first()
-        return dict(row) if row else None
+        return await one(self._engine, query)
 
     async def outcome(self, approval_id: str) -> ApprovalOutcome | None:
         """None while it is open, or not known at all."""
@@ -63,8 +58,7 @@ class Approvals:
             approvals.c.wakes.is_not(None),
             waits | (of_a_line & ~told),
         )
-        async with self._engine.connect() as connection:
-            return [dict(row) for row in (await connection.execute(query)).mappings()]
+        return await many(self._engine, query)
 
     async def open(self, *, after: str = "", limit: int = 500) -> list[Row]:
         """Rows whose workflow should be open, by ID from `after` on."""
@@ -74,8 +68,7 @@ class Approvals:
             .order_by(approvals.c.approval_id)
             .limit(limit)
         )
-        async with self._engine.connect() as connection:
-            return [dict(row) for row in (await connection.execute(query)).mappings()]
+        return await many(self._engine, query)
 
     async def find(
         self,
@@ -100,17 +93,8 @@ class Approvals:
                 | (approvals.c.on_behalf_of == mine.user_id)
                 | (approvals.c.owner == mine.role)
             )
-        page = (
-            select(approvals)
-            .where(*conditions)
-            .order_by(approvals.c.opened_at, approvals.c.approval_id)
-            .limit(limit)
-            .offset(offset)
-        )
-        async with self._engine.connect() as connection:
-            total = await connection.scalar(select(func.count()).select_from(approvals).where(*conditions))
-            rows = (await connection.execute(page)).mappings().all()
-        return total or 0, [dict(row) for row in rows]
+        query = select(approvals).where(*conditions).order_by(approvals.c.opened_at, approvals.c.approval_id)
+        return await page(self._engine, query, limit=limit, offset=offset)
 
 
 async def ask_approval(client: Client, request: ApprovalRequest) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from sqlalchemy import ColumnElement, Select, exists, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from infra.client_po import Row, outlook_of
+from infra.client_po import outlook_of
+from infra.database import Row
 from infra.tables import client_pos, completed_orders, nonconformances, tests, transfers, vault_packages
 from schemas.client_order import (
     STUCK_LEGS,

@@ -1,16 +1,13 @@
 """Reading the rows of SmartClientPOs."""
 
 import json
-from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from infra.database import Row, many, one, page
 from infra.tables import client_pos, transfers
 from schemas.client_po import TERMINAL, ClientPOStatus, Outlook, SmartClientPO, outlook
-
-Row = dict[str, Any]
-"""A row of `client_pos` by column name."""
 
 
 def outlook_of(row: Row) -> Outlook:
@@ -51,9 +48,7 @@ class ClientPOs:
     async def get(self, smart_contract_id: str) -> Row | None:
         """The row with its document."""
         query = select(client_pos).where(client_pos.c.smart_contract_id == smart_contract_id)
-        async with self._engine.connect() as connection:
-            row = (await connection.execute(query)).mappings().first()
-        return dict(row) if row else None
+        return await one(self._engine, query)
 
     async def is_routed(self, smart_contract_id: str, package_id: str, place: str) -> bool:
         """Whether the transfer of this package, from this node, brought the contract."""
@@ -94,11 +89,8 @@ class ClientPOs:
         if part:
             conditions.append((client_pos.c.part_id == part) | (client_pos.c.part_number == part))
         order = (client_pos.c.priority, client_pos.c.staged_timestamp, client_pos.c.smart_contract_id)
-        page = select(*_LISTED).where(*conditions).order_by(*order).limit(limit).offset(offset)
-        async with self._engine.connect() as connection:
-            total = await connection.scalar(select(func.count()).select_from(client_pos).where(*conditions))
-            rows = (await connection.execute(page)).mappings().all()
-        return total or 0, [dict(row) for row in rows]
+        query = select(*_LISTED).where(*conditions).order_by(*order)
+        return await page(self._engine, query, limit=limit, offset=offset)
 
     async def not_terminal(self, *, after: str = "", limit: int = 500) -> list[Row]:
         """Rows whose workflow should be open, by ID from `after` on; with their documents."""
@@ -109,5 +101,4 @@ class ClientPOs:
             .order_by(client_pos.c.smart_contract_id)
             .limit(limit)
         )
-        async with self._engine.connect() as connection:
-            return [dict(row) for row in (await connection.execute(query)).mappings()]
+        return await many(self._engine, query)

@@ -1,4 +1,4 @@
-"""The database's engine and its migrations."""
+"""The database's engine, how rows are read, and the migrations."""
 
 import asyncio
 from pathlib import Path
@@ -7,10 +7,13 @@ from typing import Any
 import asyncpg
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, event, make_url
+from sqlalchemy import Connection, Select, event, func, make_url
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+Row = dict[str, Any]
+"""By the names of its columns."""
 
 CONNECT_TIMEOUT = 3.0
 COMMAND_TIMEOUT = 60.0
@@ -40,6 +43,30 @@ def create_engine(url: str, *, pool_size: int = 5) -> AsyncEngine:
             raise DisconnectionError("the server closed this connection")
 
     return engine
+
+
+async def one(engine: AsyncEngine, query: Select[*tuple[Any, ...]]) -> Row | None:
+    """The first row; None where there is none."""
+    async with engine.connect() as connection:
+        row = (await connection.execute(query)).mappings().first()
+    return dict(row) if row else None
+
+
+async def many(engine: AsyncEngine, query: Select[*tuple[Any, ...]]) -> list[Row]:
+    """All rows."""
+    async with engine.connect() as connection:
+        return [dict(row) for row in (await connection.execute(query)).mappings()]
+
+
+async def page(
+    engine: AsyncEngine, query: Select[*tuple[Any, ...]], *, limit: int, offset: int
+) -> tuple[int, list[Row]]:
+    """How many rows there are in all, and one page of them."""
+    count = query.with_only_columns(func.count(), maintain_column_froms=True).order_by(None)
+    async with engine.connect() as connection:
+        total = await connection.scalar(count)
+        rows = (await connection.execute(query.limit(limit).offset(offset))).mappings().all()
+    return total or 0, [dict(row) for row in rows]
 
 
 def is_away(error: BaseException) -> bool:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from infra.client_po import Row
+from infra.database import Row
 from infra.ledger import Ledger, LedgerConflict
 from infra.tables import transfers
 from schemas.alert import Alert, Severity, cause_of

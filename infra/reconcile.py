@@ -11,7 +11,8 @@ from collections.abc import AsyncIterator
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
-from infra.client_po import ClientPOs, Row
+from infra.client_po import ClientPOs
+from infra.database import Row
 from infra.ledger import Ledger
 from infra.repairs import Repairs
 from infra.temporal import ClientPOStarter, workflow_status

@@ -5,7 +5,8 @@ from typing import Any
 
 from temporalio.service import RPCError
 
-from infra.client_po import ClientPOs, Row
+from infra.client_po import ClientPOs
+from infra.database import Row
 from infra.ledger import Ledger, LedgerConflict
 from infra.registry import Registry
 from infra.temporal import ClientPOStarter

@@ -1,15 +1,13 @@
 """Tests as people list and look at them: their rows, results and sign-offs."""
 
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from infra.database import Row, many, page
 from infra.tables import test_results, test_signoffs, tests
 from schemas.test_execution import TERMINAL, Begun, CurrentResult, SignOffDecision, TestResult, signed_content
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -79,8 +77,8 @@ class Tests:
                 return None
             return TestRecord(
                 row=dict(found),
-                results=[dict(one) for one in (await connection.execute(results)).mappings()],
-                signoffs=[dict(one) for one in (await connection.execute(signoffs)).mappings()],
+                results=[dict(result) for result in (await connection.execute(results)).mappings()],
+                signoffs=[dict(signoff) for signoff in (await connection.execute(signoffs)).mappings()],
             )
 
     async def not_terminal(self, *, after: str = "", limit: int = 500) -> list[Row]:
@@ -92,8 +90,7 @@ class Tests:
             .order_by(tests.c.smart_contract_id)
             .limit(limit)
         )
-        async with self._engine.connect() as connection:
-            return [dict(row) for row in (await connection.execute(query)).mappings()]
+        return await many(self._engine, query)
 
     async def find(
         self,
@@ -108,8 +105,5 @@ class Tests:
         wanted = {tests.c.status: status, tests.c.node_id: node, tests.c.clientpo_id: clientpo_id}
         conditions = [column == value for column, value in wanted.items() if value is not None]
         order = (tests.c.opened_at, tests.c.smart_contract_id)
-        page = select(tests).where(*conditions).order_by(*order).limit(limit).offset(offset)
-        async with self._engine.connect() as connection:
-            total = await connection.scalar(select(func.count()).select_from(tests).where(*conditions))
-            rows = (await connection.execute(page)).mappings().all()
-        return total or 0, [dict(row) for row in rows]
+        query = select(tests).where(*conditions).order_by(*order)
+        return await page(self._engine, query, limit=limit, offset=offset)

@@ -4,10 +4,11 @@ from collections.abc import AsyncIterator
 
 from temporalio.client import Client, WorkflowExecutionStatus
 
+from infra.database import Row
 from infra.ledger import Ledger
 from infra.repairs import Repairs
 from infra.temporal import workflow_status
-from infra.test_execution import Row, Tests
+from infra.test_execution import Tests
 from schemas import names
 from schemas.alert import KINDS, Alert, Severity
 from schemas.ledger import LedgerEntry

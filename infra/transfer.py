@@ -2,19 +2,19 @@
 
 from typing import Any
 
-from sqlalchemy import Table, func, select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncEngine
-from sqlalchemy.sql.elements import ColumnElement
 from temporalio.client import Client
 from temporalio.common import SearchAttributePair, TypedSearchAttributes, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
+from infra.database import Row, many, one, page
 from infra.tables import nonconformances, transfers
 from infra.temporal import NODE, ORDER, PART, RPC_TIMEOUT, STATUS
 from schemas import names
 from schemas.transfer import Disposition, PackageStatus, TransferStart
 
-Row = dict[str, Any]
+_LISTED = [column for column in transfers.columns if column.name != "package"]
 
 
 class Transfers:
@@ -25,7 +25,7 @@ class Transfers:
 
     async def get(self, package_id: str) -> Row | None:
         """The row with its package."""
-        return await self._one(transfers, transfers.c.package_id == package_id)
+        return await one(self._engine, select(transfers).where(transfers.c.package_id == package_id))
 
     async def find(
         self,
@@ -36,7 +36,7 @@ class Transfers:
         limit: int,
         offset: int,
     ) -> tuple[int, list[Row]]:
-        """One page, the newest first, and how many there are in all."""
+        """One page without the packages, the newest first, and how many there are in all."""
         wanted = {
             transfers.c.status: status,
             transfers.c.clientpo_id: clientpo_id,
@@ -44,16 +44,17 @@ class Transfers:
         }
         conditions = [column == value for column, value in wanted.items() if value is not None]
         order = (transfers.c.opened_at.desc(), transfers.c.package_id)
-        return await self._page(transfers, conditions, order, limit, offset)
+        query = select(*_LISTED).where(*conditions).order_by(*order)
+        return await page(self._engine, query, limit=limit, offset=offset)
 
     async def disposition(self, package_id: str) -> Disposition | None:
         """What was decided on the part of this package; None while it is not, or nothing had to be."""
-        row = await self._one(nonconformances, nonconformances.c.package_id == package_id)
+        row = await one(self._engine, select(nonconformances).where(nonconformances.c.package_id == package_id))
         return Disposition(row["disposition"]) if row and row["disposition"] else None
 
     async def nonconformance(self, number: int) -> Row | None:
         """One record."""
-        return await self._one(nonconformances, nonconformances.c.number == number)
+        return await one(self._engine, select(nonconformances).where(nonconformances.c.number == number))
 
     async def nonconformances(
         self, *, open_: bool | None = None, clientpo_id: str | None = None, limit: int, offset: int
@@ -64,10 +65,11 @@ class Transfers:
             conditions.append(nonconformances.c.disposition.is_(None) == open_)
         if clientpo_id is not None:
             conditions.append(nonconformances.c.clientpo_id == clientpo_id)
-        return await self._page(nonconformances, conditions, (nonconformances.c.number.desc(),), limit, offset)
+        query = select(nonconformances).where(*conditions).order_by(nonconformances.c.number.desc())
+        return await page(self._engine, query, limit=limit, offset=offset)
 
-    async def not_ended(self, *, after: str = "", limit: int = 500) -> list[Row]:
-        """Rows whose workflow should be open, by ID from `after` on; with their packages."""
+    async def not_ended(self, *, after: str = "", limit: int = 20) -> list[Row]:
+        """Rows whose workflow should be open, by ID from `after` on; with their packages, which may be large."""
         query = (
             select(transfers)
             .where(transfers.c.ended_at.is_(None), transfers.c.status != PackageStatus.REFUSED)
@@ -75,27 +77,7 @@ class Transfers:
             .order_by(transfers.c.package_id)
             .limit(limit)
         )
-        async with self._engine.connect() as connection:
-            return [dict(row) for row in (await connection.execute(query)).mappings()]
-
-    async def _one(self, table: Table, condition: ColumnElement[bool]) -> Row | None:
-        async with self._engine.connect() as connection:
-            row = (await connection.execute(select(table).where(condition))).mappings().first()
-        return dict(row) if row else None
-
-    async def _page(
-        self,
-        table: Table,
-        conditions: list[ColumnElement[bool]],
-        order: tuple[ColumnElement[Any], ...],
-        limit: int,
-        offset: int,
-    ) -> tuple[int, list[Row]]:
-        page = select(table).where(*conditions).order_by(*order).limit(limit).offset(offset)
-        async with self._engine.connect() as connection:
-            total = await connection.scalar(select(func.count()).select_from(table).where(*conditions))
-            rows = (await connection.execute(page)).mappings().all()
-        return total or 0, [dict(row) for row in rows]
+        return await many(self._engine, query)
 
 
 async def start_transfer(client: Client, start: TransferStart) -> bool:

@@ -8,10 +8,11 @@ from collections.abc import AsyncIterator
 
 from temporalio.client import Client, WorkflowExecutionStatus
 
+from infra.database import Row
 from infra.ledger import Ledger
 from infra.repairs import Repairs
 from infra.temporal import workflow_status
-from infra.transfer import Row, Transfers, start_transfer
+from infra.transfer import Transfers, start_transfer
 from schemas import names
 from schemas.alert import Alert, Severity
 from schemas.guardian import AuthorizationPackage

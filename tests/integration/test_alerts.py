@@ -11,8 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from infra.alerts import AlertOutbox, Alerts, StandingAlerts, acknowledgement, escalation, resolution
-from infra.client_po import Row
-from infra.database import create_engine, migrate
+from infra.database import Row, create_engine, migrate
 from infra.embedded.postgres import WRITER, Postgres
 from infra.ledger import Ledger
 from schemas.alert import Alert, AlertState, Severity

@@ -15,7 +15,7 @@ from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from infra.alerts import Alerts
-from infra.client_po import Row
+from infra.database import Row
 from infra.embedded.temporal import Temporal
 from infra.failing_tasks import PROBLEMS, FailingTasks
 from infra.ledger import Ledger

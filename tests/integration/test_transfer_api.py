@@ -206,6 +206,11 @@ class TestATransfer:
         assert leg(shown, Destination.NEXT_NODE)["status"] == "not_applicable"
         assert leg(shown, Destination.BUSINESS_HUB)["waits_for"] == "the other legs"
 
+    async def test_is_listed_without_its_package(self, floor: Floor, waiting: AuthorizationPackage) -> None:
+        """Which may be megabytes, five hundred times."""
+        _, [row] = await floor.hubs.house.transfers.find(limit=9, offset=0)
+        assert (row["package_id"], "package" in row) == (waiting.package_id, False)
+
     async def test_is_listed_by_state_order_and_contract(self, floor: Floor, waiting: AuthorizationPackage) -> None:
         async def listed(**wanted: str) -> list[str]:
             answer = await floor.supervisor.get("/api/v1/transfers", params=wanted)
