@@ -81,8 +81,8 @@ def create_app() -> FastAPI:
         async with open_ledger(settings, "api") as (engine, ledger_):
             registry, client_pos_ = load_registry(settings.nodes_file), ClientPOs(engine)
             staging = Staging(client_pos_, ledger_, registry, ClientPOStarter(temporal, settings))
-            reception = Reception(engine, ledger_)
             transfers, trust = Transfers(engine), TrustList(settings.guardian_trust_dir)
+            reception = Reception(ledger_, transfers)
             app.state.house = House(
                 settings=settings,
                 registry=registry,

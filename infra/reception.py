@@ -2,12 +2,9 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncEngine
-
 from infra.database import Row
 from infra.ledger import Ledger, LedgerConflict
-from infra.tables import transfers
+from infra.transfer import Transfers
 from schemas.alert import Alert, Severity, cause_of
 from schemas.base import excerpt
 from schemas.canonical import document_hash
@@ -45,9 +42,9 @@ class Parcel:
 class Reception:
     """The ledger decides what was taken, and its entry is the receipt."""
 
-    def __init__(self, engine: AsyncEngine, ledger: Ledger) -> None:
-        self._engine = engine
+    def __init__(self, ledger: Ledger, transfers: Transfers) -> None:
         self._ledger = ledger
+        self._transfers = transfers
 
     async def receipt(self, parcel: Parcel) -> HubReceipt | None:
         """That of the first time, None where nothing came under this ID; raises `OtherContent`."""
@@ -120,9 +117,5 @@ class Reception:
 
     async def authorized(self, package_id: str) -> Row | None:
         """The row of a transfer that was not refused."""
-        query = select(transfers).where(
-            transfers.c.package_id == package_id, transfers.c.status != PackageStatus.REFUSED
-        )
-        async with self._engine.connect() as connection:
-            row = (await connection.execute(query)).mappings().first()
-        return dict(row) if row else None
+        row = await self._transfers.get(package_id)
+        return None if row is None or row["status"] == PackageStatus.REFUSED else row
