@@ -1,6 +1,7 @@
 """What the legs of a transfer send (specification 2: `prepare_vault_transfer`, `prepare_next_node_transfer`)."""
 
 import asyncio
+from datetime import datetime
 from typing import Any
 
 from pydantic import ValidationError
@@ -15,6 +16,7 @@ from schemas.canonical import NotCanonical, document_hash
 from schemas.chain import disagreement, known_of, routing_of, run_before
 from schemas.client_po import SmartClientPO
 from schemas.faults import faults
+from schemas.guardian import AuthorizationPackage
 from schemas.ledger import RecordedEntry
 from schemas.routing import document_name
 from schemas.transfer import (
@@ -51,32 +53,29 @@ class Dispatcher:
 
     async def prepare(self, prepare: Prepare) -> Preparation:
         """The body of one leg, or why there is none, in words for the person who mends it."""
-        begun = await self._begun(prepare)
-        if begun is not None:
-            prepare = prepare.model_copy(update={"at": begun.recorded_at})
+        package = prepare.package
+        begun = await self._begun(package.package_id, prepare.destination)
+        at = package.authorized_at if begun is None else begun.recorded_at
         match prepare.destination:
             case Destination.VAULT:
-                return await self._vault(prepare, begun)
+                return await self._vault(package, at, begun)
             case Destination.NEXT_NODE:
-                return await self._next_node(prepare)
+                return await self._next_node(package, at)
             case Destination.BUSINESS_HUB:
-                return _order_complete(prepare)
+                return _order_complete(package, at)
 
-    async def _begun(self, prepare: Prepare) -> RecordedEntry | None:
+    async def _begun(self, package_id: str, destination: Destination) -> RecordedEntry | None:
         """The entry from which on this leg could begin; None where the transfer is not in the ledger."""
-        package_id = prepare.package.package_id
-        if prepare.destination is Destination.VAULT:
-            opened = await self._ledger.under(f"{package_id}:open_nonconformance")
-            return opened or await self._ledger.under(f"{package_id}:read_routing")
+        if destination is Destination.VAULT:
+            return await self._ledger.under(f"{package_id}:read_routing")
         before = {
             Destination.NEXT_NODE: {"receive_authorization", "dispose_nonconformance"},
             Destination.BUSINESS_HUB: {"receive_authorization", "dispose_nonconformance", "transfer_to_vault"},
-        }[prepare.destination]
+        }[destination]
         entries = [entry for entry in await self._ledger.timeline(package_id) if entry.action in before]
         return entries[-1] if entries else None
 
-    async def _vault(self, prepare: Prepare, begun: RecordedEntry | None) -> Preparation:
-        package = prepare.package
+    async def _vault(self, package: AuthorizationPackage, at: datetime, begun: RecordedEntry | None) -> Preparation:
         routing = routing_of(package)
         body = VaultPackage(
             package_id=package.package_id,
@@ -87,7 +86,7 @@ class Dispatcher:
             audit_chain=AuditChain(
                 local_backup_path=package.local_backup_path,
                 guardian_node=package.guardian_signature.node_id,
-                transfer_timestamp=prepare.at,
+                transfer_timestamp=at,
                 entries=await self._cited(begun, package.test_data.smart_contract_id, package.package_id),
             ),
             workflow_status=WorkflowState(
@@ -104,8 +103,7 @@ class Dispatcher:
             if entry.action != "count_arrivals" and (until is None or entry.seq <= until.seq)
         )
 
-    async def _next_node(self, prepare: Prepare) -> Preparation:
-        package = prepare.package
+    async def _next_node(self, package: AuthorizationPackage, at: datetime) -> Preparation:
         routing = routing_of(package)
         if isinstance(routing, str):
             return Preparation(refusal=routing)
@@ -126,7 +124,7 @@ class Dispatcher:
         refusal = disagreement(package, routing, po) or run_before(package.package_id, po, hash_, known)
         if refusal is not None:
             return Preparation(refusal=refusal)
-        return Preparation(body=_route(prepare, po, document, hash_).model_dump(mode="json"))
+        return Preparation(body=_route(package, at, po, document, hash_).model_dump(mode="json"))
 
 
 def _missing(name: str) -> Preparation:
@@ -137,8 +135,10 @@ def _missing(name: str) -> Preparation:
     )
 
 
-def _route(prepare: Prepare, po: SmartClientPO, document: dict[str, Any], hash_: str) -> RouteToNode:
-    package, done = prepare.package, prepare.package.test_data
+def _route(
+    package: AuthorizationPackage, at: datetime, po: SmartClientPO, document: dict[str, Any], hash_: str
+) -> RouteToNode:
+    done = package.test_data
     return RouteToNode(
         target_node=po.target_node,
         package=NextNodePackage(
@@ -166,18 +166,17 @@ def _route(prepare: Prepare, po: SmartClientPO, document: dict[str, Any], hash_:
                 test_id=package.test_id,
                 completion_timestamp=done.completion_timestamp,
             ),
-            dispatch_timestamp=prepare.at,
+            dispatch_timestamp=at,
         ),
     )
 
 
-def _order_complete(prepare: Prepare) -> Preparation:
-    package = prepare.package
+def _order_complete(package: AuthorizationPackage, at: datetime) -> Preparation:
     body = OrderComplete(
         package_id=package.package_id,
         clientpo_id=package.clientpo_id,
         smart_contract_id=package.test_data.smart_contract_id,
         verdict=package.test_data.verdict,
-        completed_at=prepare.at,
+        completed_at=at,
     )
     return Preparation(body=body.model_dump(mode="json"))

@@ -321,11 +321,10 @@ class Delivery(Model):
 
 
 class Prepare(Model):
-    """Asks for what a leg sends; `at` stands in it as the time of dispatch."""
+    """Asks for what a leg sends."""
 
     destination: Destination
     package: AuthorizationPackage
-    at: UtcDateTime
 
 
 class Preparation(Model):

@@ -275,7 +275,7 @@ class TransferWorkflow:
         await self._inbox.put(event.destination, type(event).__name__, event).outcome()
 
     async def _prepare(self, destination: Destination) -> Event:
-        prepare = Prepare(destination=destination, package=self._package, at=workflow.now())
+        prepare = Prepare(destination=destination, package=self._package)
         try:
             preparation = await workflow.execute_activity_method(
                 TransferActivities.prepare,

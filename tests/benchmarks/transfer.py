@@ -101,7 +101,7 @@ class Bench:
         return time.perf_counter() - began
 
     async def _sending(self, destination: Destination, package: AuthorizationPackage) -> Sending:
-        prepare = Prepare(destination=destination, package=package, at=package.authorized_at)
+        prepare = Prepare(destination=destination, package=package)
         prepared = await self._dispatcher.prepare(prepare)
         if prepared.body is None:
             raise RuntimeError(prepared.refusal)

@@ -15,7 +15,7 @@ from schemas.guardian import AuthorizationPackage
 from schemas.ledger import LedgerEntry, RecordedEntry
 from schemas.record import Record, TransferChanged
 from schemas.transfer import Destination, Preparation, Prepare, opened
-from tests.packages import CP, NOW, Guardians, Json, contract, leads_to
+from tests.packages import CP, Guardians, Json, contract, leads_to
 
 if TYPE_CHECKING:
     from api.house import House
@@ -64,7 +64,7 @@ class Hubs:
         await self.house.ledger.record(Record(entry=entry, changes=(opened(package), *changed)))
 
     async def prepare(self, package: AuthorizationPackage, destination: Destination) -> Preparation:
-        return await self.dispatcher.prepare(Prepare(destination=destination, package=package, at=NOW))
+        return await self.dispatcher.prepare(Prepare(destination=destination, package=package))
 
     async def body(self, package: AuthorizationPackage, destination: Destination = Destination.VAULT) -> Json:
         """What a leg sends."""

@@ -11,7 +11,7 @@ from schemas.record import ClientPOChanged, Record
 from schemas.test_execution import TestVerdict
 from schemas.transfer import Destination, LegStatus, PackageStatus
 from tests.integration.hubs import Hubs
-from tests.packages import CP, FI, NOW, Json, leads_to
+from tests.packages import CP, FI, Json, leads_to
 
 
 def name_of(document: Json) -> str:
@@ -77,10 +77,11 @@ class TestTheContractStore:
 class TestPreparingTheNextNode:
     async def test_gives_the_contract_and_the_place_of_the_part(self, hubs: Hubs) -> None:
         hubs.contracts.add(name_of(hubs.second), hubs.second)
-        body = await hubs.body(hubs.package(), Destination.NEXT_NODE)
+        package = hubs.package()
+        body = await hubs.body(package, Destination.NEXT_NODE)
         assert (body["target_node"], body["package"]["next_contract"]) == (CP, hubs.second)
         assert body["package"]["part_tracking"]["place"] == "NOD-TestStation-LP-01"
-        assert body["package"]["dispatch_timestamp"] == NOW.isoformat().replace("+00:00", "Z")
+        assert body["package"]["dispatch_timestamp"] == package.authorized_at.isoformat().replace("+00:00", "Z")
 
     async def test_without_the_contract_says_that_it_is_missing(self, hubs: Hubs) -> None:
         prepared = await hubs.prepare(hubs.package(), Destination.NEXT_NODE)
