@@ -1,5 +1,6 @@
 """What a test asks outside its node: who is qualified, and what became of results that were not accepted."""
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from temporalio import activity
@@ -24,7 +25,7 @@ class TestExecutionActivities:
     @activity.defn
     async def check_qualification(self, check: QualificationCheck) -> QualificationAnswer:
         """As the register says it when it is asked."""
-        return self._personnel.check(check)
+        return await asyncio.to_thread(self._personnel.check, check)
 
     @activity.defn
     async def read_disposition(self, disposed: Disposed) -> Disposition | None:

@@ -1,22 +1,20 @@
 """The Gatekeeper (specification 2): nothing is moved by a package that is forged, altered, incomplete or replayed."""
 
-from typing import TYPE_CHECKING
+import asyncio
 
 from infra.client_po import ClientPOs, released_contract
 from infra.guardian import TrustList
 from infra.settings import Settings
+from infra.transfer import Transfers
 from schemas.client_po import ClientPOStatus
 from schemas.guardian import AuthorizationPackage, incomplete
 from schemas.transfer import Admission, Destination, LegPolicy
-
-if TYPE_CHECKING:
-    from infra.transfer import Transfers
 
 
 class Gatekeeper:
     """Compares a package with the trust list, with the contract that was released, and with its own row."""
 
-    def __init__(self, trust: TrustList, client_pos: ClientPOs, transfers: "Transfers", settings: Settings) -> None:
+    def __init__(self, trust: TrustList, client_pos: ClientPOs, transfers: Transfers, settings: Settings) -> None:
         self._trust = trust
         self._client_pos = client_pos
         self._transfers = transfers
@@ -29,7 +27,7 @@ class Gatekeeper:
 
     async def refusal(self, package: AuthorizationPackage) -> str | None:
         """Why a package authorizes nothing, whether or not there is a row of it yet; None where it does."""
-        if refusal := self._trust.refusal(package):
+        if refusal := await asyncio.to_thread(self._trust.refusal, package):
             return refusal
         row = await self._client_pos.get(package.test_data.smart_contract_id)
         if row is None:
