@@ -8,10 +8,10 @@ from uuid import uuid4
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from pydantic import ValidationError
 
-from infra.keys import load_or_create, place
+from infra.keys import load_or_create, publish
 from infra.settings import Settings
 from schemas.decision import Decision, DecisionCheck, Verdict, refusal
 from schemas.identity import Identity
@@ -26,13 +26,12 @@ class DecisionSigner:
     def __init__(self, settings: Settings) -> None:
         """Makes the key where there is none, and its public half beside it. Raises `OSError`."""
         self._key = load_or_create(settings.decision_key_file)
-        public = self._key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-        place(settings.decision_public_key_file, public)
-        if settings.decision_public_key_file.read_bytes() != public:
-            raise ValueError(
-                f"{settings.decision_public_key_file} is not the public half of {settings.decision_key_file}: "
-                "remove it here, and give the new one to every worker"
-            )
+        publish(
+            self._key,
+            settings.decision_public_key_file,
+            otherwise=f"{settings.decision_public_key_file} is not the public half of {settings.decision_key_file}: "
+            "remove it here, and give the new one to every worker",
+        )
         self._lasts = settings.decision_lasts
 
     def sign(

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from pydantic import ValidationError
 
 from infra.decisions import DecisionVerifier
-from infra.keys import load_or_create, place
+from infra.keys import load_or_create, publish
 from infra.node_store import NodeStore
 from schemas import names
 from schemas.canonical import document_hash
@@ -48,14 +48,12 @@ class Guardian:
         Raises `OSError`, and `ValueError` where another key of this node is there.
         """
         file = trust_dir / f"{self._node_id}.pub"
-        public = self._key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-        trust_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        place(file, public)
-        if file.read_bytes() != public:
-            raise ValueError(
-                f"{file} is another key than the one of this Guardian: if the key was really replaced, "
-                f"rename that file to {self._node_id}+old.pub, so that what it signed still counts"
-            )
+        publish(
+            self._key,
+            file,
+            otherwise=f"{file} is another key than the one of this Guardian: if the key was really replaced, "
+            f"rename that file to {self._node_id}+old.pub, so that what it signed still counts",
+        )
 
     def authorize(self, request: AuthorizationRequest) -> AuthorizationPackage:
         """The signed package of a revision, kept on the node's disk first. Asked again it is the same one.

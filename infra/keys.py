@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
+    PublicFormat,
     load_pem_private_key,
 )
 
@@ -38,3 +39,15 @@ def load_or_create(file: Path) -> Ed25519PrivateKey:
     if not isinstance(private, Ed25519PrivateKey):
         raise TypeError(f"{file} does not hold an Ed25519 key")
     return private
+
+
+def publish(key: Ed25519PrivateKey, file: Path, otherwise: str) -> None:
+    """Places the public half (PEM) where others look for it.
+
+    Raises `OSError`, and `ValueError` with the text `otherwise` where another key is there.
+    """
+    public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    place(file, public)
+    if file.read_bytes() != public:
+        raise ValueError(otherwise)
