@@ -14,7 +14,6 @@ import rfc8785
 from pydantic import ValidationError
 
 from infra.bearer import LocalKey
-from infra.embedded.addresses import api_url
 from infra.settings import Settings
 from schemas.base import excerpt
 from schemas.permission import Role
@@ -43,7 +42,7 @@ class Hubs:
     """Open while its process runs: `async with Hubs(settings) as hubs`."""
 
     def __init__(self, settings: Settings) -> None:
-        own = api_url(settings)
+        own = settings.api_url
         others = {
             Destination.VAULT: settings.vault_hub_url,
             Destination.NEXT_NODE: settings.floor_hub_url,

@@ -125,6 +125,11 @@ class Settings(BaseSettings):
         return self
 
     @property
+    def api_url(self) -> str:
+        """Where this shop's own API is; no slash at the end."""
+        return f"http://{self.api_host}:{self.api_port}"
+
+    @property
     def ledger_key_file(self) -> Path:
         """The Ed25519 key that signs checkpoints (PEM, mode 600)."""
         return self.state_dir / "keys" / "ledger.pem"

@@ -2,7 +2,6 @@
 
 import httpx
 
-from infra.embedded.addresses import api_url
 from infra.settings import Settings
 
 
@@ -12,7 +11,7 @@ class NoToken(Exception):
 
 def decision_token(settings: Settings, bearer: str, **decision: str | None) -> str:
     """Asks the API, which knows the bearer; raises `NoToken`."""
-    url = f"{api_url(settings)}/api/v1/decisions"
+    url = f"{settings.api_url}/api/v1/decisions"
     try:
         answer = httpx.post(url, json=decision, headers={"Authorization": f"Bearer {bearer}"}, timeout=10)
     except httpx.TransportError as error:

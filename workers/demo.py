@@ -27,7 +27,6 @@ from infra.bearer import LocalKey
 from infra.checkpoint import NoKey, checkpoint
 from infra.database import create_engine
 from infra.documents import read_document
-from infra.embedded.addresses import api_url
 from infra.embedded.line import Line
 from infra.embedded.ports import LOOPBACK, port
 from infra.embedded.shop import Shop
@@ -526,7 +525,7 @@ def _with_a_line(settings: Settings, vault: Line) -> Settings:
 def _client(settings: Settings, role: Role, user_id: str) -> httpx.AsyncClient:
     token = LocalKey(settings).token(role, user_id, timedelta(hours=1))
     return httpx.AsyncClient(
-        base_url=f"{api_url(settings)}/api/v1",
+        base_url=f"{settings.api_url}/api/v1",
         headers={"Authorization": f"Bearer {token}"},
         timeout=PATIENCE,
         trust_env=False,
@@ -557,5 +556,5 @@ async def demo(settings: Settings, console: Console) -> bool:
         console.print("\nEverything came out as it should." if well else "\nNot everything came out as it should.")
         console.print("The shop stops now; `make up` starts it again with all that happened here:")
         console.print(f"  Temporal Web UI  {show.shop.settings.temporal_ui}", highlight=False)
-        console.print(f"  API docs         {api_url(show.shop.settings)}/docs", highlight=False)
+        console.print(f"  API docs         {show.shop.settings.api_url}/docs", highlight=False)
     return well

@@ -7,7 +7,6 @@ from rich.console import Console
 from rich.status import Status
 from rich.table import Table
 
-from infra.embedded.addresses import api_url
 from infra.embedded.process import StartError
 from infra.embedded.shop import Shop, ShopRunsError
 from infra.settings import Settings
@@ -78,7 +77,7 @@ async def _run(shop: Shop, console: Console, starting: Status, ready: asyncio.Ev
 def _addresses(shop: Shop) -> Table:
     settings = shop.settings
     table = Table("The shop runs", "Ctrl-C stops it", box=None, pad_edge=False)
-    table.add_row("API", f"{api_url(settings)}/docs")
+    table.add_row("API", f"{settings.api_url}/docs")
     if settings.oidc_issuer is None:
         table.add_row("A token for it", "smartfloor token --role supervisor --user NAME")
     else:

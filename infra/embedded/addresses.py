@@ -26,17 +26,13 @@ def environment(settings: Settings) -> dict[str, str]:
     }
 
 
-def api_url(settings: Settings) -> str:
-    return f"http://{settings.api_host}:{settings.api_port}"
-
-
 def publish(settings: Settings, metrics: Mapping[str, str]) -> None:
     """Publish the addresses in `addresses.json` (whole or not at all), and keep the ports for the next run.
 
     Secrets are not published. `metrics` says where each of the product's processes serves its metrics.
     """
     addresses = {
-        "api": api_url(settings),
+        "api": settings.api_url,
         "temporal": settings.temporal_address,
         "temporal_ui": settings.temporal_ui,
         "mqtt": f"mqtt://{settings.mqtt_host}:{settings.mqtt_port}",

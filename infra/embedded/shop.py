@@ -134,7 +134,7 @@ class ApiProcess(ProductProcess):
     async def ready(self) -> bool:
         try:
             async with httpx.AsyncClient(timeout=5, trust_env=False) as client:
-                answer = await client.get(f"{addresses.api_url(self.settings)}/api/v1/health/ready")
+                answer = await client.get(f"{self.settings.api_url}/api/v1/health/ready")
         except httpx.HTTPError:
             return False
         return answer.is_success
@@ -185,7 +185,7 @@ class Shop:
             ]
             gateway = self._product("gateway", "gateway")
             api = ApiProcess("api", "api", settings=self.settings, report=self._report)
-            self.metrics["api"] = f"{addresses.api_url(self.settings)}/metrics"
+            self.metrics["api"] = f"{self.settings.api_url}/metrics"
             for group in (workers, [gateway], [api]):
                 self.processes = [*self.processes, *group]
                 stack.push_async_callback(_stop, group)

@@ -22,7 +22,6 @@ import httpx
 from temporalio.client import Client, WorkflowExecution, WorkflowHandle
 
 from infra.bearer import LocalKey
-from infra.embedded.addresses import api_url
 from infra.embedded.line import Line, pass_on
 from infra.embedded.process import Process
 from infra.embedded.shop import Shop
@@ -193,7 +192,7 @@ def bearer(settings: Settings, role: Role, user_id: str) -> dict[str, str]:
 def client(settings: Settings) -> httpx.AsyncClient:
     """The production manager's, who is called maria: her role may everything that the main job needs."""
     headers = bearer(settings, Role.PRODUCTION_MANAGER, "maria")
-    return httpx.AsyncClient(base_url=api_url(settings), headers=headers, trust_env=False, timeout=30)
+    return httpx.AsyncClient(base_url=settings.api_url, headers=headers, trust_env=False, timeout=30)
 
 
 class HubLine(Line):

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from infra.embedded.addresses import api_url
 from schemas.permission import Role
 from tests.acceptance import openapi_checks
 from tests.acceptance.floor import Floor, bearer
@@ -19,7 +18,7 @@ EXAMPLES = 25
 async def schemathesis(floor: Floor, folder: Path, *options: str) -> tuple[int, str]:
     """Exit status and report of a run; the same requests every time."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "schemathesis.cli", "run", f"{api_url(floor.settings)}/openapi.json"),
+        *(sys.executable, "-m", "schemathesis.cli", "run", f"{floor.settings.api_url}/openapi.json"),
         *("--phases", "examples,coverage,fuzzing", "--max-examples", str(EXAMPLES), "--generation-deterministic"),
         *("--continue-on-failure", "--no-color", "--warnings", "off", *options),
         cwd=folder,
