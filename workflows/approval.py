@@ -165,7 +165,8 @@ class ApprovalWorkflow:
         item.answer(note)
 
     async def _refuse(self, item: Item, reason: str) -> None:
-        self._life.last_refusal = f"`{item.name}` was refused: {reason}"
+        if not item.asked:
+            self._life.last_refusal = f"`{item.name}` was refused: {reason}"
         await self._book.refuse_request(item, reason)
 
     async def _refuse_decision(self, item: Item, reason: str, person: str) -> None:

@@ -709,7 +709,8 @@ class ClientPOWorkflow:
         await self._book.enter(action, event, details, {"target_node": self._po.target_node, **metadata}, *changes)
 
     async def _refuse_request(self, item: Item, reason: str) -> None:
-        self._life.last_refusal = f"`{item.name}` was refused: {reason}"
+        if not item.asked:
+            self._life.last_refusal = f"`{item.name}` was refused: {reason}"
         await self._book.refuse_request(item, reason)
 
     async def _refuse_decision(self, item: Item, reason: str, person: str) -> None:
