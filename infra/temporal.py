@@ -47,6 +47,15 @@ SEARCH_ATTRIBUTES = {
 """What a server must know before a workflow starts on it."""
 
 
+class NotStarted(Exception):
+    """It is recorded, but Temporal is away: the same request again, or the next reconcile, starts its workflow."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"{name} is recorded; its workflow starts when this request is sent again, or with the next reconcile"
+        )
+
+
 async def connect(settings: Settings, runtime: Runtime | None = None) -> Client:
     """A client that has registered the search attributes on the server it met; raises `RuntimeError` without one."""
     api_key = settings.temporal_api_key
