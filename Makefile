@@ -3,6 +3,9 @@
 VENV := .venv/bin
 INSTALLED := .venv/installed
 
+# Workflows are loaded anew for each that starts: where no bytecode is kept, each is compiled, too.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo up test lint bench constraints clean
 
 demo: $(INSTALLED)

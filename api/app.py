@@ -116,7 +116,7 @@ def create_app() -> FastAPI:
         app.include_router(routes.router, responses=problems.ANY_PROBLEM)
     _document(app)
     app.add_middleware(
-        SizeLimit, max_body_size=settings.request_limit, packages=PACKAGE_LIMIT, for_packages=TAKE_PACKAGES
+        SizeLimit, limit=settings.request_limit, package_limit=PACKAGE_LIMIT, take_packages=TAKE_PACKAGES
     )
     duration = meter.create_histogram(
         "http.server.request.duration",
@@ -148,28 +148,26 @@ def _document(app: FastAPI) -> None:
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-class SizeLimit(RequestBodyLimitMiddleware):
-    """Bounds the body of every request: by what its head says of it, else by what comes.
+class SizeLimit:
+    """Bounds the body of every request, in bytes: by what its head says of it, else by what comes.
 
-    Whole packages come to `for_packages`, with all that people said in many requests: they may be `packages` long.
-    Starlette's own answer to a head that says too much is plain text, whatever the application would answer.
+    Whole packages come to the paths that `take_packages`, with all that people said in many requests: they may be
+    longer. Starlette's own answer to a head that says too much is plain text, whatever the application would answer.
     """
 
-    def __init__(self, app: ASGIApp, max_body_size: int, packages: int = 0, for_packages: Collection[str] = ()) -> None:
-        super().__init__(app, max_body_size=max_body_size)
-        self._packages = SizeLimit(app, packages) if for_packages else self
-        self._for_packages = for_packages
+    def __init__(self, app: ASGIApp, *, limit: int, package_limit: int, take_packages: Collection[str]) -> None:
+        self._requests = RequestBodyLimitMiddleware(app, limit)
+        self._packages = RequestBodyLimitMiddleware(app, package_limit)
+        self._take_packages = take_packages
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        bound = self._packages if scope.get("path") in self._take_packages else self._requests
         if scope["type"] == "http":
-            if scope["path"] in self._for_packages:
-                await self._packages(scope, receive, send)
-                return
             length = Headers(scope=scope).get("content-length", "0")
-            if length.isdecimal() and int(length) > self.max_body_size:
-                await problems.too_large(self.max_body_size).response()(scope, receive, send)
+            if length.isdecimal() and int(length) > bound.max_body_size:
+                await problems.too_large(bound.max_body_size).response()(scope, receive, send)
                 return
-        await super().__call__(scope, receive, send)
+        await bound(scope, receive, send)
 
 
 class Measured:

@@ -7,9 +7,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Depends, Query, Request, Response
 from pydantic import BaseModel, ValidationError
 
-from api.documents import A_CONTRACT, sent_contract
+from api.documents import A_CONTRACT, sent_contract, unusable
 from api.house import House, TheHouse
-from api.problems import Problem, invalid, not_found
+from api.ledger import TimelineEvent
+from api.problems import Problem, not_found
 from api.security import GuardedRoute, requires
 from api.updates import NotOpen, Once, decision_token, refused
 from infra.client_po import outlook_of
@@ -19,7 +20,6 @@ from schemas import client_po as schema
 from schemas import names
 from schemas.canonical import NotCanonical
 from schemas.client_po import TERMINAL, ClientPOStatus
-from schemas.faults import Fault, faults
 from schemas.identity import Identity
 from schemas.permission import Permission
 
@@ -59,16 +59,6 @@ class StagedResource(BaseModel):
     links: dict[str, str]
 
 
-class TimelineEvent(BaseModel):
-    """One ledger entry about the PO."""
-
-    seq: int
-    at: datetime
-    action: str
-    details: str
-    user_id: str
-
-
 class ClientPOResource(StagedResource):
     """A staged PO with its document and all that happened to it."""
 
@@ -105,10 +95,8 @@ async def stage(
     document = await sent_contract(request)
     try:
         row, new = await house.staging.record(document, who.user_id)
-    except ValidationError as error:
-        raise invalid(faults(error)) from error
-    except NotCanonical as error:
-        raise invalid([Fault(field="document", message=str(error))]) from error
+    except (ValidationError, NotCanonical) as error:
+        raise unusable(error) from error
     except OtherDocument as error:
         raise Problem(409, "conflict", "Another document is staged under this ID", str(error)) from error
     if row["status"] not in TERMINAL:
@@ -122,16 +110,7 @@ async def stage(
 async def show(smart_contract_id: str, house: TheHouse) -> ClientPOResource:
     """Its state, what it waits for and who can move it on, and its timeline."""
     row = await _row(house, smart_contract_id)
-    timeline = [
-        TimelineEvent(
-            seq=entry.seq,
-            at=entry.occurred_at,
-            action=entry.action,
-            details=entry.details,
-            user_id=entry.user_id,
-        )
-        for entry in await house.ledger.timeline(smart_contract_id)
-    ]
+    timeline = [TimelineEvent.of(entry) for entry in await house.ledger.timeline(smart_contract_id)]
     return ClientPOResource(
         **_resource(house, row).model_dump(), document=json.loads(row["document"]), timeline=timeline
     )

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Request, Response
 from pydantic import BaseModel, ValidationError
 
-from api.documents import A_CONTRACT, sent_contract
+from api.documents import A_CONTRACT, sent_contract, unusable
 from api.house import House, TheHouse
 from api.problems import Problem, invalid, not_found
 from api.security import GuardedRoute, requires
@@ -15,7 +15,7 @@ from infra.ledger import LedgerConflict
 from schemas.base import Identifier
 from schemas.canonical import NotCanonical, document_hash
 from schemas.client_po import SmartClientPO
-from schemas.faults import Fault, faults
+from schemas.faults import Fault
 from schemas.identity import Identity
 from schemas.ledger import LedgerEntry
 from schemas.permission import Permission
@@ -41,9 +41,14 @@ class ContractResource(StoredContract):
     document: dict[str, Any]
 
 
-@router.put("/{id}", status_code=201, responses={200: {"model": ContractResource}}, openapi_extra=A_CONTRACT)
+@router.put(
+    "/{smart_contract_id}",
+    status_code=201,
+    responses={200: {"model": ContractResource}},
+    openapi_extra=A_CONTRACT,
+)
 async def store(
-    id: Name,  # noqa: A002
+    smart_contract_id: Name,
     request: Request,
     response: Response,
     house: TheHouse,
@@ -57,22 +62,21 @@ async def store(
     try:
         hash_ = document_hash(document)
         po = SmartClientPO.model_validate(document, context={"nodes": house.registry})
-    except ValidationError as error:
-        raise invalid(faults(error)) from error
-    except NotCanonical as error:
-        raise invalid([Fault(field="document", message=str(error))]) from error
-    if po.smart_contract_id != id:
-        raise invalid([Fault(field="smart_contract_id", message=f"the path says {id}")])
-    staged = await house.client_pos.get(id)
+    except (ValidationError, NotCanonical) as error:
+        raise unusable(error) from error
+    if po.smart_contract_id != smart_contract_id:
+        raise invalid([Fault(field="smart_contract_id", message=f"the path says {smart_contract_id}")])
+    staged = await house.client_pos.get(smart_contract_id)
     if staged is not None and staged["document_hash"] != hash_:
-        raise Problem(409, "conflict", "Another document is staged under this ID", f"{id} is staged already")
-    there = await asyncio.to_thread(_stored, house, id)
+        detail = f"{smart_contract_id} is staged already"
+        raise Problem(409, "conflict", "Another document is staged under this ID", detail)
+    there = await asyncio.to_thread(_stored, house, smart_contract_id)
     if there is None or there.document_hash != hash_:
-        await _record(house, id, hash_, who)
-        await asyncio.to_thread(house.contracts.add, id, document)
+        await _record(house, smart_contract_id, hash_, who)
+        await asyncio.to_thread(house.contracts.add, smart_contract_id, document)
     response.status_code = 201 if there is None else 200
-    response.headers["Location"] = f"/api/v1/contracts/{id}"
-    return _resource(id, document)
+    response.headers["Location"] = f"/api/v1/contracts/{smart_contract_id}"
+    return _resource(smart_contract_id, document)
 
 
 @router.get("", dependencies=[requires(Permission.JOB_VIEW)])
@@ -81,16 +85,16 @@ async def contracts(house: TheHouse) -> list[StoredContract]:
     return await asyncio.to_thread(lambda: [_stored(house, name) or _gone(name) for name in house.contracts.names()])
 
 
-@router.get("/{id}", dependencies=[requires(Permission.JOB_VIEW)])
-async def show(id: Name, house: TheHouse) -> ContractResource:  # noqa: A002
+@router.get("/{smart_contract_id}", dependencies=[requires(Permission.JOB_VIEW)])
+async def show(smart_contract_id: Name, house: TheHouse) -> ContractResource:
     """One contract."""
     try:
-        document = await asyncio.to_thread(house.contracts.read, id)
+        document = await asyncio.to_thread(house.contracts.read, smart_contract_id)
         if document is None:
-            raise not_found(f"contract {id}")
-        return _resource(id, document)
+            raise not_found(f"contract {smart_contract_id}")
+        return _resource(smart_contract_id, document)
     except (NotReadable, NotCanonical) as error:
-        raise invalid([Fault(field="document", message=str(error))]) from error
+        raise unusable(error) from error
 
 
 async def _record(house: House, name: str, hash_: str, who: Identity) -> None:

@@ -3,13 +3,14 @@
 from typing import Any
 
 from fastapi import Request
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
-from api.problems import invalid
+from api.problems import Problem, invalid
 from api.security import only
 from infra.documents import NotReadable, read_document
+from schemas.canonical import NotCanonical
 from schemas.client_po import SmartClientPO
-from schemas.faults import Fault
+from schemas.faults import Fault, faults
 
 JSON = "application/json"
 YAML = ("application/yaml", "application/x-yaml", "text/yaml")
@@ -36,4 +37,11 @@ async def sent_document(request: Request, *, is_yaml: bool = False) -> dict[str,
     try:
         return read_document(await request.body(), is_yaml=is_yaml)
     except NotReadable as error:
-        raise invalid([Fault(field="document", message=str(error))]) from error
+        raise unusable(error) from error
+
+
+def unusable(error: ValidationError | NotCanonical | NotReadable) -> Problem:
+    """422 for a document that cannot be read, has no hash, or is not what it should be."""
+    if isinstance(error, ValidationError):
+        return invalid(faults(error))
+    return invalid([Fault(field="document", message=str(error))])

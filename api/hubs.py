@@ -6,13 +6,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ValidationError
 
-from api.documents import JSON, described, sent_document
+from api.documents import JSON, described, sent_document, unusable
 from api.house import TheHouse
-from api.problems import Problem, invalid
+from api.problems import Problem
 from api.security import GuardedRoute, only, requires
 from infra.reception import NotTaken, OtherContent
 from schemas.canonical import NotCanonical
-from schemas.faults import Fault, faults
 from schemas.identity import Identity
 from schemas.permission import Permission
 from schemas.transfer import HubReceipt, OrderComplete, RouteToNode, VaultPackage
@@ -50,10 +49,8 @@ async def _received(
     document = await sent_document(request)
     try:
         return await receive(document, who.user_id)
-    except ValidationError as error:
-        raise invalid(faults(error)) from error
-    except NotCanonical as error:
-        raise invalid([Fault(field="document", message=str(error))]) from error
+    except (ValidationError, NotCanonical) as error:
+        raise unusable(error) from error
     except OtherContent as error:
         raise Problem(409, "conflict", "Something else has its place", str(error)) from error
     except NotTaken as error:

@@ -1,5 +1,6 @@
 """The ledger over HTTP, for reading."""
 
+from datetime import datetime
 from typing import Annotated, Self
 
 from fastapi import APIRouter, Path, Query
@@ -22,6 +23,21 @@ router = APIRouter(
 
 LARGEST = 2**63 - 1
 """What the database can number."""
+
+
+class TimelineEvent(BaseModel):
+    """One ledger entry about what is looked at."""
+
+    seq: int
+    at: datetime
+    action: str
+    details: str
+    user_id: str
+
+    @classmethod
+    def of(cls, entry: RecordedEntry) -> Self:
+        """As much of it as this resource shows."""
+        return cls(**dict(entry), at=entry.occurred_at)
 
 
 class InclusionProof(BaseModel):

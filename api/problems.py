@@ -10,10 +10,11 @@ from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
+from starlette.middleware.body_limit import MAX_BODY_SIZE_SCOPE_KEY
 from temporalio.client import WorkflowUpdateRPCTimeoutOrCancelledError
 from temporalio.service import RPCError
 
-from infra.staging import NotStarted
+from infra.temporal import NotStarted
 from schemas.faults import Fault
 
 TYPES = "urn:smartfloor:problem:"
@@ -111,7 +112,7 @@ def _of_the_framework(request: Request, error: HTTPException) -> Problem:
             detail = f"{request.method} is not for this path; it takes {allowed}"
             return Problem(405, "method-not-allowed", "Another method is needed", detail, headers={"Allow": allowed})
         case 413:
-            return too_large(request.app.state.settings.request_limit)
+            return too_large(request.scope[MAX_BODY_SIZE_SCOPE_KEY])
         case status:
             text = str(error.detail)
             return Problem(status, "bad-request" if status == 400 else "http", text, text, headers=error.headers)
@@ -161,7 +162,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(NotStarted)
     async def _not_started(_: Request, error: NotStarted) -> JSONResponse:
-        return Problem(503, "not-started", "Staged, but Temporal is away", str(error), retry_after=2).response()
+        return Problem(503, "not-started", "Recorded, but Temporal is away", str(error), retry_after=2).response()
 
     @app.exception_handler(RPCError)
     async def _temporal_away(_: Request, error: RPCError) -> JSONResponse:

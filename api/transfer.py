@@ -8,18 +8,19 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, ValidationError
 from temporalio.service import RPCError
 
-from api.documents import JSON, described, sent_document
+from api.documents import JSON, described, sent_document, unusable
 from api.house import House, TheHouse
-from api.problems import Problem, invalid, not_found
+from api.ledger import TimelineEvent
+from api.problems import Problem, not_found
 from api.security import GuardedRoute, only, requires
 from api.updates import NotOpen, Once, decision_token, refused
 from infra.database import Row
 from infra.ledger import LedgerConflict
+from infra.temporal import NotStarted
 from infra.transfer import start_transfer
 from schemas import names
 from schemas.base import Model
 from schemas.canonical import NotCanonical, document_hash
-from schemas.faults import Fault, faults
 from schemas.guardian import AuthorizationPackage
 from schemas.identity import Identity
 from schemas.ledger import LedgerEntry
@@ -84,14 +85,9 @@ class TransferResource(BaseModel):
     links: dict[str, str]
 
 
-class TransferEvent(BaseModel):
+class TransferEvent(TimelineEvent):
     """One ledger entry about the transfer: every attempt, with what it sent and what it heard."""
 
-    seq: int
-    at: datetime
-    action: str
-    details: str
-    user_id: str
     metadata: dict[str, Any]
 
 
@@ -160,17 +156,7 @@ async def transfers(
 async def show(package_id: str, house: TheHouse) -> TransferDetails:
     """Each leg, what it waits for and who can move it on, and every attempt so far."""
     row = await _row(house, package_id)
-    timeline = [
-        TransferEvent(
-            seq=entry.seq,
-            at=entry.occurred_at,
-            action=entry.action,
-            details=entry.details,
-            user_id=entry.user_id,
-            metadata=entry.metadata,
-        )
-        for entry in await house.ledger.timeline(package_id)
-    ]
+    timeline = [TransferEvent.of(entry) for entry in await house.ledger.timeline(package_id)]
     package = json.loads(row["package"])
     return TransferDetails(**_resource(house, row).model_dump(), package=package, timeline=timeline)
 
@@ -277,11 +263,11 @@ async def _trusted(house: House, document: dict[str, Any], who: Identity) -> Aut
         hash_ = document_hash(document)
         package = AuthorizationPackage.model_validate(document)
     except NotCanonical as error:
-        raise invalid([Fault(field="document", message=str(error))]) from error
+        raise unusable(error) from error
     except ValidationError as error:
-        found = faults(error)
-        await _refuse(house, named, hash_, f"it is incomplete: {'; '.join(map(str, found))}", who)
-        raise invalid(found) from error
+        problem = unusable(error)
+        await _refuse(house, named, hash_, f"it is incomplete: {problem.detail}", who)
+        raise problem from error
     if reason := await house.gatekeeper.refusal(package):
         await _refuse(house, named, package.content_hash, reason, who)
         raise Problem(422, "not-authorized", "The package authorizes nothing", reason)
@@ -313,14 +299,7 @@ async def _start(house: House, package: AuthorizationPackage) -> None:
     try:
         await start_transfer(house.temporal, TransferStart(package=package))
     except RPCError as error:
-        raise Problem(
-            503,
-            "not-started",
-            "Authorized, but Temporal is away",
-            f"{package.package_id} is recorded; its transfer starts when this request is sent again, or with the next "
-            "reconcile",
-            retry_after=2,
-        ) from error
+        raise NotStarted(package.package_id) from error
 
 
 async def _ask(house: House, once: Once, package_id: str, update: str, message: Model, who: Identity) -> None:

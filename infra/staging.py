@@ -9,7 +9,7 @@ from infra.client_po import ClientPOs
 from infra.database import Row
 from infra.ledger import Ledger, LedgerConflict
 from infra.registry import Registry
-from infra.temporal import ClientPOStarter
+from infra.temporal import ClientPOStarter, NotStarted
 from schemas import names
 from schemas.canonical import document_hash
 from schemas.client_po import ClientPOStatus, SmartClientPO
@@ -20,10 +20,6 @@ from schemas.record import ClientPOStaged, Record
 
 class OtherDocument(Exception):
     """Another document is staged under this ID."""
-
-
-class NotStarted(Exception):
-    """The PO is recorded, but Temporal is away: staging it again, or the next reconcile, starts its workflow."""
 
 
 class Staging:
@@ -66,10 +62,7 @@ class Staging:
         try:
             return await self._starter.start(document, hash_, staged_at, ready)
         except RPCError as error:
-            raise NotStarted(
-                f"{row['smart_contract_id']} is recorded; its workflow starts when this request is sent again, or with "
-                "the next reconcile"
-            ) from error
+            raise NotStarted(row["smart_contract_id"]) from error
 
     async def _row(self, name: str) -> Row:
         row = await self._client_pos.get(name)

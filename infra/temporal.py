@@ -41,6 +41,20 @@ NODE = SearchAttributeKey.for_keyword(names.SMART_NODE)
 ORDER = SearchAttributeKey.for_keyword(names.SMART_ORDER)
 DUE = SearchAttributeKey.for_datetime(names.SMART_DUE)
 
+SEARCH_ATTRIBUTES = {
+    key.name: IndexedValueType.ValueType(key.indexed_value_type) for key in (STATUS, PART, NODE, ORDER, DUE)
+}
+"""What a server must know before a workflow starts on it."""
+
+
+class NotStarted(Exception):
+    """It is recorded, but Temporal is away: the same request again, or the next reconcile, starts its workflow."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"{name} is recorded; its workflow starts when this request is sent again, or with the next reconcile"
+        )
+
 
 async def connect(settings: Settings, runtime: Runtime | None = None) -> Client:
     """A client that has registered the search attributes on the server it met; raises `RuntimeError` without one."""
@@ -74,11 +88,10 @@ async def register_search_attributes(client: Client) -> None:
 
 
 async def _register_search_attributes(client: Client) -> None:
-    wanted = {key.name: IndexedValueType.ValueType(key.indexed_value_type) for key in (STATUS, PART, NODE, ORDER, DUE)}
     listed = await client.operator_service.list_search_attributes(
         ListSearchAttributesRequest(namespace=client.namespace)
     )
-    missing = {name: kind for name, kind in wanted.items() if name not in listed.custom_attributes}
+    missing = {name: kind for name, kind in SEARCH_ATTRIBUTES.items() if name not in listed.custom_attributes}
     if not missing:
         return
     try:
@@ -88,17 +101,17 @@ async def _register_search_attributes(client: Client) -> None:
     except RPCError as error:
         if error.status is not RPCStatusCode.ALREADY_EXISTS:
             raise
-    await _until_known(client, set(wanted))
+    await _until_known(client)
 
 
-async def _until_known(client: Client, wanted: set[str]) -> None:
+async def _until_known(client: Client) -> None:
     """A workflow that uses an attribute before the server knows it is stuck, so nobody starts before."""
     async with asyncio.timeout(10):
         while True:
             listed = await client.operator_service.list_search_attributes(
                 ListSearchAttributesRequest(namespace=client.namespace)
             )
-            if wanted <= set(listed.custom_attributes):
+            if SEARCH_ATTRIBUTES.keys() <= listed.custom_attributes.keys():
                 return
             await asyncio.sleep(0.1)
 
@@ -111,6 +124,15 @@ async def workflow_status(client: Client, workflow_id: str) -> WorkflowExecution
         if error.status is not RPCStatusCode.NOT_FOUND:
             raise
         return None
+
+
+def search_attributes(
+    status: str, *, part: str, node: str | None = None, order: str | None = None, due: datetime | None = None
+) -> TypedSearchAttributes:
+    """Of a workflow that is started from outside."""
+    values: tuple[tuple[SearchAttributeKey[Any], Any], ...]
+    values = ((STATUS, status), (PART, part), (NODE, node), (ORDER, order), (DUE, due))
+    return TypedSearchAttributes([SearchAttributePair(key, value) for key, value in values if value is not None])
 
 
 class PartArrivals:
@@ -161,12 +183,7 @@ class PartArrivals:
             start_signal_args=[message],
             id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-            search_attributes=TypedSearchAttributes(
-                [
-                    SearchAttributePair(PART, start.part_id or start.part_number or ""),
-                    SearchAttributePair(STATUS, status.value),
-                ]
-            ),
+            search_attributes=search_attributes(status, part=start.part_id or start.part_number or ""),
             static_summary=f"Arrivals of {start.part_id or start.part_number}",
             rpc_timeout=RPC_TIMEOUT,
         )
@@ -197,14 +214,13 @@ class ClientPOStarter:
             release_alert_after=self._release_alert_after,
             unclaimed_after=self._unclaimed_after,
         )
-        attributes: list[SearchAttributePair[Any]] = [
-            SearchAttributePair(STATUS, ClientPOStatus.AWAITING_ARRIVAL.value),
-            SearchAttributePair(PART, po.part),
-            SearchAttributePair(NODE, po.target_node),
-            SearchAttributePair(ORDER, po.clientpo_id),
-        ]
-        if po.due_date is not None:
-            attributes.append(SearchAttributePair(DUE, po.due_date))
+        attributes = search_attributes(
+            ClientPOStatus.AWAITING_ARRIVAL,
+            part=po.part,
+            node=po.target_node,
+            order=po.clientpo_id,
+            due=po.due_date,
+        )
         try:
             await self._client.start_workflow(
                 "ClientPOWorkflow",
@@ -212,7 +228,7 @@ class ClientPOStarter:
                 id=names.client_po_id(po.smart_contract_id),
                 task_queue=names.MAIN_QUEUE,
                 id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
-                search_attributes=TypedSearchAttributes(attributes),
+                search_attributes=attributes,
                 start_signal=names.PART_READY if ready else None,
                 start_signal_args=[ready] if ready else [],
                 static_summary=f"{po.smart_contract_id} · {po.client} · part {po.part} → {po.target_node}",

@@ -1,16 +1,14 @@
 """Transfers: reading their rows and those of nonconformances, and starting one from outside a workflow."""
 
-from typing import Any
-
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
-from temporalio.common import SearchAttributePair, TypedSearchAttributes, WorkflowIDReusePolicy
+from temporalio.common import WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
 from infra.database import Row, many, one, page
 from infra.tables import nonconformances, transfers
-from infra.temporal import NODE, ORDER, PART, RPC_TIMEOUT, STATUS
+from infra.temporal import RPC_TIMEOUT, search_attributes
 from schemas import names
 from schemas.transfer import Disposition, PackageStatus, TransferStart
 
@@ -84,12 +82,6 @@ async def start_transfer(client: Client, start: TransferStart) -> bool:
     """Starts the transfer of a package whose row is committed; False where one is open, or has come to its end."""
     package = start.package
     data = package.test_data
-    attributes: list[SearchAttributePair[Any]] = [
-        SearchAttributePair(STATUS, PackageStatus.AUTHORIZED.value),
-        SearchAttributePair(PART, data.part_id or data.part_number or ""),
-        SearchAttributePair(NODE, data.node_id),
-        SearchAttributePair(ORDER, package.clientpo_id),
-    ]
     try:
         await client.start_workflow(
             "TransferWorkflow",
@@ -97,7 +89,12 @@ async def start_transfer(client: Client, start: TransferStart) -> bool:
             id=names.transfer_id(package.package_id),
             task_queue=names.MAIN_QUEUE,
             id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
-            search_attributes=TypedSearchAttributes(attributes),
+            search_attributes=search_attributes(
+                PackageStatus.AUTHORIZED,
+                part=data.part_id or data.part_number or "",
+                node=data.node_id,
+                order=package.clientpo_id,
+            ),
             static_summary=f"{package.package_id} · {data.client} · from {data.node_id}",
             rpc_timeout=RPC_TIMEOUT,
         )

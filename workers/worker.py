@@ -84,6 +84,7 @@ SANDBOX = SandboxedWorkflowRunner(
             "workflows.decisions",
             "workflows.inbox",
             "workflows.retry",
+            "workflows.search_attributes",
             "workflows.steps",
         ),
     )

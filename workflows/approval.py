@@ -9,7 +9,7 @@ import json
 
 from pydantic import BaseModel
 from temporalio import workflow
-from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes, WorkflowIDReusePolicy
+from temporalio.common import WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
 from activities.approval import ApprovalActivities
@@ -33,11 +33,10 @@ from schemas.approval import (
 )
 from schemas.record import AlertRaised, AlertResolved, ApprovalChanged, ApprovalOpened
 from workflows.book import Book
-from workflows.decisions import verify
+from workflows.decisions import proof_of, verify
 from workflows.inbox import Inbox, Item, Refused
+from workflows.search_attributes import search_attributes, show_status
 from workflows.steps import step, tell
-
-STATUS = SearchAttributeKey.for_keyword(names.SMART_STATUS)
 
 MESSAGES: dict[str, type[BaseModel]] = {names.RESPOND: Respond, names.NOTE: AddNote, names.CANCEL: CancelApproval}
 
@@ -128,7 +127,7 @@ class ApprovalWorkflow:
                     ),
                     "cancel_approval",
                     f"Cancelled: {cancel.reason}",
-                    self._sender(item, cancel.user_id),
+                    item.sender(cancel.user_id),
                     asked=item.asked,
                 )
                 item.answer(cancel)
@@ -154,23 +153,20 @@ class ApprovalWorkflow:
             "respond_approval",
             f"{outcome.status} by {decision.person} ({decision.role})" + (f": {outcome.note}" if outcome.note else ""),
             decision.person,
-            {"decision": decision.model_dump(mode="json"), "proof": response.token},
+            proof_of(decision, response.token),
             asked=True,  # recorded after the task: verified again later, the decision may not count any more
         )
         item.answer(outcome)
 
     async def _note(self, item: Item, note: AddNote) -> None:
-        sender = self._sender(item, note.user_id)
+        sender = item.sender(note.user_id)
         event = self._book.numbered("note", item)
         await self._book.enter("note_approval", event, note.note, {}, user_id=sender, asked=item.asked)
         item.answer(note)
 
-    def _sender(self, item: Item, user_id: str) -> str:
-        """The API says who sends an update; in a signal anybody can say anything."""
-        return user_id if item.asked else "unidentified"
-
     async def _refuse(self, item: Item, reason: str) -> None:
-        self._life.last_refusal = f"`{item.name}` was refused: {reason}"
+        if not item.asked:
+            self._life.last_refusal = f"`{item.name}` was refused: {reason}"
         await self._book.refuse_request(item, reason)
 
     async def _refuse_decision(self, item: Item, reason: str, person: str) -> None:
@@ -308,8 +304,7 @@ class ApprovalWorkflow:
         if life.last_refusal:
             lines.append(f"⚠ {life.last_refusal}")
         workflow.set_current_details("\n\n".join(lines))
-        if workflow.info().typed_search_attributes.get(STATUS) != life.status:
-            workflow.upsert_search_attributes([STATUS.value_set(life.status.value)])
+        show_status(life.status)
 
 
 def how_to_answer(approval_id: str, content_hash: str) -> str:
@@ -333,7 +328,7 @@ async def ask_approval(request: ApprovalRequest) -> bool:
             id=names.approval_workflow_id(request.approval_id),
             parent_close_policy=workflow.ParentClosePolicy.ABANDON,
             id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
-            search_attributes=TypedSearchAttributes([SearchAttributePair(STATUS, ApprovalStatus.OPEN.value)]),
+            search_attributes=search_attributes(ApprovalStatus.OPEN),
             static_summary=str(request)[:200],
         )
     except WorkflowAlreadyStartedError:

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from temporalio import workflow
-from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes, WorkflowIDReusePolicy
+from temporalio.common import WorkflowIDReusePolicy
 from temporalio.exceptions import (
     ActivityError,
     ApplicationError,
@@ -74,15 +74,10 @@ from schemas.test_execution import TestExecutionStart, TestStatus
 from workflows import retry
 from workflows.approval import ask_approval, cancel_approval, outcome_of
 from workflows.book import Book
-from workflows.decisions import verify
+from workflows.decisions import proof_of, verify
 from workflows.inbox import Inbox, Item, Refused
+from workflows.search_attributes import DUE, search_attributes, show_status
 from workflows.steps import step, tell
-
-STATUS = SearchAttributeKey.for_keyword(names.SMART_STATUS)
-PART = SearchAttributeKey.for_keyword(names.SMART_PART)
-NODE = SearchAttributeKey.for_keyword(names.SMART_NODE)
-ORDER = SearchAttributeKey.for_keyword(names.SMART_ORDER)
-DUE = SearchAttributeKey.for_datetime(names.SMART_DUE)
 
 ACCEPTANCE_NEEDS_APPROVAL = "acceptance needs approval"
 """POs that were staged before took an acceptance from one person alone."""
@@ -108,7 +103,6 @@ class ClientPOWorkflow:
         self._start = start
         self._po = SmartClientPO.model_validate(start.document)
         self._life = start.life or ClientPOLife.of(self._po)
-        self._shown = workflow.info().typed_search_attributes.get(STATUS)
         name = self._po.smart_contract_id
         self._book = Book(
             key=name,
@@ -309,11 +303,7 @@ class ClientPOWorkflow:
             "ask_approval",
             f"Asked that {quantity} of {self._life.quantity} parts be accepted: {request.reason}",
             decision.person,
-            metadata={
-                "approval_id": asked.approval_id,
-                "decision": decision.model_dump(mode="json"),
-                "proof": request.token,
-            },
+            metadata={"approval_id": asked.approval_id, **proof_of(decision, request.token)},
             row={"pending_approval": asked.approval_id},
             decided=True,
         )
@@ -671,13 +661,8 @@ class ClientPOWorkflow:
                 id=names.test_execution_id(name),
                 parent_close_policy=workflow.ParentClosePolicy.ABANDON,
                 id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
-                search_attributes=TypedSearchAttributes(
-                    [
-                        SearchAttributePair(STATUS, TestStatus.WAITING.value),
-                        SearchAttributePair(PART, self._po.part),
-                        SearchAttributePair(NODE, receipt.node_id),
-                        SearchAttributePair(ORDER, self._po.clientpo_id),
-                    ]
+                search_attributes=search_attributes(
+                    TestStatus.WAITING, part=self._po.part, node=receipt.node_id, order=self._po.clientpo_id
                 ),
                 static_summary=f"{name} at {receipt.node_id}",
             )
@@ -724,7 +709,8 @@ class ClientPOWorkflow:
         await self._book.enter(action, event, details, {"target_node": self._po.target_node, **metadata}, *changes)
 
     async def _refuse_request(self, item: Item, reason: str) -> None:
-        self._life.last_refusal = f"`{item.name}` was refused: {reason}"
+        if not item.asked:
+            self._life.last_refusal = f"`{item.name}` was refused: {reason}"
         await self._book.refuse_request(item, reason)
 
     async def _refuse_decision(self, item: Item, reason: str, person: str) -> None:
@@ -767,6 +753,5 @@ class ClientPOWorkflow:
         if self._life.last_refusal:
             lines.append(f"⚠ {self._life.last_refusal}")
         workflow.set_current_details("\n\n".join(lines))
-        if status != self._shown and status is not ClientPOStatus.ARRIVAL_CONFIRMED:
-            self._shown = status
-            workflow.upsert_search_attributes([STATUS.value_set(status.value)])
+        if status is not ClientPOStatus.ARRIVAL_CONFIRMED:
+            show_status(status)

@@ -1,9 +1,11 @@
 """Decisions of people inside workflows."""
 
+from typing import Any
+
 from temporalio import workflow
 
 from activities.decision import DecisionActivities
-from schemas.decision import DecisionCheck, Verdict, Wanted
+from schemas.decision import Decision, DecisionCheck, Verdict, Wanted
 from workflows.steps import step
 
 
@@ -23,3 +25,8 @@ async def verify(token: str | None, wanted: Wanted, used: list[str]) -> Verdict:
             return verdict.model_copy(update={"refusal": "its decision token was used before"})
         used.append(verdict.decision.token_id)
     return verdict
+
+
+def proof_of(decision: Decision, token: str | None) -> dict[str, Any]:
+    """What an entry keeps of a decision that counted: what it said, and the token that anybody can check."""
+    return {"decision": decision.model_dump(mode="json"), "proof": token}

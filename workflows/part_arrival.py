@@ -11,7 +11,6 @@ from datetime import timedelta
 
 from pydantic import BaseModel
 from temporalio import workflow
-from temporalio.common import SearchAttributeKey
 
 from schemas import names
 from schemas.alert import Severity, cause_of
@@ -42,11 +41,10 @@ from schemas.part_arrival import (
 from schemas.record import AlertRaised, AlertResolved, Change
 from workflows.approval import ask_approval, how_to_answer, outcome_of
 from workflows.book import Book
-from workflows.decisions import verify
+from workflows.decisions import proof_of, verify
 from workflows.inbox import Inbox, Item, Refused
+from workflows.search_attributes import show_status
 from workflows.steps import tell
-
-STATUS = SearchAttributeKey.for_keyword(names.SMART_STATUS)
 
 SIGNALS: dict[str, type[BaseModel]] = {
     names.ARRIVE: ReportedArrival,
@@ -85,7 +83,6 @@ class PartArrivalWorkflow:
         self._tokens = list(start.tokens)
         self._line = start.line or PartLine(single=start.part_id is not None)
         self._inbox = Inbox(signals=SIGNALS, updates={names.WITHDRAW: WithdrawArrival}, signals_before=start.signals)
-        self._shown = workflow.info().typed_search_attributes.get(STATUS)
         self._last_message = workflow.now()
         self._clock_rang = False
 
@@ -279,8 +276,7 @@ class PartArrivalWorkflow:
             {
                 "approval_id": asked.approval_id,
                 "broadcast_id": withdrawal.broadcast_id,
-                "decision": decision.model_dump(mode="json"),
-                "proof": withdrawal.token,
+                **proof_of(decision, withdrawal.token),
             },
             user_id=decision.person,
             asked=True,  # recorded after the task: verified again later, the decision may not count any more
@@ -411,6 +407,4 @@ class PartArrivalWorkflow:
             for approval_id, pending in self._withdrawals.items()
         ]
         workflow.set_current_details("\n".join(lines))
-        if line.status != self._shown:
-            self._shown = line.status.value
-            workflow.upsert_search_attributes([STATUS.value_set(line.status.value)])
+        show_status(line.status)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 from temporalio import workflow
-from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes, WorkflowIDReusePolicy
+from temporalio.common import WorkflowIDReusePolicy
 from temporalio.exceptions import ActivityError, ApplicationError, WorkflowAlreadyStartedError, is_cancelled_exception
 
 from activities.node import NodeActivities
@@ -64,14 +64,10 @@ from schemas.test_execution import (
 from schemas.transfer import Disposition, PackageStatus, TransferStart, opened
 from workflows import retry
 from workflows.book import Book
-from workflows.decisions import verify
+from workflows.decisions import proof_of, verify
 from workflows.inbox import Inbox, Item, Refused
+from workflows.search_attributes import search_attributes, show_status
 from workflows.steps import record, step
-
-STATUS = SearchAttributeKey.for_keyword(names.SMART_STATUS)
-PART = SearchAttributeKey.for_keyword(names.SMART_PART)
-NODE = SearchAttributeKey.for_keyword(names.SMART_NODE)
-ORDER = SearchAttributeKey.for_keyword(names.SMART_ORDER)
 
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
@@ -202,7 +198,7 @@ class TestExecutionWorkflow:
         """Hold, resume and abort."""
         self._life.await_signoffs(self._po, workflow.now())
         changes = (self._row(hold_reason=self._life.hold_reason), *self._over("signoff_waits"), *changes)
-        who = self._sender(item, user_id)
+        who = item.sender(user_id)
         await self._book.enter(action, f"{action}:{item.key}", details, {}, *changes, user_id=who, asked=item.asked)
         item.answer(self._life)
 
@@ -232,7 +228,7 @@ class TestExecutionWorkflow:
             {"performer": request.performer, "instruments": list(request.instruments), "missing": list(missing)},
             self._row(missing=self._missing),
             self._lasting(event, "equipment_not_ready", f"{text}. Mend it, then start the test again."),
-            user_id=self._sender(item, request.user_id),
+            user_id=item.sender(request.user_id),
             asked=item.asked,
         )
 
@@ -252,7 +248,7 @@ class TestExecutionWorkflow:
             ),
             *self._void(self._tests),
             *self._over("equipment_not_ready"),
-            user_id=self._sender(item, request.user_id),
+            user_id=item.sender(request.user_id),
             asked=item.asked,
         )
 
@@ -305,7 +301,7 @@ class TestExecutionWorkflow:
                 "revision": revision,
                 "content_hashes": {result.test_id: result.content_hash for result in results},
                 "void": _who(void),
-                **_proof(decision, submission.token),
+                **proof_of(decision, submission.token),
             },
             self._row(revision=revision, rework_reason=None, submitted_now=True),
             *self._void(result.test_id for result in results),
@@ -360,7 +356,7 @@ class TestExecutionWorkflow:
             "sign_off",
             f"sign_off:{item.key}",
             f"{signoff.test_id} {signoff.meaning} by {signoff.person} ({signoff.role})",
-            {"test_id": signoff.test_id, "qualification": certificate, **_proof(decision, request.token)},
+            {"test_id": signoff.test_id, "qualification": certificate, **proof_of(decision, request.token)},
             self._row(signed_now=self._status is TestStatus.AUTHORIZING),
             self._decided(decision, request, certificate),
             *self._over("signoff_waits"),
@@ -382,7 +378,7 @@ class TestExecutionWorkflow:
                 "test_id": request.test_id,
                 "reason": request.reason,
                 "void": _who(void),
-                **_proof(decision, request.token),
+                **proof_of(decision, request.token),
             },
             self._row(rework_reason=reason),
             *self._void([request.test_id]),
@@ -483,12 +479,6 @@ class TestExecutionWorkflow:
 
     async def _transfer(self, package: AuthorizationPackage) -> None:
         """One that failed was never a transfer: the Gatekeeper refused what it was started with."""
-        attributes: list[SearchAttributePair[Any]] = [
-            SearchAttributePair(STATUS, PackageStatus.AUTHORIZED.value),
-            SearchAttributePair(PART, self._po.part),
-            SearchAttributePair(NODE, self._start.node_id),
-            SearchAttributePair(ORDER, self._po.clientpo_id),
-        ]
         try:
             await workflow.start_child_workflow(
                 "TransferWorkflow",
@@ -496,7 +486,12 @@ class TestExecutionWorkflow:
                 id=names.transfer_id(package.package_id),
                 parent_close_policy=workflow.ParentClosePolicy.ABANDON,
                 id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
-                search_attributes=TypedSearchAttributes(attributes),
+                search_attributes=search_attributes(
+                    PackageStatus.AUTHORIZED,
+                    part=self._po.part,
+                    node=self._start.node_id,
+                    order=self._po.clientpo_id,
+                ),
                 static_summary=f"{package.package_id} · {self._po.client} · part {self._po.part}"[:200],
             )
         except WorkflowAlreadyStartedError:
@@ -631,10 +626,6 @@ class TestExecutionWorkflow:
         self._life.alerted = [cause for cause in self._life.alerted if cause not in over]
         return [AlertResolved(cause=cause) for cause in over]
 
-    def _sender(self, item: Item, user_id: str) -> str:
-        """The API says who sends an update; in a signal anybody can say anything."""
-        return user_id if item.asked or item.key == "temporal" else "unidentified"
-
     # --- refusing -------------------------------------------------------------------------------------------
 
     async def _refuse(self, item: Item, reason: str) -> None:
@@ -700,8 +691,7 @@ class TestExecutionWorkflow:
         if life.last_refusal:
             lines.append(f"⚠ {life.last_refusal}")
         workflow.set_current_details("\n\n".join(lines))
-        if workflow.info().typed_search_attributes.get(STATUS) != status:
-            workflow.upsert_search_attributes([STATUS.value_set(status.value)])
+        show_status(status)
 
     def _how_to_sign(self) -> Iterable[str]:
         open_ = {test_id for test_id, _ in self._life.open_signoffs(self._po)}
@@ -717,7 +707,3 @@ class TestExecutionWorkflow:
 
 def _who(signoffs: Iterable[SignOff]) -> list[str]:
     return [f"{signoff.test_id}: {signoff.person} ({signoff.role})" for signoff in signoffs]
-
-
-def _proof(decision: Decision, token: str | None) -> dict[str, Any]:
-    return {"decision": decision.model_dump(mode="json"), "proof": token}

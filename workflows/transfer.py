@@ -15,7 +15,6 @@ from typing import Any
 
 from pydantic import BaseModel
 from temporalio import workflow
-from temporalio.common import SearchAttributeKey
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
 from activities.transfer import TransferActivities
@@ -55,11 +54,10 @@ from schemas.transfer import (
 )
 from workflows import retry
 from workflows.book import Book
-from workflows.decisions import verify
+from workflows.decisions import proof_of, verify
 from workflows.inbox import Inbox, Item, Refused
+from workflows.search_attributes import show_status
 from workflows.steps import record, step, tell
-
-STATUS = SearchAttributeKey.for_keyword(names.SMART_STATUS)
 
 ATTEMPTED: dict[Destination, str] = {
     Destination.VAULT: "transfer_to_vault",
@@ -461,7 +459,7 @@ class TransferWorkflow:
             f"Retry of {destination} asked for: {request.reason}",
             {"destination": destination, "retry_count": 0, "max_retries": self._life.policies[destination].retries},
             self._row(asked),
-            user_id=request.user_id if item.asked else "unidentified",  # in a signal anybody can say anything
+            user_id=item.sender(request.user_id),
             asked=item.asked,
         )
         self._life.last_refusal = None
@@ -488,8 +486,7 @@ class TransferWorkflow:
                 "disposition": disposition,
                 "content_hash": package.content_hash,
                 "reason": request.reason,
-                "decision": decision.model_dump(mode="json"),
-                "proof": request.token,
+                **proof_of(decision, request.token),
             },
             NonconformanceDisposed(
                 package_id=package.package_id,
@@ -577,8 +574,8 @@ class TransferWorkflow:
         if life.refusal or life.last_refusal:
             lines.append(f"⚠ {life.refusal or life.last_refusal}")
         workflow.set_current_details("\n\n".join(lines))
-        if life.status not in MOMENTS and workflow.info().typed_search_attributes.get(STATUS) != life.status:
-            workflow.upsert_search_attributes([STATUS.value_set(life.status.value)])
+        if life.status not in MOMENTS:
+            show_status(life.status)
 
 
 def _failure(error: ActivityError) -> Delivery:

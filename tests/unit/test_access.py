@@ -22,7 +22,7 @@ from fastapi.routing import iter_route_contexts
 from opentelemetry.metrics import NoOpMeter
 from starlette.routing import Mount
 
-from api.app import create_app
+from api.app import PACKAGE_LIMIT, create_app
 from api.security import OPEN, AccessControl, permissions_of
 from infra.bearer import LocalKey, open_bearer
 from infra.settings import Settings
@@ -472,4 +472,17 @@ class TestAProblem:
             sent = 0
             answer = await http.post(f"/api/v1/{path}", headers=headers, content=endless())
             assert (answer.status_code, answer.headers["content-type"]) == (413, PROBLEM)
+            assert "262144" in answer.json()["detail"]
             assert sent <= 350_000
+
+    async def test_of_a_package_that_does_not_say_how_long_it_is_names_the_limit_of_packages(
+        self, http: httpx.AsyncClient, settings: Settings
+    ) -> None:
+        async def chunks() -> AsyncIterator[bytes]:
+            for _ in range(40):
+                yield b"x" * 50_000
+
+        headers = {**bearer(settings, Role.SERVICE), "Content-Type": "application/json"}
+        answer = await http.post("/api/v1/guardian/authorizations", headers=headers, content=chunks())
+        assert (answer.status_code, answer.headers["content-type"]) == (413, PROBLEM)
+        assert str(PACKAGE_LIMIT) in answer.json()["detail"]

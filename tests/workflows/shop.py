@@ -664,9 +664,13 @@ def failed_tasks(history: WorkflowHistory) -> Iterator[str]:
 
 async def check_histories(shop: Shop) -> None:
     """No workflow of the shop was ever stuck, and each of them replays."""
+
+    async def histories() -> AsyncIterator[WorkflowHistory]:
+        for workflow_id in sorted(shop.workflow_ids):
+            history = await shop.client.get_workflow_handle(workflow_id).fetch_history()
+            assert not list(failed_tasks(history)), f"{workflow_id} is stuck"
+            yield history
+
     replayer = Replayer(workflows=WORKFLOWS, workflow_runner=SANDBOX, data_converter=pydantic_data_converter)
-    for workflow_id in sorted(shop.workflow_ids):
-        history = await shop.client.get_workflow_handle(workflow_id).fetch_history()
-        assert not list(failed_tasks(history)), f"{workflow_id} is stuck"
-        await replayer.replay_workflow(history)
+    await replayer.replay_workflows(histories())  # by one worker: each loads all workflows to see that it can
     assert shop.ledger.conflicts == []

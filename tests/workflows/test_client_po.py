@@ -13,6 +13,7 @@ from schemas.node import NodeDelivery, NodeReceipt
 from schemas.part_arrival import Count
 from tests.workflows.nodes import SlowNode, occupy_node
 from tests.workflows.shop import Shop, event_types, until
+from workflows import retry
 
 
 class TestAPartAndItsPO:
@@ -317,6 +318,13 @@ class TestAPartThatMovesAway:
         assert second.entries("confirm_arrival") == []
 
 
+@pytest.fixture
+def node_time(monkeypatch: pytest.MonkeyPatch) -> timedelta:
+    """How long one attempt at a node may take: this server does not skip it."""
+    monkeypatch.setattr(retry, "NODE_TIME", timedelta(seconds=1))
+    return retry.NODE_TIME
+
+
 class TestANode:
     async def test_that_is_away_is_alerted_and_takes_the_po_when_it_comes_back(self, shop: Shop) -> None:
         po = await shop.stage()
@@ -418,7 +426,9 @@ class TestANode:
             await until(lambda: len(tries) >= 3, lambda: "it is asked again")
             assert len(po.entries("release_failed")) == 1
 
-    async def test_that_may_have_the_po_is_asked_again_before_a_hold_is_answered(self, shop: Shop) -> None:
+    async def test_that_may_have_the_po_is_asked_again_before_a_hold_is_answered(
+        self, shop: Shop, node_time: timedelta
+    ) -> None:
         taken, answer = threading.Event(), threading.Event()
 
         @activity.defn(name="take_client_po")
@@ -433,7 +443,7 @@ class TestANode:
             po = await shop.stage()
             await shop.scan()
             await until(taken.is_set, lambda: "the node takes it")
-            await shop.pass_time(timedelta(seconds=11))  # its time is over, nobody knows whether it has it
+            await shop.pass_time(node_time + timedelta(seconds=1))  # it is over, nobody knows whether it has it
             await po.ask("hold")
             answer.set()
             await shop.pass_time(timedelta(seconds=2))
@@ -442,7 +452,9 @@ class TestANode:
         assert "the PO is released" in refusal.details
         assert len(shop.store.inbox()) == 1
 
-    async def test_that_may_have_the_po_is_asked_again_at_once_on_a_retry(self, shop: Shop) -> None:
+    async def test_that_may_have_the_po_is_asked_again_at_once_on_a_retry(
+        self, shop: Shop, node_time: timedelta
+    ) -> None:
         taken, answer = threading.Event(), threading.Event()
         tries: list[int] = []
 
@@ -460,7 +472,7 @@ class TestANode:
             po = await shop.stage()
             await shop.scan()
             await until(taken.is_set, lambda: "the node takes it")
-            await shop.pass_time(timedelta(seconds=11))
+            await shop.pass_time(node_time + timedelta(seconds=1))
             answer.set()
             await po.ask("hold")
             while len(tries) < 8:

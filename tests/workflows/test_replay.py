@@ -4,6 +4,7 @@ Where one does not, the change needs `workflow.patched()`; see `tests/histories/
 """
 
 import asyncio
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -18,10 +19,15 @@ from tests.workflows.shop import Shop, event_types
 from workers.worker import SANDBOX, WORKFLOWS
 
 HISTORIES = sorted(record.HERE.glob("*.json"))
+TYPES = {type_.__name__: type_ for type_ in WORKFLOWS}
 
 
 def read(file: Path) -> WorkflowHistory:
     return WorkflowHistory.from_json(file.stem, file.read_text())
+
+
+def type_of(file: Path) -> str:
+    return file.name.split(".")[1]
 
 
 def replayer(*workflows: type) -> Replayer:
@@ -31,14 +37,13 @@ def replayer(*workflows: type) -> Replayer:
 class TestEveryRecordedHistory:
     @pytest.mark.parametrize("file", HISTORIES, ids=lambda file: file.stem)
     async def test_replays(self, file: Path) -> None:
-        await replayer(*WORKFLOWS).replay_workflow(read(file))
+        await replayer(TYPES[type_of(file)]).replay_workflow(read(file))
 
     def test_is_of_a_scene_and_every_scene_has_one(self) -> None:
         assert {file.name.split(".")[0] for file in HISTORIES} == {scene.__name__ for scene in record.ALL}
 
     def test_together_are_of_all_workflows_but_the_reconcile(self) -> None:
-        kinds = {file.name.split(".")[1] for file in HISTORIES}
-        assert kinds == {kind.__name__ for kind in WORKFLOWS} - {"ReconcileWorkflow"}
+        assert {type_of(file) for file in HISTORIES} == TYPES.keys() - {"ReconcileWorkflow"}
 
 
 class TestTheTestsBite:
@@ -50,7 +55,10 @@ class TestTheTestsBite:
     async def test_a_workflow_that_leaves_somebody_without_an_answer_is_stuck(self, shop: Shop) -> None:
         async with Worker(shop.client, task_queue="careless", workflows=[CarelessWorkflow], workflow_runner=SANDBOX):
             handle = await shop.client.start_workflow(
-                CarelessWorkflow.run, id=f"careless/{shop.name}", task_queue="careless"
+                CarelessWorkflow.run,
+                id=f"careless/{shop.name}",
+                task_queue="careless",
+                task_timeout=timedelta(seconds=1),  # the failure is told with the next attempt
             )
             await handle.signal("hold")
             async with asyncio.timeout(20):
