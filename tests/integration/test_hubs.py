@@ -185,6 +185,20 @@ class TestARefusal:
         assert server.received[Destination.NEXT_NODE] == []
 
 
+async def test_each_attempt_has_a_connection_of_its_own(server: HubServer, settings: Settings) -> None:
+    """A receiver may close at any time what it offered to keep open: that must not look like one that is away."""
+
+    async def keeps_it_open_and_hears_nothing_more(request: Request, writer: asyncio.StreamWriter) -> None:
+        reply(writer, 200, receipt(request), Connection="keep-alive")
+        await writer.drain()
+        await asyncio.sleep(0.2)  # what comes by this connection until it is closed is lost
+
+    server.answers[Destination.VAULT] = lambda _: keeps_it_open_and_hears_nothing_more
+    async with Hubs(server.settings(settings)) as hubs:
+        deliveries = [await hubs.send(SENDING) for _ in range(3)]
+    assert [delivery.error for delivery in deliveries] == [None] * 3
+
+
 async def test_the_environments_proxy_is_not_asked(
     server: HubServer, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

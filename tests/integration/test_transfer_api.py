@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 import pytest_asyncio
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from infra.hubs import Hubs as Legs
 from infra.repairs import Repairs
@@ -24,6 +25,7 @@ from schemas.test_execution import TestVerdict
 from schemas.transfer import Destination
 from tests.hubs import HubServer, Reply, Request, hub_server, taken
 from tests.integration.hubs import Hubs
+from tests.packages import CP
 from workers.worker import main_worker
 
 Json = dict[str, Any]
@@ -107,6 +109,51 @@ async def waiting(floor: Floor) -> AuthorizationPackage:
     return package
 
 
+def signed_by_another_nodes_guardian(floor: Floor) -> AuthorizationPackage:
+    package, other = floor.package(), floor.hubs.package(floor.hubs.second)
+    key = floor.hubs.guardians.key(CP)
+    signature = other.guardian_signature.model_copy(update={"signature": key.sign(package.signed_bytes()).hex()})
+    return package.model_copy(update={"guardian_signature": signature})
+
+
+def signed_by_another_key_under_a_trusted_name(floor: Floor) -> AuthorizationPackage:
+    package = floor.package()
+    forged = Ed25519PrivateKey.generate().sign(package.signed_bytes()).hex()
+    signature = package.guardian_signature.model_copy(update={"signature": forged})
+    return package.model_copy(update={"guardian_signature": signature})
+
+
+def with_the_signature_of_another_revision(floor: Floor) -> AuthorizationPackage:
+    return floor.package().model_copy(update={"guardian_signature": floor.package(revision=2).guardian_signature})
+
+
+def signed_off_by_one_person_alone(floor: Floor) -> AuthorizationPackage:
+    return floor.package(people=("ines", "ines"))
+
+
+def of_a_contract_that_is_not_staged(floor: Floor) -> AuthorizationPackage:
+    return floor.hubs.package(floor.hubs.contract("NEVER"))
+
+
+def of_another_document_under_its_id(floor: Floor) -> AuthorizationPackage:
+    return floor.hubs.package({**floor.contract, "client": "Somebody else"})
+
+
+def that_replaces_what_never_was(floor: Floor) -> AuthorizationPackage:
+    return floor.package(revision=2, replaces=f"PKG-{floor.contract['smart_contract_id']}-R1")
+
+
+FORGERIES: dict[Callable[[Floor], AuthorizationPackage], str] = {
+    signed_by_another_nodes_guardian: "only its Guardian authorizes it",
+    signed_by_another_key_under_a_trusted_name: "its signature does not hold",
+    with_the_signature_of_another_revision: "its signature does not hold",
+    signed_off_by_one_person_alone: "ines signed",
+    of_a_contract_that_is_not_staged: "is not staged here",
+    of_another_document_under_its_id: "another document than the one that is staged",
+    that_replaces_what_never_was: "which is no earlier package",
+}
+
+
 class TestAPackageThatIsHandedIn:
     async def test_is_moved_to_its_end(self, floor: Floor) -> None:
         package = floor.package()
@@ -171,6 +218,20 @@ class TestAPackageThatIsHandedIn:
         answer = await floor.hand_in(package)
         assert (answer.status_code, len(await floor.refusals())) == (422, 1)
         assert "trust list" in answer.json()["detail"]
+
+    @pytest.mark.parametrize("forge", FORGERIES, ids=lambda forge: forge.__name__)
+    async def test_forged_is_refused_recorded_and_alerted_and_moves_nothing(
+        self, floor: Floor, forge: Callable[[Floor], AuthorizationPackage]
+    ) -> None:
+        package = forge(floor)
+        answer = await floor.hand_in(package)
+        assert (answer.status_code, answer.json()["type"]) == (422, "urn:smartfloor:problem:not-authorized")
+        assert FORGERIES[forge] in answer.json()["detail"]
+        [entry] = await floor.refusals()
+        assert (entry.target, entry.user_id) == (package.package_id, "transfer")
+        assert len(await floor.hubs.alerts()) == 1
+        assert (await floor.supervisor.get(f"/api/v1/transfers/{package.package_id}")).status_code == 404
+        assert [request for requests in floor.far.received.values() for request in requests] == []
 
     @pytest.mark.parametrize("missing", ["approvals", "guardian_signature", "package_id"])
     async def test_without_something_is_refused_and_recorded(self, floor: Floor, missing: str) -> None:

@@ -443,7 +443,7 @@ class TestANode:
             po = await shop.stage()
             await shop.scan()
             await until(taken.is_set, lambda: "the node takes it")
-            await shop.pass_time(node_time + timedelta(seconds=1))  # it is over, nobody knows whether it has it
+            await shop.pass_time(node_time + timedelta(seconds=0.5))  # it is over, nobody knows whether it has it
             await po.ask("hold")
             answer.set()
             await shop.pass_time(timedelta(seconds=2))
@@ -472,7 +472,7 @@ class TestANode:
             po = await shop.stage()
             await shop.scan()
             await until(taken.is_set, lambda: "the node takes it")
-            await shop.pass_time(node_time + timedelta(seconds=1))
+            await shop.pass_time(node_time + timedelta(seconds=0.5))
             answer.set()
             await po.ask("hold")
             while len(tries) < 8:

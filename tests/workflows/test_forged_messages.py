@@ -9,10 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 from unittest.mock import AsyncMock, Mock
 
-import jwt
 import pytest
 import pytest_asyncio
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.client import WorkflowExecutionStatus, WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.worker import Worker
@@ -24,6 +22,7 @@ from schemas.decision import Wanted
 from schemas.part_arrival import withdrawal_wanted
 from schemas.test_execution import TestVerdict
 from schemas.transfer import TransferStart
+from tests.workflows.forgeries import signed_by_nobody_known
 from tests.workflows.shop import PO, Approval, Shop, until
 from tests.workflows.transfers import NEXT_NODE, package
 from workers.worker import SANDBOX, WORKFLOWS
@@ -174,8 +173,7 @@ def without_a_token(token: str) -> dict[str, Any]:
 
 
 def signed_by_another_key(token: str) -> dict[str, Any]:
-    claims, header = jwt.decode(token, options={"verify_signature": False}), jwt.get_unverified_header(token)
-    return {"token": jwt.encode(claims, Ed25519PrivateKey.generate(), algorithm="EdDSA", headers=header)}
+    return {"token": signed_by_nobody_known(token)}
 
 
 @pytest.mark.parametrize("forge", [without_a_token, signed_by_another_key], ids=lambda forge: forge.__name__)

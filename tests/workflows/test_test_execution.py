@@ -5,17 +5,16 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import jwt
 import pytest
 import pytest_asyncio
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from temporalio.client import WorkflowExecutionStatus
+from temporalio.client import WorkflowExecutionStatus, WorkflowUpdateFailedError
 from temporalio.testing import WorkflowEnvironment
 
 from schemas import names
 from schemas.permission import Role
-from schemas.test_execution import ESCALATE_AFTER, REMIND_AFTER, signoff_wanted
+from schemas.test_execution import ESCALATE_AFTER, REMIND_AFTER, Meaning, Results, results_wanted, signoff_wanted
 from schemas.transfer import Disposition
+from tests.workflows.forgeries import FORGERIES, Forgery, signed_by_nobody_known
 from tests.workflows.shop import MemoryLedger, Shop, Tested, check_histories, event_types, main_worker, result, until
 from tests.workflows.stand_in import WaitingTransfer
 from workers.worker import WORKFLOWS
@@ -307,15 +306,36 @@ class TestATokenThatDoesNotCount:
 
     async def test_because_another_key_signed_it_is_refused(self, measured: Tested) -> None:
         signature = await measured.signature()
-        claims = jwt.decode(signature["token"], options={"verify_signature": False})
-        forged = jwt.encode(claims, Ed25519PrivateKey.generate(), algorithm="EdDSA", headers={"typ": "decision+jwt"})
-        await measured.ask("sign_off", **signature | {"token": forged})
+        await measured.ask("sign_off", **signature | {"token": signed_by_nobody_known(signature["token"])})
         assert "not valid" in (await measured.recorded("refuse_decision")).details
 
     async def test_because_it_is_for_another_test_is_refused(self, shop: Shop, measured: Tested) -> None:
         token = await shop.token(signoff_wanted("B", measured.hash()), "sign", by="ines", role=Role.INSPECTOR)
         await measured.ask("sign_off", test_id="T-1", token=token)
         assert "not for test/" in (await measured.recorded("refuse_decision")).details
+
+    @pytest.mark.parametrize("forge", FORGERIES, ids=lambda forge: forge.__name__)
+    async def test_by_update_signs_nothing(self, shop: Shop, measured: Tested, forge: Forgery) -> None:
+        wanted = signoff_wanted(measured.name, measured.hash())
+        token = await forge(shop, wanted, "sign", by="ines", role=Role.INSPECTOR, meaning=Meaning.REVIEWED)
+        with pytest.raises(WorkflowUpdateFailedError):
+            await measured.handle.execute_update("sign_off", {"test_id": "T-1", "token": token})
+        await measured.recorded("refuse_decision")
+        assert measured.signoffs == []
+        await measured.sign()
+        await measured.recorded("sign_off")
+
+    @pytest.mark.parametrize("forge", FORGERIES, ids=lambda forge: forge.__name__)
+    async def test_by_update_gives_no_results(self, shop: Shop, measured: Tested, forge: Forgery) -> None:
+        results = Results(results=(result(value="0.90"),))
+        wanted = results_wanted(measured.name, results.content_hash(measured.name))
+        token = await forge(shop, wanted, "submit_results", by="ivan", role=Role.INSPECTOR)
+        with pytest.raises(WorkflowUpdateFailedError):
+            await measured.handle.execute_update("submit_results", {**results.model_dump(mode="json"), "token": token})
+        await measured.recorded("refuse_decision")
+        assert measured.row["revision"] == 1
+        await measured.submit()
+        await measured.recorded("submit_results", 2)
 
     async def test_is_recorded_when_what_was_wrong_with_it_cannot_change_any_more(self, measured: Tested) -> None:
         before = event_types(await measured.handle.fetch_history()).count("ACTIVITY_TASK_SCHEDULED")

@@ -15,8 +15,9 @@ from temporalio.testing import WorkflowEnvironment
 from schemas import names
 from schemas.permission import Role
 from schemas.test_execution import TestVerdict
-from schemas.transfer import Destination, Preparation
+from schemas.transfer import Destination, Preparation, disposition_wanted
 from tests.hubs import Reply, Request, hub_server, receipt, taken
+from tests.workflows.forgeries import FORGERIES, Forgery
 from tests.workflows.shop import MemoryLedger, Shop, check_histories, details, main_worker, until
 from tests.workflows.transfers import FINAL, Transfer
 
@@ -461,6 +462,18 @@ class TestADispositionThatDoesNotCount:
         self, rejected: Transfer, token: str | None, reason: str
     ) -> None:
         await self.refused(rejected, token, reason)
+
+    @pytest.mark.parametrize("forge", FORGERIES, ids=lambda forge: forge.__name__)
+    async def test_by_update_changes_nothing(self, rejected: Transfer, forge: Forgery) -> None:
+        wanted = disposition_wanted(rejected.package.package_id, rejected.package.content_hash)
+        token = await forge(rejected.shop, wanted, "use_as_is", by="quinn", role=Role.QUALITY_MANAGER)
+        with pytest.raises(WorkflowUpdateFailedError):
+            await ask(rejected, "dispose", {"token": token, "reason": "good enough"})
+        await rejected.recorded("refuse_decision")
+        assert rejected.row["next_node_status"] == "awaiting_disposition"
+        assert rejected.sent(NEXT_NODE) == 0
+        await rejected.dispose("scrap")
+        await rejected.handle.result()
 
     async def test_because_the_results_are_accepted_is_refused(self, transfer: Transfer) -> None:
         transfer.hubs.answers[VAULT] = down
