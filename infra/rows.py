@@ -12,18 +12,29 @@ from infra.tables import (
     alert_messages,
     alerts,
     approvals,
+    calibrations,
     client_pos,
     completed_orders,
+    equipment,
+    equipment_events,
+    maintenance_alerts,
+    maintenance_contracts,
+    maintenance_deployments,
+    maintenance_reviews,
     nonconformances,
     test_results,
     test_signoffs,
     tests,
+    traced_results,
+    traces,
     transfers,
+    vault_amendments,
     vault_packages,
 )
 from schemas.alert import AlertEvent, AlertState
 from schemas.base import Model
 from schemas.ledger import LedgerEntry
+from schemas.maintenance import DeploymentStatus
 from schemas.record import (
     AlertAcknowledged,
     AlertEscalated,
@@ -31,20 +42,36 @@ from schemas.record import (
     AlertResolved,
     ApprovalChanged,
     ApprovalOpened,
+    CalibrationRecorded,
     Change,
     ClientPOChanged,
     ClientPOStaged,
+    ContractChanged,
+    ContractCreated,
+    DeploymentChanged,
+    DeploymentOpened,
+    EquipmentChanged,
+    EquipmentEvent,
+    EquipmentRegistered,
+    MaintenanceAlertReceived,
     NonconformanceDisposed,
     NonconformanceOpened,
     OrderCompleted,
     ResultSubmitted,
+    ResultTraced,
+    ReviewEnded,
+    ReviewOpened,
     SignedOff,
     SignOffsVoided,
     TestChanged,
     TestOpened,
+    TraceClosed,
+    TracedResultDisposed,
+    TraceOpened,
     TransferChanged,
     TransferOpened,
     TransferRefused,
+    VaultAmended,
     VaultStored,
 )
 from schemas.transfer import LegStatus, PackageStatus
@@ -98,6 +125,44 @@ def statement(change: Change, reason: Reason) -> Executable:
             return insert(vault_packages).values(**values, entry=reason.seq, received_at=reason.at)
         case OrderCompleted():
             return insert(completed_orders).values(**change.model_dump(exclude={"kind"}), received_at=reason.at)
+        case ContractCreated():
+            values = change.model_dump(exclude={"kind"})
+            return insert(maintenance_contracts).values(**values, created_at=reason.at, updated_at=reason.at)
+        case ContractChanged():
+            return _contract_changed(change, reason.at)
+        case DeploymentOpened():
+            values = {**change.model_dump(exclude={"kind"}), "status": DeploymentStatus.PENDING}
+            return insert(maintenance_deployments).values(**values, opened_at=reason.at).on_conflict_do_nothing()
+        case DeploymentChanged():
+            return _deployment_changed(change, reason.at)
+        case EquipmentRegistered():
+            return _equipment_registered(change, reason)
+        case EquipmentChanged():
+            return _equipment_changed(change, reason)
+        case EquipmentEvent():
+            values = {**change.model_dump(exclude={"kind"}), "entry": reason.seq, "user_id": reason.entry.user_id}
+            return insert(equipment_events).values(**values, occurred_at=reason.entry.occurred_at or reason.at)
+        case CalibrationRecorded():
+            return _calibration_recorded(change, reason)
+        case MaintenanceAlertReceived():
+            values = change.model_dump(exclude={"kind"})
+            return insert(maintenance_alerts).values(**values, received_at=reason.at).on_conflict_do_nothing()
+        case ReviewOpened():
+            values = {**change.model_dump(exclude={"kind"}), "status": "open"}
+            return insert(maintenance_reviews).values(**values, opened_at=reason.at)
+        case ReviewEnded():
+            return _review_ended(change, reason.at)
+        case TraceOpened():
+            return insert(traces).values(**change.model_dump(exclude={"kind"}), opened_at=reason.at)
+        case ResultTraced():
+            return insert(traced_results).values(**change.model_dump(exclude={"kind"})).on_conflict_do_nothing()
+        case TracedResultDisposed():
+            return _traced_result_disposed(change, reason)
+        case TraceClosed():
+            return update(traces).where(traces.c.trace_id == change.trace_id).values(closed_at=reason.at)
+        case VaultAmended():
+            values = {**change.model_dump(exclude={"kind"}), "entry": reason.seq, "decided_by": reason.entry.user_id}
+            return insert(vault_amendments).values(**values, decided_at=reason.at)
         case AlertRaised():
             return _alert_raised(change, reason)
         case AlertAcknowledged():
@@ -167,6 +232,96 @@ def _sign_offs_voided(change: SignOffsVoided, at: datetime) -> Executable:
     )
 
 
+# --- maintenance
+
+
+_CONTRACT_STAMPS = {
+    f"{what}_now": f"{what}_at" for what in ("validated", "deployed", "active", "deprecated", "archived")
+}
+
+
+def _contract_changed(change: ContractChanged, at: datetime) -> Executable:
+    values = _stamped(change, _CONTRACT_STAMPS, "contract_id", at)
+    del values["version"]
+    return (
+        update(maintenance_contracts)
+        .where(
+            maintenance_contracts.c.contract_id == change.contract_id,
+            maintenance_contracts.c.version == change.version,
+        )
+        .values(**values)
+    )
+
+
+def _deployment_changed(change: DeploymentChanged, at: datetime) -> Executable:
+    stamp = "acknowledged_at" if change.status == DeploymentStatus.ACKNOWLEDGED else "ended_at"
+    key = ("contract_id", "version", "node_id")
+    return (
+        update(maintenance_deployments)
+        .where(*(maintenance_deployments.c[name] == getattr(change, name) for name in key))
+        .values({"status": change.status, stamp: at})
+    )
+
+
+def _equipment_registered(change: EquipmentRegistered, reason: Reason) -> Executable:
+    values = {**change.model_dump(exclude={"kind"}), "revision": reason.seq}
+    return insert(equipment).values(**values, registered_at=reason.at, updated_at=reason.at).on_conflict_do_nothing()
+
+
+def _equipment_changed(change: EquipmentChanged, reason: Reason) -> Executable:
+    values = change.model_dump(exclude={"kind", "equipment_id"})
+    return (
+        update(equipment)
+        .where(equipment.c.equipment_id == change.equipment_id)
+        .values(**values, revision=reason.seq, updated_at=reason.at)
+    )
+
+
+def _calibration_recorded(change: CalibrationRecorded, reason: Reason) -> Executable:
+    """The line has another revision from then on, and a calibration that was arranged has happened."""
+    values = {**change.model_dump(exclude={"kind"}), "entry": reason.seq, "recorded_by": reason.entry.user_id}
+    recorded = (
+        insert(calibrations)
+        .values(**values, recorded_at=reason.entry.occurred_at or reason.at)
+        .on_conflict_do_nothing()
+        .returning(calibrations.c.equipment_id)
+        .cte("recorded")
+    )
+    return (
+        update(equipment)
+        .where(equipment.c.equipment_id == recorded.c.equipment_id)
+        .values(revision=reason.seq, updated_at=reason.at, calibration_scheduled_on=None)
+        .add_cte(recorded)
+    )
+
+
+def _review_ended(change: ReviewEnded, at: datetime) -> Executable:
+    values = change.model_dump(exclude={"kind", "review_id"})
+    return (
+        update(maintenance_reviews)
+        .where(maintenance_reviews.c.review_id == change.review_id)
+        .values(**values, ended_at=at)
+    )
+
+
+def _traced_result_disposed(change: TracedResultDisposed, reason: Reason) -> Executable:
+    key = ("trace_id", "smart_contract_id", "revision", "test_id")
+    return (
+        update(traced_results)
+        .where(*(traced_results.c[name] == getattr(change, name) for name in key))
+        .values(
+            disposition=change.disposition,
+            decided_role=change.decided_role,
+            reason=change.reason,
+            decided_by=reason.entry.user_id,
+            decided_at=reason.at,
+        )
+    )
+
+
+# --- transfers
+
+
 def _transfer_opened(change: TransferOpened, at: datetime) -> Executable:
     """Whoever comes second, its own test or who hands it in, finds it there; the Gatekeeper compares the content."""
     waits = {f"{leg}_status": LegStatus.PENDING for leg in ("vault", "next_node", "business_hub")}
@@ -216,7 +371,8 @@ def _alert_raised(change: AlertRaised, reason: Reason) -> Executable:
     """The partial unique index over the cause decides whether it is new, or counted up."""
     alert = change.alert
     values: Mapping[str, Any] = {
-        **alert.model_dump(),
+        **alert.model_dump(exclude={"issue"}),
+        "issue": alert.issue.model_dump_json() if alert.issue else None,
         "owner": alert.owner or alert.kind.owner,
         "state": AlertState.RAISED,
         "raised_at": reason.at,

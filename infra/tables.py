@@ -2,7 +2,9 @@
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
+    Date,
     DateTime,
     ForeignKey,
     Identity,
@@ -122,6 +124,7 @@ test_results = Table(
     Column("result", Text, nullable=False),  # JSON
     Column("content_hash", Text, nullable=False),
     Column("submitted_by", Text, nullable=False),
+    Column("flags", Text),  # what people must know of them, such as a calibration that expired meanwhile
     _moment("submitted_at"),
 )
 
@@ -264,6 +267,7 @@ alerts = Table(
     Column("severity", Text, nullable=False),
     Column("source", Text, nullable=False),
     Column("subject", Text, nullable=False),
+    Column("issue", Text),  # JSON: what a maintenance alert is about
     Column("text", Text, nullable=False),
     Column("cause", Text, nullable=False),
     Column("owner", Text, nullable=False),
@@ -313,4 +317,177 @@ alert_deliveries = Table(
     _moment("delivered_at", nullable=True),
     Column("error", Text),
     Index("alert_deliveries_due", "receiver", "next_attempt_at", postgresql_where="next_attempt_at IS NOT NULL"),
+)
+
+maintenance_contracts = Table(
+    "maintenance_contracts",
+    metadata,
+    Column("contract_id", Text, primary_key=True),
+    Column("version", Text, primary_key=True),
+    Column("station_type", Text, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("document", Text, nullable=False),  # JSON
+    Column("document_hash", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("parent_version", Text),
+    Column("changes", Text),  # JSON: what this version changes, and the data behind it
+    Column("faults", Text),  # JSON: what the last validation found
+    Column("pending_approval", Text),
+    Column("retirement_reason", Text),
+    Column("created_by", Text, nullable=False),
+    _moment("created_at"),
+    _moment("validated_at", nullable=True),
+    _moment("deployed_at", nullable=True),
+    _moment("active_at", nullable=True),
+    _moment("deprecated_at", nullable=True),
+    _moment("archived_at", nullable=True),
+    _moment("updated_at"),
+    Index("maintenance_contracts_status", "status", "station_type"),
+)
+
+maintenance_deployments = Table(
+    "maintenance_deployments",
+    metadata,
+    Column("contract_id", Text, primary_key=True),
+    Column("version", Text, primary_key=True),
+    Column("node_id", Text, primary_key=True),
+    Column("status", Text, nullable=False),
+    _moment("opened_at"),
+    _moment("acknowledged_at", nullable=True),
+    _moment("ended_at", nullable=True),
+    Index("maintenance_deployments_node", "node_id", "status"),
+)
+
+equipment = Table(
+    "equipment",
+    metadata,
+    Column("equipment_id", Text, primary_key=True),
+    Column("revision", BigInteger, nullable=False),  # the number of the ledger entry of its last change
+    Column("equipment_type", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("node_id", Text, nullable=False),  # where it is now
+    Column("home_node", Text, nullable=False),
+    Column("work_center", Text),
+    Column("calibration_interval_days", Integer),
+    Column("warning_days", Integer, nullable=False),
+    Column("out_of_service", Text),  # why, while it is
+    Column("calibration_scheduled_on", Date),
+    _moment("registered_at"),
+    _moment("updated_at"),
+    Index("equipment_revision", "revision"),
+    Index("equipment_node", "node_id", "equipment_type"),
+)
+
+equipment_events = Table(
+    "equipment_events",
+    metadata,
+    Column("entry", BigInteger, primary_key=True, autoincrement=False),  # the number of the ledger entry that says so
+    Column("equipment_id", Text, nullable=False),
+    Column("event", Text, nullable=False),
+    Column("node_id", Text, nullable=False),
+    Column("reason", Text),
+    Column("user_id", Text, nullable=False),
+    _moment("occurred_at"),
+    Index("equipment_events_equipment", "equipment_id", "entry"),
+)
+
+calibrations = Table(
+    "calibrations",
+    metadata,
+    Column("equipment_id", Text, primary_key=True),
+    Column("certificate_number", Text, primary_key=True),
+    Column("calibrated_on", Date, nullable=False),
+    Column("due_on", Date),
+    Column("result", Text, nullable=False),
+    Column("found_out_of_tolerance", Boolean, nullable=False),
+    Column("calibration", Text, nullable=False),  # JSON: the whole record
+    Column("node_id", Text, nullable=False),  # where it was recorded
+    Column("recorded_by", Text, nullable=False),
+    Column("entry", BigInteger, nullable=False),  # the number of the ledger entry that says so
+    _moment("recorded_at"),
+    Index("calibrations_newest", "equipment_id", "calibrated_on", "entry"),
+)
+
+maintenance_alerts = Table(
+    "maintenance_alerts",
+    metadata,
+    Column("alert_id", Text, primary_key=True),
+    Column("contract_id", Text, nullable=False),
+    Column("issue_type", Text, nullable=False),
+    Column("equipment_id", Text, nullable=False),
+    Column("equipment_type", Text, nullable=False),
+    Column("node_id", Text, nullable=False),
+    Column("data", Text, nullable=False),  # JSON
+    _moment("occurred_at"),
+    _moment("received_at"),
+    Index("maintenance_alerts_contract", "contract_id", "issue_type", "occurred_at"),
+)
+
+maintenance_reviews = Table(
+    "maintenance_reviews",
+    metadata,
+    Column("review_id", Text, primary_key=True),
+    Column("review_type", Text, nullable=False),
+    Column("contract_id", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("issue_type", Text, nullable=False),
+    Column("alert_ids", Text, nullable=False),  # JSON
+    Column("node_ids", Text, nullable=False),  # JSON
+    Column("proposed", Text, nullable=False),  # JSON: changes, with the data behind them
+    Column("approval_id", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("decided_by", Text),
+    Column("note", Text),
+    Column("draft_version", Text),
+    _moment("opened_at"),
+    _moment("ended_at", nullable=True),
+    Index("maintenance_reviews_contract", "contract_id", "opened_at"),
+)
+
+traces = Table(
+    "traces",
+    metadata,
+    Column("trace_id", Text, primary_key=True),
+    Column("equipment_id", Text, nullable=False),
+    Column("certificate_number", Text, nullable=False),
+    Column("since", Date),
+    Column("found", Integer, nullable=False),
+    _moment("opened_at"),
+    _moment("closed_at", nullable=True),
+    Index("traces_equipment", "equipment_id"),
+)
+
+traced_results = Table(
+    "traced_results",
+    metadata,
+    Column("trace_id", Text, ForeignKey(traces.c.trace_id), primary_key=True),
+    Column("smart_contract_id", Text, primary_key=True),
+    Column("revision", Integer, primary_key=True, autoincrement=False),
+    Column("test_id", Text, primary_key=True),
+    Column("clientpo_id", Text, nullable=False),
+    Column("node_id", Text, nullable=False),
+    Column("package_id", Text),
+    Column("verdict", Text, nullable=False),
+    Column("content_hash", Text, nullable=False),
+    Column("disposition", Text),
+    Column("decided_by", Text),
+    Column("decided_role", Text),
+    Column("reason", Text),
+    _moment("submitted_at"),
+    _moment("decided_at", nullable=True),
+    Index("traced_results_contract", "smart_contract_id"),
+)
+
+vault_amendments = Table(
+    "vault_amendments",
+    metadata,
+    Column("entry", BigInteger, primary_key=True, autoincrement=False),  # the number of the ledger entry that says so
+    Column("package_id", Text, ForeignKey(vault_packages.c.package_id), nullable=False),
+    Column("test_id", Text, nullable=False),
+    Column("amendment", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("trace_id", Text, nullable=False),
+    Column("decided_by", Text, nullable=False),
+    _moment("decided_at"),
+    Index("vault_amendments_package", "package_id"),
 )

@@ -12,6 +12,7 @@ from typing import Annotated, NamedTuple
 from pydantic import AfterValidator, Field
 
 from schemas.base import Model, excerpt
+from schemas.maintenance_alert import MaintenanceIssue
 from schemas.permission import Role
 
 AlertText = Annotated[str, Field(min_length=1), AfterValidator(lambda text: excerpt(text, 2000))]
@@ -78,6 +79,15 @@ KINDS: dict[str, AlertKind] = {
     "contract_missing": AlertKind(Role.SUPERVISOR, lasting=True),
     "disposition_waits": AlertKind(Role.QUALITY_MANAGER, lasting=True),
     "disposition_unheard": AlertKind(Role.SUPERVISOR),
+    "calibration_expired": AlertKind(Role.MAINTENANCE_ENGINEER, lasting=True),
+    "calibration_expiring": AlertKind(Role.MAINTENANCE_ENGINEER, lasting=True),
+    "calibration_failed": AlertKind(Role.MAINTENANCE_ENGINEER, lasting=True),
+    "check_failed": AlertKind(Role.MAINTENANCE_ENGINEER, lasting=True),
+    "reading_out_of_limits": AlertKind(Role.MAINTENANCE_ENGINEER, lasting=True),
+    "calibration_conflict": AlertKind(Role.QUALITY_MANAGER),
+    "deployment_late": AlertKind(Role.MAINTENANCE_ENGINEER, lasting=True),
+    "results_in_doubt": AlertKind(Role.QUALITY_MANAGER, lasting=True),
+    "retest_wanted": AlertKind(Role.SUPERVISOR),
     "access_refused": AlertKind(Role.ADMIN),
     "workflow_closed": AlertKind(Role.PRODUCTION_MANAGER),
 }
@@ -106,7 +116,7 @@ class Alert(Model):
 
     `text` says what happened and what to do. `source` is the process that noticed, `subject` the thing concerned.
     `cause` is given where type and subject alone do not name what has to be done, `owner` where it is another role than
-    its type's.
+    its type's; `issue` where it is about maintenance.
     """
 
     alert_id: str
@@ -117,6 +127,7 @@ class Alert(Model):
     text: AlertText
     cause: str = Field(default_factory=lambda data: cause_of(data["alert_type"], data["subject"]))
     owner: Role | None = None
+    issue: MaintenanceIssue | None = None
 
     @property
     def kind(self) -> AlertKind:

@@ -26,6 +26,9 @@ class ApprovalType(StrEnum):
 
     FEWER_PARTS = "fewer_parts"
     WITHDRAWAL_AFTER_RELEASE = "withdrawal_after_release"
+    CONTRACT_DEPLOYMENT = "contract_deployment"
+    EQUIPMENT_REVIEW = "equipment_review"
+    CONTRACT_REVIEW = "contract_review"
 
 
 class ApprovalRule(Model):
@@ -37,6 +40,14 @@ class ApprovalRule(Model):
     escalate_after: timedelta
     expires_after: timedelta
 
+
+_REVIEW = ApprovalRule(
+    permission=Permission.CONTRACT_DEPLOY,
+    owners=(Role.MAINTENANCE_ENGINEER, Role.QUALITY_MANAGER),
+    remind_after=timedelta(days=2),
+    escalate_after=timedelta(days=7),
+    expires_after=timedelta(days=30),
+)
 
 RULES: dict[ApprovalType, ApprovalRule] = {
     ApprovalType.FEWER_PARTS: ApprovalRule(
@@ -53,6 +64,15 @@ RULES: dict[ApprovalType, ApprovalRule] = {
         escalate_after=timedelta(hours=4),
         expires_after=timedelta(days=7),
     ),
+    ApprovalType.CONTRACT_DEPLOYMENT: ApprovalRule(
+        permission=Permission.CONTRACT_DEPLOY,
+        owners=(Role.MAINTENANCE_ENGINEER, Role.QUALITY_MANAGER, Role.ADMIN),
+        remind_after=timedelta(hours=8),
+        escalate_after=timedelta(days=2),
+        expires_after=timedelta(days=30),
+    ),
+    ApprovalType.EQUIPMENT_REVIEW: _REVIEW,
+    ApprovalType.CONTRACT_REVIEW: _REVIEW,
 }
 
 

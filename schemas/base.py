@@ -1,6 +1,7 @@
 """The value types that every model of the house is built from."""
 
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Annotated, Any
 
 from pydantic import (
@@ -9,6 +10,7 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Field,
     SerializerFunctionWrapHandler,
     StringConstraints,
     model_serializer,
@@ -70,6 +72,16 @@ Text = Annotated[
 
 BroadcastId = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_without_null)]
 """What a scanner calls its broadcast."""
+
+
+def _exact(value: object) -> object:
+    if isinstance(value, float):
+        raise ValueError("write measured values as text, so that no digit is lost or made up")
+    return value
+
+
+Measured = Annotated[Decimal, BeforeValidator(_exact), Field(allow_inf_nan=False, max_digits=40)]
+"""Exact; on the wire as text."""
 
 
 def excerpt(text: str, longest: int = 1000) -> str:

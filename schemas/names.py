@@ -37,6 +37,36 @@ def transfer_id(package_id: str) -> str:
     return f"transfer/{package_id}"
 
 
+def maintenance_id(contract_id: str, version: str) -> str:
+    """Workflow ID of a `MaintenanceContractWorkflow`: one for each version."""
+    return f"maintenance/{contract_id}/{version}"
+
+
+def maintenance_pattern_id(contract_id: str, issue_type: str) -> str:
+    """Workflow ID of a `MaintenancePatternWorkflow`."""
+    return f"maintenance-pattern/{contract_id}/{issue_type}"
+
+
+def equipment_workflow_id(equipment_id: str) -> str:
+    """Workflow ID of an `EquipmentWorkflow`."""
+    return f"equipment/{equipment_id}"
+
+
+def node_sync_id(node_id: str) -> str:
+    """Workflow ID of a `NodeSyncWorkflow`."""
+    return f"node/{node_id}"
+
+
+def node_watch_id(node_id: str) -> str:
+    """ID of the Temporal Schedule of a node's daily watch."""
+    return f"watch/{node_id}"
+
+
+def reverse_trace_id(trace_id: str) -> str:
+    """Workflow ID of a `ReverseTraceWorkflow`."""
+    return f"trace/{trace_id}"
+
+
 def staging_id(smart_contract_id: str) -> str:
     """What the Business Hub knows a staged PO by."""
     return f"STAGE-{smart_contract_id}"
@@ -70,6 +100,31 @@ DISPOSED = "disposed"
 # Signals and updates of TransferWorkflow
 RETRY_TRANSFER = "retry_transfer"
 DISPOSE = "dispose"
+
+# Signal to a TestExecutionWorkflow that is blocked: its gate may answer otherwise now
+EQUIPMENT_CHANGED = "equipment_changed"
+
+# Signals and updates of MaintenanceContractWorkflow
+REVISE = "revise"
+VALIDATE = "validate"
+DEPLOY = "deploy"
+RETIRE = "retire"
+# Signal from the version that takes over on a node
+SUPERSEDED = "superseded"
+
+# Signal of the gateway to MaintenancePatternWorkflow
+ALERT_RECEIVED = "alert_received"
+
+# Signals and updates of EquipmentWorkflow
+RECORD_CALIBRATION = "record_calibration"
+SCHEDULE_CALIBRATION = "schedule_calibration"
+TAKE_OUT_OF_SERVICE = "take_out_of_service"
+RETURN_TO_SERVICE = "return_to_service"
+CHECK_OUT = "check_out"
+
+# Signals to NodeSyncWorkflow: something changed at the hub, something happened at the node
+REFRESH = "refresh"
+REPORTED = "reported"
 
 # Signals to PartArrivalWorkflow
 ARRIVE = "arrive"

@@ -1,5 +1,6 @@
 """What is recorded in one transaction: the ledger entry and the rows that it changes."""
 
+from datetime import date
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -164,7 +165,7 @@ class TestChanged(Partial):
 
 
 class ResultSubmitted(Model):
-    """Inserts one test's results of one revision; `result` is JSON. Earlier ones stay."""
+    """Inserts one test's results of one revision; `result` is JSON. Earlier ones stay. `flags` are for people."""
 
     kind: Literal["result_submitted"] = "result_submitted"
     smart_contract_id: str
@@ -174,6 +175,7 @@ class ResultSubmitted(Model):
     result: str
     content_hash: str
     submitted_by: str
+    flags: str | None = None
 
 
 class SignedOff(Model):
@@ -294,6 +296,212 @@ class OrderCompleted(Model):
     content_hash: str
 
 
+class ContractCreated(Model):
+    """Inserts a version of a maintenance contract as a draft; `document` and `changes` are JSON."""
+
+    kind: Literal["contract_created"] = "contract_created"
+    contract_id: str
+    version: str
+    station_type: str
+    title: str
+    document: str
+    document_hash: str
+    status: str
+    parent_version: str | None
+    changes: str | None
+    created_by: str
+
+
+class ContractChanged(Partial):
+    """Changes columns of one version's row; the stamps give it the time of the ledger entry. `faults` is JSON."""
+
+    kind: Literal["contract_changed"] = "contract_changed"
+    contract_id: str
+    version: str
+    status: str | None = None
+    title: str | None = None
+    document: str | None = None
+    document_hash: str | None = None
+    changes: str | None = None
+    faults: str | None = None
+    pending_approval: str | None = None
+    retirement_reason: str | None = None
+    validated_now: bool = False
+    deployed_now: bool = False
+    active_now: bool = False
+    deprecated_now: bool = False
+    archived_now: bool = False
+
+
+class DeploymentOpened(Model):
+    """Inserts the row of a version on its way to a node; it stays where it is there."""
+
+    kind: Literal["deployment_opened"] = "deployment_opened"
+    contract_id: str
+    version: str
+    node_id: str
+
+
+class DeploymentChanged(Model):
+    """Says what became of a version on a node: acknowledged, superseded, retired."""
+
+    kind: Literal["deployment_changed"] = "deployment_changed"
+    contract_id: str
+    version: str
+    node_id: str
+    status: str
+
+
+class EquipmentRegistered(Model):
+    """Inserts a line of the equipment register; nothing happens where it is there."""
+
+    kind: Literal["equipment_registered"] = "equipment_registered"
+    equipment_id: str
+    equipment_type: str
+    description: str
+    node_id: str
+    home_node: str
+    work_center: str | None
+    calibration_interval_days: int | None
+    warning_days: int
+
+
+class EquipmentChanged(Partial):
+    """Changes columns of one line of the register, whose revision is the number of the ledger entry from then on."""
+
+    kind: Literal["equipment_changed"] = "equipment_changed"
+    equipment_id: str
+    description: str | None = None
+    node_id: str | None = None
+    work_center: str | None = None
+    calibration_interval_days: int | None = None
+    warning_days: int | None = None
+    out_of_service: str | None = None
+    calibration_scheduled_on: date | None = None
+
+
+class EquipmentEvent(Model):
+    """Inserts what happened to an instrument beside calibrations: registered, moved, out of service, back."""
+
+    kind: Literal["equipment_event"] = "equipment_event"
+    equipment_id: str
+    event: str
+    node_id: str
+    reason: str | None = None
+
+
+class CalibrationRecorded(Model):
+    """Inserts a calibration, and raises the revision of its instrument's line; `calibration` is the whole as JSON."""
+
+    kind: Literal["calibration_recorded"] = "calibration_recorded"
+    equipment_id: str
+    certificate_number: str
+    calibrated_on: date
+    due_on: date | None
+    result: str
+    found_out_of_tolerance: bool
+    calibration: str
+    node_id: str
+
+
+class MaintenanceAlertReceived(Model):
+    """Inserts an alert that counts for a contract; nothing happens where it was received before. `data` is JSON."""
+
+    kind: Literal["maintenance_alert_received"] = "maintenance_alert_received"
+    alert_id: str
+    contract_id: str
+    issue_type: str
+    equipment_id: str
+    equipment_type: str
+    node_id: str
+    data: str
+    occurred_at: UtcDateTime
+
+
+class ReviewOpened(Model):
+    """Inserts a review that alerts gave reason for; `alert_ids`, `node_ids` and `proposed` are JSON."""
+
+    kind: Literal["review_opened"] = "review_opened"
+    review_id: str
+    review_type: str
+    contract_id: str
+    version: str
+    issue_type: str
+    alert_ids: str
+    node_ids: str
+    proposed: str
+    approval_id: str
+
+
+class ReviewEnded(Model):
+    """How a review ended; `draft_version` where it was accepted."""
+
+    kind: Literal["review_ended"] = "review_ended"
+    review_id: str
+    status: str
+    decided_by: str | None
+    note: str | None
+    draft_version: str | None
+
+
+class TraceOpened(Model):
+    """Inserts the row of a reverse trace."""
+
+    kind: Literal["trace_opened"] = "trace_opened"
+    trace_id: str
+    equipment_id: str
+    certificate_number: str
+    since: date | None
+    found: int
+
+
+class ResultTraced(Model):
+    """Inserts a result in doubt."""
+
+    kind: Literal["result_traced"] = "result_traced"
+    trace_id: str
+    smart_contract_id: str
+    revision: int
+    test_id: str
+    clientpo_id: str
+    node_id: str
+    package_id: str | None
+    verdict: str
+    content_hash: str
+    submitted_at: UtcDateTime
+
+
+class TracedResultDisposed(Model):
+    """The entry's user has decided what becomes of a result in doubt."""
+
+    kind: Literal["traced_result_disposed"] = "traced_result_disposed"
+    trace_id: str
+    smart_contract_id: str
+    revision: int
+    test_id: str
+    disposition: str
+    decided_role: str
+    reason: str
+
+
+class TraceClosed(Model):
+    """Every result of a trace has its disposition."""
+
+    kind: Literal["trace_closed"] = "trace_closed"
+    trace_id: str
+
+
+class VaultAmended(Model):
+    """Inserts an amendment of a package that the vault has: its results are withdrawn, or measured again."""
+
+    kind: Literal["vault_amended"] = "vault_amended"
+    package_id: str
+    test_id: str
+    amendment: str
+    reason: str
+    trace_id: str
+
+
 Change = Annotated[
     AlertRaised
     | AlertAcknowledged
@@ -314,7 +522,23 @@ Change = Annotated[
     | NonconformanceOpened
     | NonconformanceDisposed
     | VaultStored
-    | OrderCompleted,
+    | OrderCompleted
+    | ContractCreated
+    | ContractChanged
+    | DeploymentOpened
+    | DeploymentChanged
+    | EquipmentRegistered
+    | EquipmentChanged
+    | EquipmentEvent
+    | CalibrationRecorded
+    | MaintenanceAlertReceived
+    | ReviewOpened
+    | ReviewEnded
+    | TraceOpened
+    | ResultTraced
+    | TracedResultDisposed
+    | TraceClosed
+    | VaultAmended,
     Field(discriminator="kind"),
 ]
 

@@ -7,16 +7,15 @@ one content. A test counts as signed when every role that its contract requires 
 
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime, timedelta
-from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, Field, field_validator, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
 from schemas import names
 from schemas.alert import cause_of
 from schemas.approval import StepKind, TimedStep
-from schemas.base import Identifier, Model, Text, UtcDateTime
+from schemas.base import Identifier, Measured, Model, Text, UtcDateTime
 from schemas.canonical import document_hash
 from schemas.client_po import Outlook, Reasoned, Request, RequiredTest, SmartClientPO
 from schemas.decision import Decision, Wanted
@@ -71,16 +70,6 @@ class SignOffDecision(StrEnum):
 
     SIGN = "sign"
     REJECT = "reject"
-
-
-def _exact(value: object) -> object:
-    if isinstance(value, float):
-        raise ValueError("write measured values as text, so that no digit is lost or made up")
-    return value
-
-
-Measured = Annotated[Decimal, BeforeValidator(_exact), Field(allow_inf_nan=False, max_digits=40)]
-"""Exact; on the wire as text."""
 
 
 class Reading(Model):

@@ -22,7 +22,7 @@ from schemas.permission import Role
 from workers import ledger
 from workers import node as local_node
 from workers.decide import NoToken, decision_token
-from workers.demo import demo as play_demo
+from workers.demo.play import demo as play_demo
 from workers.gateway import run_gateway
 from workers.process import start_logging
 from workers.up import up as run_shop

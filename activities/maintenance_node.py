@@ -1,0 +1,46 @@
+"""What a node does for maintenance, on its own task queue, over its own disk."""
+
+from typing import TYPE_CHECKING
+
+from temporalio import activity
+
+from schemas.maintenance import ContractDelivery, ContractReceipt, ContractRetired
+from schemas.node_report import NodeReports, RegisterPage, ReportsConfirmed
+
+if TYPE_CHECKING:
+    from infra.node_maintenance import NodeMaintenance
+
+
+class MaintenanceNodeActivities:
+    """Activities of one node; each is idempotent, because each may be tried again."""
+
+    def __init__(self, maintenance: "NodeMaintenance") -> None:
+        self._maintenance = maintenance
+
+    @activity.defn
+    def take_contract(self, delivery: ContractDelivery) -> ContractReceipt:
+        """Executes this version from now on, in place of whatever version was there; answers when it is on the disk.
+
+        A delivery that comes late, after one with a higher number, changes nothing: the receipt says what is there.
+        """
+        return self._maintenance.take_contract(delivery)
+
+    @activity.defn
+    def retire_contract(self, retired: ContractRetired) -> ContractReceipt:
+        """Executes no version of the contract any more, unless a newer one came."""
+        return self._maintenance.retire_contract(retired)
+
+    @activity.defn
+    def take_register(self, page: RegisterPage) -> int:
+        """Keeps these lines; answers with the revision of the register that the node has now."""
+        return self._maintenance.take_register(page)
+
+    @activity.defn
+    def read_reports(self) -> NodeReports:
+        """What the node did by itself, the oldest first, as much as goes into one message."""
+        return self._maintenance.reports()
+
+    @activity.defn
+    def confirm_reports(self, confirmed: ReportsConfirmed) -> None:
+        """The hub has recorded them: they need not be told again."""
+        self._maintenance.confirm(confirmed.up_to)

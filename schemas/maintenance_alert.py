@@ -1,0 +1,44 @@
+"""What maintenance alerts say beside the alert itself: one schema for nodes and hub (specifications 3 and 4)."""
+
+from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import Field
+
+from schemas.base import Identifier, Model, Text, UtcDateTime
+
+
+class MaintenanceIssue(Model):
+    """What an alert is about, where it is about maintenance. `data` is what was seen, such as a reading and its unit.
+
+    `contract_id` is the contract that the check was done for; an issue that names none teaches the hub nothing.
+    """
+
+    issue_type: Identifier
+    contract_id: Identifier | None = None
+    equipment_id: Identifier
+    equipment_type: Identifier
+    node_id: Identifier
+    data: Annotated[Mapping[str, str], Field(max_length=20)] = Field(default_factory=dict)
+
+
+class MaintenanceAlert(MaintenanceIssue):
+    """The same as it comes over the broker: once for each `alert_id`, however often it is sent."""
+
+    alert_id: Annotated[Text, Field(max_length=400)]
+    occurred_at: UtcDateTime
+
+
+class IssueType:
+    """Those that the house's own nodes report."""
+
+    CALIBRATION_EXPIRED = "calibration_expired"
+    CALIBRATION_EXPIRING = "calibration_expiring"
+    CALIBRATION_FAILED = "calibration_failed"
+    CHECK_FAILED = "check_failed"
+    READING_OUT_OF_LIMITS = "reading_out_of_limits"
+    EQUIPMENT_NOT_READY = "equipment_not_ready"
+
+
+NEVER_COUNTED = frozenset({IssueType.CALIBRATION_EXPIRING})
+"""Routine reminders: they say nothing about a contract."""
