@@ -129,11 +129,27 @@ class BeginTest(Model):
     at: UtcDateTime
 
 
+class InstrumentCheck(Model):
+    """What the gate found of one instrument (specification 4, `link_contract_to_clientpo`).
+
+    `status` is its state there, or `not_found`. `contract_id` is a maintenance contract that it does not meet.
+    """
+
+    equipment_id: Identifier
+    equipment_type: Identifier | None = None
+    description: Text | None = None
+    status: Text
+    calibration_valid: bool = False
+    ready: bool = False
+    contract_id: Identifier | None = None
+
+
 class GateAnswer(Model):
-    """Begun, or everything that is missing, in words."""
+    """Begun, or everything that is missing, in words; and each instrument that was looked at."""
 
     begun: Begun | None = None
     missing: tuple[str, ...] = ()
+    checks: tuple[InstrumentCheck, ...] = ()
 
 
 class Results(Model):
@@ -155,8 +171,13 @@ class Results(Model):
         )
 
 
+Flags = Annotated[tuple[Text, ...], Field(exclude_if=lambda flags: not flags)]
+"""Sentences on instruments that were not fit any more when results were submitted. Left out where there are none: what
+was written before there were any keeps its bytes."""
+
+
 class KeptResults(Model):
-    """A revision of a contract's results, as the node keeps its own copy."""
+    """A revision of a contract's results, as the node keeps its own copy; `flags` are what the node says of them."""
 
     smart_contract_id: Identifier
     revision: int
@@ -164,6 +185,13 @@ class KeptResults(Model):
     results: tuple[TestResult, ...]
     submitted_by: Identifier
     submitted_at: UtcDateTime
+    flags: Flags = ()
+
+
+class ResultsKept(Model):
+    """The node has its copy, with these flags."""
+
+    flags: Flags = ()
 
 
 # --- what a test is told ---------------------------------------------------------------------------------------------
