@@ -119,6 +119,15 @@ class Begun(Model):
     instruments: tuple[Instrument, ...]
     document_hash: str
 
+    def overdue(self, day: date) -> tuple[str, ...]:
+        """A sentence for each instrument whose calibration was due before that day."""
+        return tuple(
+            f"{instrument.equipment_id} was due for calibration on {instrument.due_on}, before results were given on"
+            f" {day}"
+            for instrument in self.instruments
+            if instrument.due_on < day
+        )
+
 
 class BeginTest(Model):
     """Asks a node to begin: its gate looks at the equipment that the contract needs and the performer names."""
@@ -235,6 +244,10 @@ class Disposed(Model):
     """Wakes a test whose results were not accepted: their disposition is there, and read where it is recorded."""
 
     package_id: Text
+
+
+class EquipmentNews(Model):
+    """Wakes a test that waits for equipment. It says nothing else: the gate is asked again, and nobody believed."""
 
 
 REQUESTS: dict[str, type[BaseModel]] = {
