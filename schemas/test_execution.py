@@ -102,13 +102,16 @@ class TestResult(Model):
 
 
 class Instrument(Model):
-    """An instrument as it stood in the register when the test began. Dates are those of the node."""
+    """An instrument as it stood in the register when the test began. Dates are those of the node.
+
+    Where no contract asks for its calibration, there need be none.
+    """
 
     equipment_id: Identifier
     equipment_type: Identifier
-    certificate: Text
-    calibrated_on: date
-    due_on: date
+    certificate: Text | None
+    calibrated_on: date | None
+    due_on: date | None
 
 
 class Begun(Model):
@@ -125,7 +128,7 @@ class Begun(Model):
             f"{instrument.equipment_id} was due for calibration on {instrument.due_on}, before results were given on"
             f" {day}"
             for instrument in self.instruments
-            if instrument.due_on < day
+            if instrument.due_on is not None and instrument.due_on < day
         )
 
 
@@ -139,22 +142,17 @@ class BeginTest(Model):
 
 
 class InstrumentCheck(Model):
-    """What the gate found of one instrument (specification 4, `link_contract_to_clientpo`).
+    """What the gate found of one instrument, in the words of specification 4, `link_contract_to_clientpo`."""
 
-    `status` is its state there, or `not_found`. `contract_id` is a maintenance contract that it does not meet.
-    """
-
-    equipment_id: Identifier
-    equipment_type: Identifier | None = None
-    description: Text | None = None
-    status: Text
-    calibration_valid: bool = False
-    ready: bool = False
-    contract_id: Identifier | None = None
+    equipment_id: str
+    description: str | None = None
+    status: str
+    calibration_valid: bool
+    ready: bool
 
 
 class GateAnswer(Model):
-    """Begun, or everything that is missing, in words; and each instrument that was looked at."""
+    """Begun, or everything that is missing, in words; and what was found of each instrument."""
 
     begun: Begun | None = None
     missing: tuple[str, ...] = ()
