@@ -86,7 +86,10 @@ class EquipmentRegister:
             this = (await connection.execute(_under(name, asked.certificate_number))).mappings().first()
             if this is None:
                 return CalibrationFound(recorded=None, node_id=node_id)
-            own, order = (this["calibrated_on"], this["entry"]), tuple_(calibrations.c.calibrated_on, calibrations.c.entry)
+            own, order = (
+                (this["calibrated_on"], this["entry"]),
+                tuple_(calibrations.c.calibrated_on, calibrations.c.entry),
+            )
             good = and_(
                 calibrations.c.equipment_id == name,
                 calibrations.c.result == CalibrationResult.PASSED,
@@ -102,7 +105,8 @@ class EquipmentRegister:
         """Lines that changed after `since`, the oldest change first. Nothing is left out: writers commit in order."""
         async with self._engine.connect() as connection:
             found = await self._registered(connection, equipment.c.revision > since, limit=PAGE_LINES)
-        items, size = [], 0
+        items: list[RegisteredItem] = []
+        size = 0
         for line in found:
             size += len(line.model_dump_json())
             if items and size > PAGE_BYTES:
@@ -148,7 +152,9 @@ class EquipmentRegister:
             found = await self._registered(connection, equipment.c.equipment_id == equipment_id)
             if not found:
                 return None
-            row = (await connection.execute(select(equipment).where(equipment.c.equipment_id == equipment_id))).mappings()
+            row = (
+                await connection.execute(select(equipment).where(equipment.c.equipment_id == equipment_id))
+            ).mappings()
             order = (calibrations.c.calibrated_on.desc(), calibrations.c.entry.desc())
             certificates = select(calibrations).where(calibrations.c.equipment_id == equipment_id).order_by(*order)
             events = (

@@ -250,8 +250,8 @@ def _of_registering(request: RegisterEquipment, found: LineFound) -> str | None:
 
 def registered_as(new: NewEquipment, item: EquipmentItem) -> bool:
     """Whether the line says what this one would; where the instrument is now does not matter."""
-    return all(getattr(new.item, field) == getattr(item, field) for field in NewEquipment.model_fields if field != "node_id") and (
-        new.node_id == item.home_node
+    return new.item == item.model_copy(
+        update={"node_id": item.home_node, "out_of_service": None, "calibration_scheduled_on": None}
     )
 
 
@@ -260,8 +260,8 @@ def _of_calibrating(record: CalibrationRecord, found: LineFound) -> str | None:
         if same_calibration(found.recorded, record):
             return None
         return (
-            f"certificate {record.certificate_number} is recorded with other content: look at it, and record a corrected"
-            " one under the number of its own"
+            f"certificate {record.certificate_number} is recorded with other content: look at it, and record a"
+            " corrected one under a number of its own"
         )
     return calibration_refusal(record, found.day)
 

@@ -30,9 +30,7 @@ async def follow_up(book: Book, event: str, record: CalibrationRecord, found_at:
     it is traced.
     """
     asked = CalibrationAsked(equipment_id=record.equipment_id, certificate_number=record.certificate_number)
-    found = await step(
-        EquipmentActivities.look_up_calibration, asked, summary=f"what stands of {record.equipment_id}"
-    )
+    found = await step(EquipmentActivities.look_up_calibration, asked, summary=f"what stands of {record.equipment_id}")
     if found.recorded is None or not same_calibration(found.recorded, record):
         return Stands(refusal=await _conflict(book, event, record, found), node_id=found.node_id)
     if record.found_out_of_tolerance:
@@ -70,4 +68,3 @@ async def refresh(*node_ids: str) -> None:
     """Has these nodes told what changed, each once."""
     for node_id in dict.fromkeys(node_ids):
         await step(EquipmentActivities.refresh_node, NodeRef(node_id=node_id), summary=f"{node_id} has news")
-

@@ -139,7 +139,8 @@ class EquipmentWorkflow:
         await self._done(item, request.node_id)
 
     async def _calibrate(self, item: Item, request: RecordCalibration, found: LineFound, line: EquipmentItem) -> None:
-        calibration, event = request.calibration, calibration_key(calibration)
+        calibration = request.calibration
+        event = calibration_key(calibration)
         await self._book.enter(
             "record_calibration",
             event,

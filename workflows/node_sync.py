@@ -7,7 +7,6 @@ away is waited for: what is asked of it waits in its queue.
 
 from typing import Any
 
-from pydantic import BaseModel
 from temporalio import workflow
 from temporalio.exceptions import FailureError, is_cancelled_exception
 
@@ -41,8 +40,8 @@ from workflows.steps import step, tell
 class NodeSyncWorkflow:
     """Workflow ID `node/{node_id}`, started by whoever has news; ends when both know the same.
 
-    A message says only that there is something: what it is, is read where it is kept. Temporal's Cancel ends it; whoever
-    has news next starts it again.
+    A message says only that there is something: what it is, is read where it is kept. Temporal's Cancel ends it;
+    whoever has news next starts it again.
     """
 
     @workflow.init
@@ -59,7 +58,7 @@ class NodeSyncWorkflow:
             smart_id=self._node,
             since=self._since,
         )
-        signals: dict[str, type[BaseModel]] = {names.REFRESH: NodeRef, names.REPORTED: NodeRef}
+        signals = dict.fromkeys((names.REFRESH, names.REPORTED), NodeRef)
         self._inbox = Inbox(signals=signals, updates={}, signals_before=start.signals)
 
     @workflow.run
@@ -141,8 +140,8 @@ class NodeSyncWorkflow:
         """Other content stands under its number: the node's disk was replaced, or somebody changed it."""
         content = document_hash(report.model_dump(mode="json"))[:32]
         text = (
-            f"Node {self._node} gave report {report.number} ({report.action} of {report.target}) with other content than"
-            " before: was its disk replaced? Both stand in the ledger; look at the node."
+            f"Node {self._node} gave report {report.number} ({report.action} of {report.target}) with other content"
+            " than before: was its disk replaced? Both stand in the ledger; look at the node."
         )
         number = f"{report.number}:{content}"
         return await self._recorded(report, number, self._conflict(number, text))
