@@ -23,6 +23,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 from activities.approval import ApprovalActivities
 from activities.client_po import ClientPOActivities
 from activities.decision import DecisionActivities
+from activities.equipment import EquipmentActivities
 from activities.ledger import LedgerActivities
 from activities.node import NodeActivities
 from activities.part_arrival import PartArrivalActivities
@@ -37,6 +38,8 @@ from infra.contract_store import ContractStore
 from infra.decisions import DecisionVerifier
 from infra.dispatch import Dispatcher
 from infra.equipment import EquipmentList
+from infra.equipment_document import begin_register
+from infra.equipment_register import EquipmentRegister
 from infra.gatekeeper import Gatekeeper
 from infra.guardian import Guardian, TrustList
 from infra.hubs import Hubs
@@ -48,7 +51,7 @@ from infra.recorder import open_ledger
 from infra.registry import load_registry
 from infra.settings import Settings
 from infra.telemetry import sdk_metrics
-from infra.temporal import ClientPOStarter, PartArrivals, connect
+from infra.temporal import ClientPOStarter, NodeSyncs, PartArrivals, connect
 from infra.test_execution import Tests
 from infra.test_reconcile import TestReconciler
 from infra.transfer import Transfers
@@ -58,6 +61,8 @@ from workers.checkpoints import keep_checkpoints
 from workers.process import say_ready, stop_requested
 from workflows.approval import ApprovalWorkflow
 from workflows.client_po import ClientPOWorkflow
+from workflows.equipment import EquipmentWorkflow
+from workflows.node_sync import NodeSyncWorkflow
 from workflows.part_arrival import PartArrivalWorkflow
 from workflows.reconcile import ReconcileWorkflow
 from workflows.test_execution import TestExecutionWorkflow
@@ -69,6 +74,8 @@ WORKFLOWS: Sequence[type] = (
     TestExecutionWorkflow,
     ApprovalWorkflow,
     TransferWorkflow,
+    EquipmentWorkflow,
+    NodeSyncWorkflow,
     ReconcileWorkflow,
 )
 
@@ -108,6 +115,7 @@ def main_worker(
     tests = TestExecutionActivities(Personnel(settings.personnel_file), transfers)
     gatekeeper = Gatekeeper(TrustList(settings.guardian_trust_dir), client_pos, transfers, settings)
     contracts, registry = ContractStore(settings.contracts_dir), load_registry(settings.nodes_file)
+    equipment = EquipmentActivities(EquipmentRegister(engine, registry), NodeSyncs(client))
     transfer = TransferActivities(gatekeeper, Dispatcher(contracts, client_pos, ledger, registry), hubs)
     return Worker(
         client,
@@ -125,6 +133,8 @@ def main_worker(
             transfer.admit,
             transfer.prepare,
             transfer.send,
+            *(equipment.look_up_line, equipment.look_up_calibration, equipment.read_register),
+            *(equipment.blocked_tests, equipment.refresh_node),
             ReconcileActivities(
                 Reconciler(client, client_pos, Alerts(engine), ledger, starter),
                 ApprovalReconciler(client, Approvals(engine), ledger),
@@ -168,6 +178,7 @@ async def run_main_worker(settings: Settings, interceptors: Sequence[Interceptor
     client = await connect(settings, sdk_metrics(settings.metrics_host, settings.metrics_port).runtime)
     async with open_ledger(settings, "worker") as (engine, ledger):
         await schedule_reconcile(client, settings)
+        await open_register(client, engine, ledger, settings)
         async with (
             Hubs(settings) as hubs,
             main_worker(client, engine, ledger, hubs, settings, interceptors),
@@ -187,6 +198,17 @@ async def run_node_worker(settings: Settings, node_id: str, interceptors: Sequen
         async with node_worker(client, node_id, settings, executor, interceptors):
             say_ready()
             await stop.wait()
+
+
+async def open_register(client: Client, engine: AsyncEngine, ledger: Ledger, settings: Settings) -> None:
+    """The register begins with its document, and every node is told: whoever was away may not know of a change.
+
+    Raises `CannotRead`.
+    """
+    registry = load_registry(settings.nodes_file)
+    await begin_register(settings.equipment_file, EquipmentRegister(engine, registry), ledger)
+    for node in registry.nodes:
+        await NodeSyncs(client).refresh(node.node_id)
 
 
 async def schedule_reconcile(client: Client, settings: Settings) -> None:
