@@ -27,6 +27,7 @@ from activities.ledger import LedgerActivities
 from activities.node import NodeActivities
 from activities.part_arrival import PartArrivalActivities
 from activities.reconcile import ReconcileActivities
+from activities.reverse_trace import ReverseTraceActivities
 from activities.test_execution import TestExecutionActivities
 from activities.transfer import TransferActivities
 from infra.alerts import Alerts
@@ -46,6 +47,7 @@ from infra.personnel import Personnel
 from infra.reconcile import Reconciler
 from infra.recorder import open_ledger
 from infra.registry import load_registry
+from infra.reverse_trace import ReverseTraces, Searcher
 from infra.settings import Settings
 from infra.telemetry import sdk_metrics
 from infra.temporal import ClientPOStarter, PartArrivals, connect
@@ -60,6 +62,7 @@ from workflows.approval import ApprovalWorkflow
 from workflows.client_po import ClientPOWorkflow
 from workflows.part_arrival import PartArrivalWorkflow
 from workflows.reconcile import ReconcileWorkflow
+from workflows.reverse_trace import ReverseTraceWorkflow
 from workflows.test_execution import TestExecutionWorkflow
 from workflows.transfer import TransferWorkflow
 
@@ -69,6 +72,7 @@ WORKFLOWS: Sequence[type] = (
     TestExecutionWorkflow,
     ApprovalWorkflow,
     TransferWorkflow,
+    ReverseTraceWorkflow,
     ReconcileWorkflow,
 )
 
@@ -109,6 +113,7 @@ def main_worker(
     gatekeeper = Gatekeeper(TrustList(settings.guardian_trust_dir), client_pos, transfers, settings)
     contracts, registry = ContractStore(settings.contracts_dir), load_registry(settings.nodes_file)
     transfer = TransferActivities(gatekeeper, Dispatcher(contracts, client_pos, ledger, registry), hubs)
+    trace = ReverseTraceActivities(ReverseTraces(engine), Searcher(engine, ledger, registry))
     return Worker(
         client,
         task_queue=names.MAIN_QUEUE,
@@ -125,6 +130,9 @@ def main_worker(
             transfer.admit,
             transfer.prepare,
             transfer.send,
+            trace.look,
+            trace.search,
+            trace.select,
             ReconcileActivities(
                 Reconciler(client, client_pos, Alerts(engine), ledger, starter),
                 ApprovalReconciler(client, Approvals(engine), ledger),
