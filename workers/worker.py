@@ -28,6 +28,7 @@ from activities.ledger import LedgerActivities
 from activities.node import NodeActivities
 from activities.part_arrival import PartArrivalActivities
 from activities.reconcile import ReconcileActivities
+from activities.reverse_trace import ReverseTraceActivities
 from activities.test_execution import TestExecutionActivities
 from activities.transfer import TransferActivities
 from infra.alerts import Alerts
@@ -49,6 +50,7 @@ from infra.personnel import Personnel
 from infra.reconcile import Reconciler
 from infra.recorder import open_ledger
 from infra.registry import load_registry
+from infra.reverse_trace import ReverseTraces, Searcher
 from infra.settings import Settings
 from infra.telemetry import sdk_metrics
 from infra.temporal import ClientPOStarter, NodeSyncs, PartArrivals, connect
@@ -65,6 +67,7 @@ from workflows.equipment import EquipmentWorkflow
 from workflows.node_sync import NodeSyncWorkflow
 from workflows.part_arrival import PartArrivalWorkflow
 from workflows.reconcile import ReconcileWorkflow
+from workflows.reverse_trace import ReverseTraceWorkflow
 from workflows.test_execution import TestExecutionWorkflow
 from workflows.transfer import TransferWorkflow
 
@@ -76,6 +79,7 @@ WORKFLOWS: Sequence[type] = (
     TransferWorkflow,
     EquipmentWorkflow,
     NodeSyncWorkflow,
+    ReverseTraceWorkflow,
     ReconcileWorkflow,
 )
 
@@ -117,6 +121,7 @@ def main_worker(
     contracts, registry = ContractStore(settings.contracts_dir), load_registry(settings.nodes_file)
     equipment = EquipmentActivities(EquipmentRegister(engine, registry), NodeSyncs(client))
     transfer = TransferActivities(gatekeeper, Dispatcher(contracts, client_pos, ledger, registry), hubs)
+    trace = ReverseTraceActivities(ReverseTraces(engine), Searcher(engine, ledger, registry))
     return Worker(
         client,
         task_queue=names.MAIN_QUEUE,
@@ -135,6 +140,7 @@ def main_worker(
             transfer.send,
             *(equipment.look_up_line, equipment.look_up_calibration, equipment.read_register),
             *(equipment.blocked_tests, equipment.refresh_node),
+            *(trace.look, trace.search, trace.select),
             ReconcileActivities(
                 Reconciler(client, client_pos, Alerts(engine), ledger, starter),
                 ApprovalReconciler(client, Approvals(engine), ledger),
