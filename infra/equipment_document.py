@@ -35,7 +35,7 @@ class CannotRead(ValueError):
 
 
 class DocumentedInstrument(NewEquipment):
-    """One line: an instrument and, where it has one, its newest certificate; `out_of_service` says why it is not used."""
+    """An instrument and, where it has one, its newest certificate; `out_of_service` says why it is not used."""
 
     certificate: Text | None = None
     certificate_for: Identifier | None = None
