@@ -23,11 +23,13 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 from activities.approval import ApprovalActivities
 from activities.client_po import ClientPOActivities
 from activities.decision import DecisionActivities
+from activities.equipment import EquipmentActivities
 from activities.ledger import LedgerActivities
 from activities.maintenance_node import MaintenanceNodeActivities
 from activities.node import NodeActivities
 from activities.part_arrival import PartArrivalActivities
 from activities.reconcile import ReconcileActivities
+from activities.reverse_trace import ReverseTraceActivities
 from activities.test_execution import TestExecutionActivities
 from activities.transfer import TransferActivities
 from infra.alerts import Alerts
@@ -38,6 +40,8 @@ from infra.contract_store import ContractStore
 from infra.decisions import DecisionVerifier
 from infra.dispatch import Dispatcher
 from infra.equipment import MaintenanceGate
+from infra.equipment_document import begin_register
+from infra.equipment_register import EquipmentRegister
 from infra.gatekeeper import Gatekeeper
 from infra.guardian import Guardian, TrustList
 from infra.hubs import Hubs
@@ -48,6 +52,7 @@ from infra.personnel import Personnel
 from infra.reconcile import Reconciler
 from infra.recorder import open_ledger
 from infra.registry import load_registry
+from infra.reverse_trace import ReverseTraces, Searcher
 from infra.settings import Settings
 from infra.telemetry import sdk_metrics
 from infra.temporal import ClientPOStarter, NodeSyncs, PartArrivals, connect
@@ -61,8 +66,11 @@ from workers.node_reports import tell_hub
 from workers.process import say_ready, stop_requested
 from workflows.approval import ApprovalWorkflow
 from workflows.client_po import ClientPOWorkflow
+from workflows.equipment import EquipmentWorkflow
+from workflows.node_sync import NodeSyncWorkflow
 from workflows.part_arrival import PartArrivalWorkflow
 from workflows.reconcile import ReconcileWorkflow
+from workflows.reverse_trace import ReverseTraceWorkflow
 from workflows.test_execution import TestExecutionWorkflow
 from workflows.transfer import TransferWorkflow
 
@@ -72,6 +80,9 @@ WORKFLOWS: Sequence[type] = (
     TestExecutionWorkflow,
     ApprovalWorkflow,
     TransferWorkflow,
+    EquipmentWorkflow,
+    NodeSyncWorkflow,
+    ReverseTraceWorkflow,
     ReconcileWorkflow,
 )
 
@@ -111,7 +122,9 @@ def main_worker(
     tests = TestExecutionActivities(Personnel(settings.personnel_file), transfers)
     gatekeeper = Gatekeeper(TrustList(settings.guardian_trust_dir), client_pos, transfers, settings)
     contracts, registry = ContractStore(settings.contracts_dir), load_registry(settings.nodes_file)
+    equipment = EquipmentActivities(EquipmentRegister(engine, registry), NodeSyncs(client))
     transfer = TransferActivities(gatekeeper, Dispatcher(contracts, client_pos, ledger, registry), hubs)
+    trace = ReverseTraceActivities(ReverseTraces(engine), Searcher(engine, ledger, registry))
     return Worker(
         client,
         task_queue=names.MAIN_QUEUE,
@@ -128,6 +141,9 @@ def main_worker(
             transfer.admit,
             transfer.prepare,
             transfer.send,
+            *(equipment.look_up_line, equipment.look_up_calibration, equipment.read_register),
+            *(equipment.blocked_tests, equipment.refresh_node),
+            *(trace.look, trace.search, trace.select),
             ReconcileActivities(
                 Reconciler(client, client_pos, Alerts(engine), ledger, starter),
                 ApprovalReconciler(client, Approvals(engine), ledger),
@@ -175,6 +191,7 @@ async def run_main_worker(settings: Settings, interceptors: Sequence[Interceptor
     client = await connect(settings, sdk_metrics(settings.metrics_host, settings.metrics_port).runtime)
     async with open_ledger(settings, "worker") as (engine, ledger):
         await schedule_reconcile(client, settings)
+        await open_register(client, engine, ledger, settings)
         async with (
             Hubs(settings) as hubs,
             main_worker(client, engine, ledger, hubs, settings, interceptors),
@@ -200,6 +217,17 @@ async def run_node_worker(settings: Settings, node_id: str, interceptors: Sequen
             say_ready()
             await stop.wait()
             telling.cancel()
+
+
+async def open_register(client: Client, engine: AsyncEngine, ledger: Ledger, settings: Settings) -> None:
+    """The register begins with its document, and every node is told: whoever was away may not know of a change.
+
+    Raises `CannotRead`.
+    """
+    registry = load_registry(settings.nodes_file)
+    await begin_register(settings.equipment_file, EquipmentRegister(engine, registry), ledger)
+    for node in registry.nodes:
+        await NodeSyncs(client).refresh(node.node_id)
 
 
 async def schedule_reconcile(client: Client, settings: Settings) -> None:
