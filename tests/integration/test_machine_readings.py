@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from asyncua import ua
 from asyncua.server.server import Server
+from asyncua.ua.status_codes import StatusCodes
 
 from infra.embedded.ports import LOOPBACK, port
 from infra.machine_readings import read_machine
@@ -40,16 +41,15 @@ def machine() -> Iterator[str]:
         await server.init()
         server.set_endpoint(url)
         server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
-        index = await server.register_namespace("urn:cell")
-        assert index == 2
+        assert await server.register_namespace("urn:cell") == 2
         unit = ua.EUInformation(NamespaceUri="http://www.opcfoundation.org/UA/units/un/cefact")
         unit.DisplayName = ua.LocalizedText("uW/cm2")
         for name, value in VALUES.items():
-            node = await server.nodes.objects.add_variable(ua.NodeId(f"UV.{name}", index), name, value)
+            node = await server.nodes.objects.add_variable(ua.NodeId.from_string(f"ns=2;s=UV.{name}"), name, value)
             if name != "Bare":
-                await node.add_property(ua.NodeId(f"UV.{name}.Unit", index), "0:EngineeringUnits", unit)
-        bad = await server.nodes.objects.add_variable(ua.NodeId("UV.Bad", index), "Bad", 1250.0)
-        await bad.write_value(ua.DataValue(StatusCode=ua.StatusCode(ua.StatusCodes.BadSensorFailure)))
+                await node.add_property(ua.NodeId.from_string(f"ns=2;s=UV.{name}.Unit"), "0:EngineeringUnits", unit)
+        bad = await server.nodes.objects.add_variable(ua.NodeId.from_string("ns=2;s=UV.Bad"), "Bad", 1250.0)
+        await bad.write_value(ua.DataValue(StatusCode=ua.StatusCode(ua.UInt32(StatusCodes.BadSensorFailure))))
         async with server:
             ready.set()
             while not stop.is_set():
