@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from schemas.base import Identifier, Model, Text, UtcDateTime
+from schemas.base import Identifier, Model, Text, UtcDateTime, without_null
+
+Seen = Annotated[str, Field(max_length=500), AfterValidator(without_null)]
 
 
 class MaintenanceIssue(Model):
@@ -19,7 +21,7 @@ class MaintenanceIssue(Model):
     equipment_id: Identifier
     equipment_type: Identifier
     node_id: Identifier
-    data: Annotated[Mapping[str, str], Field(max_length=20)] = Field(default_factory=dict)
+    data: Annotated[Mapping[str, Seen], Field(max_length=20)] = Field(default_factory=dict)
 
 
 class MaintenanceAlert(MaintenanceIssue):
@@ -28,7 +30,7 @@ class MaintenanceAlert(MaintenanceIssue):
     `happened_at` is the time at the node, which may have been cut off since.
     """
 
-    alert_id: Annotated[Text, Field(max_length=300)]
+    alert_id: Annotated[Text, Field(max_length=400)]
     happened_at: UtcDateTime
 
 
