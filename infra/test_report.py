@@ -132,9 +132,8 @@ def _instruments(instruments: Sequence[Instrument]) -> Flowable:
             (
                 found.equipment_id,
                 found.equipment_type,
-                found.certificate,
-                _date(found.calibrated_on),
-                _date(found.due_on),
+                found.certificate or "none asked for",
+                *("" if day is None else _date(day) for day in (found.calibrated_on, found.due_on)),
             )
             for found in instruments
         ],

@@ -102,13 +102,16 @@ class TestResult(Model):
 
 
 class Instrument(Model):
-    """An instrument as it stood in the register when the test began. Dates are those of the node."""
+    """An instrument as it stood in the register when the test began. Dates are those of the node.
+
+    Where no contract asks for its calibration, there need be none.
+    """
 
     equipment_id: Identifier
     equipment_type: Identifier
-    certificate: Text
-    calibrated_on: date
-    due_on: date
+    certificate: Text | None
+    calibrated_on: date | None
+    due_on: date | None
 
 
 class Begun(Model):
@@ -129,11 +132,22 @@ class BeginTest(Model):
     at: UtcDateTime
 
 
+class InstrumentCheck(Model):
+    """What the gate found of one instrument, in the words of specification 4, `link_contract_to_clientpo`."""
+
+    equipment_id: str
+    description: str | None = None
+    status: str
+    calibration_valid: bool
+    ready: bool
+
+
 class GateAnswer(Model):
-    """Begun, or everything that is missing, in words."""
+    """Begun, or everything that is missing, in words; and what was found of each instrument."""
 
     begun: Begun | None = None
     missing: tuple[str, ...] = ()
+    checks: tuple[InstrumentCheck, ...] = ()
 
 
 class Results(Model):
