@@ -16,6 +16,8 @@ from pydantic import ValidationError
 from infra.node_disk import NodeDisk
 from infra.node_outbox import SCHEMA as OUTBOX
 from infra.node_outbox import Outbox, counter
+from infra.node_watch import SCHEMA as WATCH
+from infra.node_watch import keep_watch, next_reminder, remember_reminder, watched
 from schemas.alert import Severity, cause_of
 from schemas.base import excerpt, timestamp
 from schemas.canonical import document_hash
@@ -29,6 +31,7 @@ from schemas.equipment import (
     calibration_refusal,
     standing,
 )
+from schemas.expiry import ExpiryReport, due_step, expiry_alert, expiry_report, reminder_cause
 from schemas.faults import faults
 from schemas.maintenance import ContractDelivery, ContractReceipt, ContractRetired, MaintenanceContract
 from schemas.maintenance_alert import IssueType, MaintenanceIssue
@@ -39,6 +42,7 @@ from schemas.test_execution import Instrument
 
 _SCHEMA = (
     *OUTBOX,
+    *WATCH,
     # A retired contract keeps its row, without a version: its number keeps late deliveries out.
     """
     CREATE TABLE IF NOT EXISTS contracts (
@@ -402,6 +406,43 @@ class NodeMaintenance:
             },
             alert=alert,
         )
+
+    # --- the daily watch
+
+    def check_expiry(self, at: datetime) -> ExpiryReport:
+        """Which calibrations run out; reminds of each at its steps. Once for a day: again, it answers what it found."""
+        day = self.node.day(at)
+        with self._disk.reading() as database:
+            if done := watched(database, day):
+                return done
+        here = self.here()
+        found = {name: known.standing(self.node, at) for name, known in here.items()}
+        report = expiry_report(self.node.node_id, ((here[name].item, where) for name, where in found.items()), at)
+        with self._disk.writing() as database:
+            if done := watched(database, day):
+                return done
+            keep_watch(database, day, report)
+            # Looked at again: what was calibrated meanwhile needs no reminder.
+            urgent = [(name, _known(database, name)) for name, where in found.items() if due_step(where) is not None]
+            due = [
+                (known, where, step)
+                for known, where in ((known, known.standing(self.node, at)) for _, known in urgent if known)
+                if (step := next_reminder(database, where)) is not None
+            ]
+            self._outbox.append(
+                database,
+                happened_at=at,
+                action="check_expiry",
+                target=self.node.node_id,
+                details=report.summary,
+                user_id="system",
+                metadata=report.model_dump(mode="json"),
+                resolved=tuple(reminder_cause(known.item.equipment_id) for known, _, _ in due),
+            )
+            for known, where, step in due:
+                remember_reminder(database, where, step)
+                self._alert(database, at, "system", expiry_alert(self.node, known.item, where, step, known.contracts))
+        return report
 
     # --- while a test runs
 

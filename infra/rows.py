@@ -31,10 +31,11 @@ from infra.tables import (
     vault_amendments,
     vault_packages,
 )
-from schemas.alert import AlertEvent, AlertState
+from schemas.alert import Alert, AlertEvent, AlertState
 from schemas.base import Model
 from schemas.ledger import LedgerEntry
 from schemas.maintenance import DeploymentStatus
+from schemas.maintenance_alert import MaintenanceAlert
 from schemas.record import (
     AlertAcknowledged,
     AlertEscalated,
@@ -372,7 +373,7 @@ def _alert_raised(change: AlertRaised, reason: Reason) -> Executable:
     alert = change.alert
     values: Mapping[str, Any] = {
         **alert.model_dump(exclude={"issue"}),
-        "issue": alert.issue.model_dump_json() if alert.issue else None,
+        "issue": _issue(alert, reason),
         "owner": alert.owner or alert.kind.owner,
         "state": AlertState.RAISED,
         "raised_at": reason.at,
@@ -394,6 +395,15 @@ def _alert_raised(change: AlertRaised, reason: Reason) -> Executable:
         .cte("raised")
     )
     return _told(raised, AlertEvent.RAISED, reason.at, raised.c.count == 1)
+
+
+def _issue(alert: Alert, reason: Reason) -> str | None:
+    """With the time when it happened, which a node may report late."""
+    if alert.issue is None:
+        return None
+    happened_at = reason.entry.occurred_at or reason.at
+    told = MaintenanceAlert(**dict(alert.issue), alert_id=alert.alert_id, happened_at=happened_at)
+    return told.model_dump_json(exclude={"alert_id"})
 
 
 def _alert_acknowledged(change: AlertAcknowledged, reason: Reason) -> Executable:

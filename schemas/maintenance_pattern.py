@@ -19,7 +19,7 @@ from schemas.approval import ApprovalRequest, ApprovalStatus, ApprovalType, Diff
 from schemas.base import Identifier, Model, Text, UtcDateTime, excerpt, timestamp
 from schemas.canonical import canonical
 from schemas.maintenance import Version
-from schemas.maintenance_alert import MaintenanceAlert
+from schemas.maintenance_alert import TeachingAlert
 from schemas.maintenance_version import ContractChange
 
 ENOUGH = 3
@@ -32,6 +32,9 @@ KNOWN = 5000
 """Alerts that are recognised when they come again."""
 
 ASKED_BY = "system"
+
+COUNTING, REVIEWING = "counting", "review"
+"""What a pattern is doing, as people see it."""
 
 
 class ReviewStatus(StrEnum):
@@ -56,7 +59,7 @@ class Finding(Model):
     """Alerts that give reason for a review, the oldest first."""
 
     review_type: ApprovalType
-    alerts: tuple[MaintenanceAlert, ...]
+    alerts: tuple[TeachingAlert, ...]
 
     @property
     def node_ids(self) -> tuple[str, ...]:
@@ -67,7 +70,7 @@ class Finding(Model):
         return tuple(sorted({alert.equipment_id for alert in self.alerts}))
 
 
-def windows(alerts: Iterable[MaintenanceAlert], window: timedelta) -> Iterator[tuple[MaintenanceAlert, ...]]:
+def windows(alerts: Iterable[TeachingAlert], window: timedelta) -> Iterator[tuple[TeachingAlert, ...]]:
     """For each alert, those that happened within the window that it ends; its edge belongs to it. The newest first."""
     ordered = sorted(alerts, key=lambda alert: (alert.happened_at, alert.alert_id))
     for number in range(len(ordered), 0, -1):
@@ -75,7 +78,7 @@ def windows(alerts: Iterable[MaintenanceAlert], window: timedelta) -> Iterator[t
         yield tuple(alert for alert in ordered[:number] if alert.happened_at >= begins)
 
 
-def gravest(alerts: Iterable[MaintenanceAlert], window: timedelta) -> Finding | None:
+def gravest(alerts: Iterable[TeachingAlert], window: timedelta) -> Finding | None:
     """What a review is needed for; a contract's before an equipment's, and the newest before older ones."""
     found = [each for each in windows(alerts, window) if len(each) >= ENOUGH]
     for each in found:
@@ -159,7 +162,7 @@ def analysis(review: Review) -> dict[str, Any]:
     }
 
 
-def review_id(contract_id: str, issue_type: str, alerts: Iterable[MaintenanceAlert]) -> str:
+def review_id(contract_id: str, issue_type: str, alerts: Iterable[TeachingAlert]) -> str:
     """Named by its alerts: each counts for one review only."""
     alert_ids = sorted(alert.alert_id for alert in alerts)
     return f"{contract_id[:60]}.{issue_type[:40]}.{digest(*alert_ids)[:16]}"
@@ -181,21 +184,21 @@ class PatternLife(BaseModel):
     happened that may still come again. Both are bounded: they travel through continue-as-new.
     """
 
-    waiting: list[MaintenanceAlert] = Field(default_factory=list)
+    waiting: list[TeachingAlert] = Field(default_factory=list)
     known: dict[str, UtcDateTime] = Field(default_factory=dict)
     review: Review | None = None
 
-    def knows(self, alert: MaintenanceAlert) -> bool:
+    def knows(self, alert: TeachingAlert) -> bool:
         """Whether it came before."""
         return digest(alert.alert_id) in self.known
 
-    def take(self, alert: MaintenanceAlert) -> None:
+    def take(self, alert: TeachingAlert) -> None:
         """Counts it from now on; nothing where it came before."""
         if not self.knows(alert):
             self.known[digest(alert.alert_id)] = alert.happened_at
             self.waiting = [*self.waiting, alert][-WAITING:]
 
-    def count(self, alert: MaintenanceAlert, window: timedelta) -> int:
+    def count(self, alert: TeachingAlert, window: timedelta) -> int:
         """How many wait with it, in the window that has the most."""
         return max((len(each) for each in windows(self.waiting, window) if alert in each), default=0)
 

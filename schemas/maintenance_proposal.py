@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from schemas.approval import ApprovalType
 from schemas.base import excerpt, timestamp
 from schemas.maintenance import CHECKLIST, Every, MaintenanceContract, StepKind
-from schemas.maintenance_alert import IssueType, MaintenanceAlert
+from schemas.maintenance_alert import IssueType, TeachingAlert
 from schemas.maintenance_pattern import ContractExecuted, Finding, Proposal
 from schemas.maintenance_version import ContractChange, value_at
 
@@ -61,10 +61,10 @@ class Wish(NamedTuple):
     field: str
     after: str | int
     reason: str
-    alerts: Sequence[MaintenanceAlert]
+    alerts: Sequence[TeachingAlert]
 
 
-def _changes(contract: MaintenanceContract, issue_type: str, alerts: Sequence[MaintenanceAlert]) -> Iterator[Wish]:
+def _changes(contract: MaintenanceContract, issue_type: str, alerts: Sequence[TeachingAlert]) -> Iterator[Wish]:
     match issue_type:
         case IssueType.CALIBRATION_FAILED:
             yield from _shorter_interval(contract, alerts)
@@ -77,7 +77,7 @@ def _changes(contract: MaintenanceContract, issue_type: str, alerts: Sequence[Ma
             yield from _other_limits(contract, alerts)
 
 
-def _shorter_interval(contract: MaintenanceContract, alerts: Sequence[MaintenanceAlert]) -> Iterator[Wish]:
+def _shorter_interval(contract: MaintenanceContract, alerts: Sequence[TeachingAlert]) -> Iterator[Wish]:
     now = contract.calibration_interval_days
     shorter = max((days for days in INTERVALS if now is not None and days < now), default=None)
     if shorter is not None:
@@ -85,14 +85,14 @@ def _shorter_interval(contract: MaintenanceContract, alerts: Sequence[Maintenanc
         yield Wish("/calibration_interval_days", shorter, reason, alerts)
 
 
-def _longer_warning(contract: MaintenanceContract, alerts: Sequence[MaintenanceAlert]) -> Iterator[Wish]:
+def _longer_warning(contract: MaintenanceContract, alerts: Sequence[TeachingAlert]) -> Iterator[Wish]:
     now, most = contract.warning_days, contract.calibration_interval_days
     longer = next((days for days in WARNINGS if days > now and (most is None or days < most)), None)
     if longer is not None:
         yield Wish("/warning_days", longer, "calibrations expired before anybody had them renewed", alerts)
 
 
-def _check_types(contract: MaintenanceContract, alerts: Sequence[MaintenanceAlert]) -> list[str]:
+def _check_types(contract: MaintenanceContract, alerts: Sequence[TeachingAlert]) -> list[str]:
     """The checks that the alerts are about: those that they name, else those that read by the rule that they name."""
     named = {alert.data.get("check_type") for alert in alerts}
     rules = {alert.data.get("rule") for alert in alerts if "check_type" not in alert.data}
@@ -105,7 +105,7 @@ def _check_types(contract: MaintenanceContract, alerts: Sequence[MaintenanceAler
 
 
 def _more_often(
-    contract: MaintenanceContract, check_types: Sequence[str], alerts: Sequence[MaintenanceAlert]
+    contract: MaintenanceContract, check_types: Sequence[str], alerts: Sequence[TeachingAlert]
 ) -> Iterator[Wish]:
     for check_type in check_types:
         check = contract.procedure(check_type)
@@ -126,7 +126,7 @@ def _oftener(every: Every) -> Every | None:
             return days // 2
 
 
-def _other_limits(contract: MaintenanceContract, alerts: Sequence[MaintenanceAlert]) -> Iterator[Wish]:
+def _other_limits(contract: MaintenanceContract, alerts: Sequence[TeachingAlert]) -> Iterator[Wish]:
     """Where all readings of a rule lie beyond the same limit, the farthest of them; else they scatter, and nothing."""
     for name, rule in contract.validation_rules.items():
         of_rule = [alert for alert in alerts if alert.data.get("rule") == name]
@@ -142,7 +142,7 @@ def _other_limits(contract: MaintenanceContract, alerts: Sequence[MaintenanceAle
             yield Wish(f"{pointer}/maximum", str(max(values)), reason, of_rule)
 
 
-def _reading(alert: MaintenanceAlert) -> Decimal | None:
+def _reading(alert: TeachingAlert) -> Decimal | None:
     try:
         value = Decimal(alert.data.get("value", ""))
     except InvalidOperation:
@@ -150,7 +150,7 @@ def _reading(alert: MaintenanceAlert) -> Decimal | None:
     return value if value.is_finite() else None
 
 
-def behind(alerts: Sequence[MaintenanceAlert]) -> list[dict[str, Any]]:
+def behind(alerts: Sequence[TeachingAlert]) -> list[dict[str, Any]]:
     """The alerts as the data behind a proposal."""
     return [
         {

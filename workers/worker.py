@@ -6,17 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 from sqlalchemy.ext.asyncio import AsyncEngine
-from temporalio.client import (
-    Client,
-    Schedule,
-    ScheduleActionStartWorkflow,
-    ScheduleAlreadyRunningError,
-    ScheduleIntervalSpec,
-    ScheduleOverlapPolicy,
-    SchedulePolicy,
-    ScheduleSpec,
-    ScheduleUpdate,
-)
+from temporalio.client import Client
 from temporalio.worker import Interceptor, Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
@@ -24,6 +14,7 @@ from activities.approval import ApprovalActivities
 from activities.client_po import ClientPOActivities
 from activities.decision import DecisionActivities
 from activities.ledger import LedgerActivities
+from activities.maintenance_pattern import MaintenancePatternActivities
 from activities.node import NodeActivities
 from activities.part_arrival import PartArrivalActivities
 from activities.reconcile import ReconcileActivities
@@ -41,6 +32,7 @@ from infra.gatekeeper import Gatekeeper
 from infra.guardian import Guardian, TrustList
 from infra.hubs import Hubs
 from infra.ledger import Ledger
+from infra.maintenance_alerts import MaintenanceReviews
 from infra.node_store import NodeStore
 from infra.personnel import Personnel
 from infra.reconcile import Reconciler
@@ -56,8 +48,11 @@ from infra.transfer_reconcile import TransferReconciler
 from schemas import names
 from workers.checkpoints import keep_checkpoints
 from workers.process import say_ready, stop_requested
+from workers.schedules import schedule_all
 from workflows.approval import ApprovalWorkflow
 from workflows.client_po import ClientPOWorkflow
+from workflows.maintenance_pattern import MaintenancePatternWorkflow
+from workflows.node_watch import NodeWatchWorkflow
 from workflows.part_arrival import PartArrivalWorkflow
 from workflows.reconcile import ReconcileWorkflow
 from workflows.test_execution import TestExecutionWorkflow
@@ -69,6 +64,8 @@ WORKFLOWS: Sequence[type] = (
     TestExecutionWorkflow,
     ApprovalWorkflow,
     TransferWorkflow,
+    MaintenancePatternWorkflow,
+    NodeWatchWorkflow,
     ReconcileWorkflow,
 )
 
@@ -125,6 +122,7 @@ def main_worker(
             transfer.admit,
             transfer.prepare,
             transfer.send,
+            MaintenancePatternActivities(MaintenanceReviews(engine)).read_executed,
             ReconcileActivities(
                 Reconciler(client, client_pos, Alerts(engine), ledger, starter),
                 ApprovalReconciler(client, Approvals(engine), ledger),
@@ -167,7 +165,7 @@ async def run_main_worker(settings: Settings, interceptors: Sequence[Interceptor
     stop = stop_requested()
     client = await connect(settings, sdk_metrics(settings.metrics_host, settings.metrics_port).runtime)
     async with open_ledger(settings, "worker") as (engine, ledger):
-        await schedule_reconcile(client, settings)
+        await schedule_all(client, settings)
         async with (
             Hubs(settings) as hubs,
             main_worker(client, engine, ledger, hubs, settings, interceptors),
@@ -187,18 +185,3 @@ async def run_node_worker(settings: Settings, node_id: str, interceptors: Sequen
         async with node_worker(client, node_id, settings, executor, interceptors):
             say_ready()
             await stop.wait()
-
-
-async def schedule_reconcile(client: Client, settings: Settings) -> None:
-    """The reconcile runs at its interval, and once now: whatever was down may have left something."""
-    schedule = Schedule(
-        action=ScheduleActionStartWorkflow(ReconcileWorkflow.run, id=names.RECONCILE_ID, task_queue=names.MAIN_QUEUE),
-        spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=settings.reconcile_every)]),
-        policy=SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP),
-    )
-    try:
-        await client.create_schedule(names.RECONCILE_ID, schedule, trigger_immediately=True)
-    except ScheduleAlreadyRunningError:
-        handle = client.get_schedule_handle(names.RECONCILE_ID)
-        await handle.update(lambda _: ScheduleUpdate(schedule))
-        await handle.trigger(overlap=ScheduleOverlapPolicy.SKIP)

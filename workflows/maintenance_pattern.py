@@ -18,9 +18,11 @@ from activities.maintenance_pattern import MaintenancePatternActivities
 from schemas import names
 from schemas.approval import ApprovalEnded, ApprovalOutcome, ApprovalType
 from schemas.base import excerpt
-from schemas.maintenance_alert import MaintenanceAlert
+from schemas.maintenance_alert import TeachingAlert
 from schemas.maintenance_pattern import (
+    COUNTING,
     ENDS,
+    REVIEWING,
     ContractAsked,
     Finding,
     PatternLife,
@@ -42,10 +44,7 @@ from workflows.inbox import Inbox, Item, Refused
 
 STATUS = SearchAttributeKey.for_keyword(names.SMART_STATUS)
 
-SIGNALS: dict[str, type[BaseModel]] = {names.ALERT_RECEIVED: MaintenanceAlert, names.APPROVAL_ENDED: ApprovalEnded}
-
-COUNTING = "counting"
-REVIEWING = "review"
+SIGNALS: dict[str, type[BaseModel]] = {names.ALERT_RECEIVED: TeachingAlert, names.APPROVAL_ENDED: ApprovalEnded}
 
 
 @workflow.defn
@@ -115,17 +114,17 @@ class MaintenancePatternWorkflow:
 
     async def _handle(self, item: Item) -> None:
         match item.payload:
-            case MaintenanceAlert() as alert:
+            case TeachingAlert() as alert:
                 await self._receive(item, alert)
             case ApprovalEnded() as ended:
                 await self._decided(item, ended)
             case Refused() as refused:
                 await self._book.refuse_request(item, refused.reason)
 
-    async def _receive(self, item: Item, told: MaintenanceAlert) -> None:
+    async def _receive(self, item: Item, told: TeachingAlert) -> None:
         """An alert that comes again, escalated or repeated, changes nothing."""
         start, now = self._start, workflow.now()
-        if (told.contract_id, told.issue_type) != (start.contract_id, start.issue_type):
+        if told.workflow_id != self._id:
             await self._book.refuse_request(item, f"it is about {told.contract_id} and {told.issue_type}")
             return
         alert = told.model_copy(update={"happened_at": min(told.happened_at, now)})
@@ -148,7 +147,6 @@ class MaintenancePatternWorkflow:
             },
             MaintenanceAlertReceived(
                 **alert.model_dump(include=ROW),
-                contract_id=start.contract_id,
                 occurred_at=alert.happened_at,
                 data=json.dumps(dict(alert.data), sort_keys=True),
             ),
@@ -281,5 +279,5 @@ class MaintenancePatternWorkflow:
             workflow.upsert_search_attributes([STATUS.value_set(status)])
 
 
-ROW = {"alert_id", "issue_type", "equipment_id", "equipment_type", "node_id"}
+ROW = {"alert_id", "contract_id", "issue_type", "equipment_id", "equipment_type", "node_id"}
 """What an alert and its row call the same."""
