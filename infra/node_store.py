@@ -111,8 +111,11 @@ class NodeStore:
 
     # --- results
 
-    def keep_results(self, results: KeptResults) -> None:
-        """Keeps a revision for ever; raises `DeliveryConflict` when it is there with other content."""
+    def keep_results(self, results: KeptResults) -> KeptResults:
+        """Keeps a revision for ever; answers with what is kept, whose flags are those of the first time.
+
+        Raises `DeliveryConflict` when it is there with other content.
+        """
         name, revision = results.smart_contract_id, results.revision
         with self._disk.writing() as database:
             database.execute(
@@ -121,11 +124,13 @@ class NodeStore:
             (kept,) = database.execute(
                 "SELECT results FROM results WHERE smart_contract_id = ? AND revision = ?", (name, revision)
             ).fetchone()
+        found = KeptResults.model_validate_json(kept)
         # As JSON: 1.0 and 1.00 are equal as numbers, and not as what was measured.
-        if KeptResults.model_validate_json(kept).model_dump(mode="json") != results.model_dump(mode="json"):
+        if _given(found) != _given(results):
             raise DeliveryConflict(
                 f"node {self._node_id} already keeps revision {revision} of the results of {name} with other content"
             )
+        return found
 
     def results(self, smart_contract_id: str) -> list[KeptResults]:
         """All revisions of a contract's results, the oldest first."""
@@ -163,6 +168,11 @@ class NodeStore:
     def backup_path(self, package_id: str) -> str:
         """Where the node's own copy of a package is: file, table and row."""
         return f"{self._disk.file.absolute()}#packages/{package_id}"
+
+
+def _given(results: KeptResults) -> dict[str, Any]:
+    """What the node was given; the flags are its own."""
+    return results.model_dump(mode="json", exclude={"flags"})
 
 
 def _package(body: str, signature: str) -> AuthorizationPackage:

@@ -166,6 +166,7 @@ def _test(number: int, item: TestedItem, signatures: Sequence[SignOff]) -> Itera
         ("Observations", result.observations or "none"),
         ("Procedure", "followed" if result.procedure_followed else "not followed as written"),
         ("Deviations", result.deviations or "none"),
+        *([("Equipment", "; ".join(item.flags))] if item.flags else []),
         ("Results hash", item.content_hash),
         columns=1,
     )

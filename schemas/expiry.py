@@ -110,7 +110,9 @@ def expiry_alert(
     kind = IssueType.CALIBRATION_EXPIRED if expired else IssueType.CALIBRATION_EXPIRING
     name, days = item.equipment_id, where.days_left or 0
     if expired:
-        text = f"{name} was due for calibration on {where.due_on} and may not be used: have it calibrated, record that."
+        text = (
+            f"{name} was due for calibration on {where.due_on} and may not be used: have it calibrated and record it."
+        )
     else:
         text = f"{name} is due for calibration on {where.due_on}, in {days} days: arrange its calibration."
     return ReportedAlert(
