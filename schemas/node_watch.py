@@ -12,6 +12,7 @@ PATIENCE = timedelta(hours=2)
 
 
 class WatchStart(Model):
-    """Input of a `NodeWatchWorkflow`."""
+    """Input of a `NodeWatchWorkflow`; `late_after` is seconds."""
 
     node_id: Identifier
+    late_after: int = int(PATIENCE.total_seconds())

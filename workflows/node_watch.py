@@ -11,7 +11,7 @@ from temporalio import workflow
 from activities.maintenance_node import MaintenanceNodeActivities
 from schemas import names
 from schemas.expiry import ExpiryReport
-from schemas.node_watch import PATIENCE, WatchStart
+from schemas.node_watch import WatchStart
 from schemas.record import AlertResolved
 from workflows import retry
 from workflows.book import Book
@@ -35,7 +35,7 @@ class NodeWatchWorkflow:
     async def run(self, start: WatchStart) -> ExpiryReport:
         workflow.set_current_details(f"{self._node} looks at its calibrations; start it where it does not answer")
         answer = asyncio.create_task(self._ask())
-        await workflow.wait([answer], timeout=PATIENCE.total_seconds())
+        await workflow.wait([answer], timeout=start.late_after)
         report = await answer if answer.done() else await self._late(answer)
         workflow.set_current_details(report.summary)
         return report

@@ -28,7 +28,7 @@ def alert(number: int, node: str = "N1", *, days: float = 0) -> TeachingAlert:
 
 def found(*alerts: TeachingAlert) -> ApprovalType | None:
     finding = gravest(alerts, WINDOW)
-    return finding and finding.review_type
+    return finding.review_type if finding else None
 
 
 class TestAReview:

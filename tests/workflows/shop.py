@@ -51,10 +51,13 @@ from schemas.record import (
     ApprovalOpened,
     Change,
     ClientPOChanged,
+    MaintenanceAlertReceived,
     NonconformanceDisposed,
     NonconformanceOpened,
     Record,
     ResultSubmitted,
+    ReviewEnded,
+    ReviewOpened,
     SignedOff,
     SignOffsVoided,
     TestChanged,
@@ -96,6 +99,8 @@ class MemoryLedger:
         self.signoffs: list[SignedOff] = []
         self.transfers: dict[str, TransferOpened] = {}
         self.dispositions: dict[str, Disposition] = {}
+        self.maintenance_alerts: dict[str, MaintenanceAlertReceived] = {}
+        self.reviews: dict[str, dict[str, Any]] = {}
         self.conflicts: list[str] = []
         self.away = False
         self.refuses: set[str] = set()
@@ -148,6 +153,12 @@ class MemoryLedger:
             case TransferChanged():
                 row = self.transfer_rows.setdefault(change.package_id, {})
                 row.update(change.model_dump(exclude={"kind", "package_id"}))
+            case MaintenanceAlertReceived():
+                self.maintenance_alerts.setdefault(change.alert_id, change)
+            case ReviewOpened():
+                self.reviews[change.review_id] = change.model_dump(exclude={"kind"}) | {"status": "open"}
+            case ReviewEnded():
+                self.reviews[change.review_id].update(change.model_dump(exclude={"kind"}))
             case NonconformanceOpened():
                 self.nonconformances[change.package_id] = change.model_dump(exclude={"kind"})
             case NonconformanceDisposed():
