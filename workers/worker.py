@@ -24,6 +24,7 @@ from activities.approval import ApprovalActivities
 from activities.client_po import ClientPOActivities
 from activities.decision import DecisionActivities
 from activities.ledger import LedgerActivities
+from activities.maintenance import MaintenanceActivities
 from activities.node import NodeActivities
 from activities.part_arrival import PartArrivalActivities
 from activities.reconcile import ReconcileActivities
@@ -41,8 +42,12 @@ from infra.gatekeeper import Gatekeeper
 from infra.guardian import Guardian, TrustList
 from infra.hubs import Hubs
 from infra.ledger import Ledger
+from infra.maintenance import MaintenanceContracts
+from infra.maintenance_drafts import Drafts
+from infra.maintenance_orders import NodeOrdering
 from infra.node_store import NodeStore
 from infra.personnel import Personnel
+from infra.policy_repository import PolicyRepository
 from infra.reconcile import Reconciler
 from infra.recorder import open_ledger
 from infra.registry import load_registry
@@ -58,6 +63,8 @@ from workers.checkpoints import keep_checkpoints
 from workers.process import say_ready, stop_requested
 from workflows.approval import ApprovalWorkflow
 from workflows.client_po import ClientPOWorkflow
+from workflows.contract_on_node import ContractOnNodeWorkflow
+from workflows.maintenance import MaintenanceContractWorkflow
 from workflows.part_arrival import PartArrivalWorkflow
 from workflows.reconcile import ReconcileWorkflow
 from workflows.test_execution import TestExecutionWorkflow
@@ -69,6 +76,8 @@ WORKFLOWS: Sequence[type] = (
     TestExecutionWorkflow,
     ApprovalWorkflow,
     TransferWorkflow,
+    MaintenanceContractWorkflow,
+    ContractOnNodeWorkflow,
     ReconcileWorkflow,
 )
 
@@ -109,6 +118,10 @@ def main_worker(
     gatekeeper = Gatekeeper(TrustList(settings.guardian_trust_dir), client_pos, transfers, settings)
     contracts, registry = ContractStore(settings.contracts_dir), load_registry(settings.nodes_file)
     transfer = TransferActivities(gatekeeper, Dispatcher(contracts, client_pos, ledger, registry), hubs)
+    versions = MaintenanceContracts(engine)
+    drafts = Drafts(client, versions, ledger, registry, settings)
+    repository = PolicyRepository(settings.policy_repository_dir)
+    maintenance = MaintenanceActivities(drafts, versions, repository, NodeOrdering(client, versions, registry))
     return Worker(
         client,
         task_queue=names.MAIN_QUEUE,
@@ -125,6 +138,12 @@ def main_worker(
             transfer.admit,
             transfer.prepare,
             transfer.send,
+            maintenance.create_version,
+            maintenance.choose_nodes,
+            maintenance.publish_contract,
+            maintenance.read_policy,
+            maintenance.send_orders,
+            maintenance.read_progress,
             ReconcileActivities(
                 Reconciler(client, client_pos, Alerts(engine), ledger, starter),
                 ApprovalReconciler(client, Approvals(engine), ledger),
