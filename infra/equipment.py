@@ -23,6 +23,10 @@ class Gate(Protocol):
 
     def begin(self, delivery: NodeDelivery, begin: BeginTest) -> GateAnswer: ...
 
+    def flags(self, begun: Begun, at: datetime) -> tuple[str, ...]:
+        """Sentences on the instruments of a test that are not fit any more when its results are given."""
+        ...
+
 
 class CannotRead(ValueError):
     """The equipment list is missing, or is none."""
@@ -160,6 +164,22 @@ class EquipmentList:
                 instruments=tuple(answer for answer in answers if isinstance(answer, Instrument)),
                 document_hash=delivery.document_hash,
             )
+        )
+
+    def flags(self, begun: Begun, at: datetime) -> tuple[str, ...]:
+        """Those whose due date has passed since, and those that are out of use."""
+        day = at.astimezone(self._zone).date()
+        try:
+            unfit = {instrument.equipment_id for instrument in self._read() if not instrument.fit}
+        except CannotRead:
+            unfit = set()
+        return (
+            *begun.overdue(day),
+            *(
+                f"{instrument.equipment_id} was not fit for use when results were given"
+                for instrument in begun.instruments
+                if instrument.equipment_id in unfit
+            ),
         )
 
     def _read(self) -> tuple[ListedInstrument, ...]:

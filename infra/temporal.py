@@ -29,6 +29,7 @@ from schemas import names
 from schemas.base import Model
 from schemas.client_po import ClientPOStart, ClientPOStatus, SmartClientPO
 from schemas.node import PartReady
+from schemas.node_report import NodeRef, NodeSyncStart
 from schemas.part_arrival import Held, JoinLine, LineRef, LineStatus, PartArrivalStart, ReportedArrival
 
 log = logging.getLogger(__name__)
@@ -171,6 +172,36 @@ class PartArrivals:
             rpc_timeout=RPC_TIMEOUT,
         )
         return handle.id
+
+
+class NodeSyncs:
+    """Wakes the `NodeSyncWorkflow` of a node, started if need be."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def refresh(self, node_id: str) -> None:
+        """Something changed at the hub that the node must know."""
+        await self._wake(node_id, names.REFRESH)
+
+    async def reported(self, node_id: str) -> None:
+        """Something happened at the node that the hub must know; or the node is back."""
+        await self._wake(node_id, names.REPORTED)
+
+    async def _wake(self, node_id: str, signal: str) -> None:
+        await self._client.start_workflow(
+            "NodeSyncWorkflow",
+            NodeSyncStart(node_id=node_id),
+            id=names.node_sync_id(node_id),
+            task_queue=names.MAIN_QUEUE,
+            start_signal=signal,
+            start_signal_args=[NodeRef(node_id=node_id)],
+            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            search_attributes=TypedSearchAttributes([SearchAttributePair(NODE, node_id)]),
+            static_summary=f"What {node_id} and the hub tell each other",
+            rpc_timeout=RPC_TIMEOUT,
+        )
 
 
 class ClientPOStarter:

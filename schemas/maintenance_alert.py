@@ -23,10 +23,13 @@ class MaintenanceIssue(Model):
 
 
 class MaintenanceAlert(MaintenanceIssue):
-    """The same as it comes over the broker: once for each `alert_id`, however often it is sent."""
+    """The same as it comes over the broker: once for each `alert_id`, however often it is sent.
 
-    alert_id: Annotated[Text, Field(max_length=400)]
-    occurred_at: UtcDateTime
+    `happened_at` is the time at the node, which may have been cut off since.
+    """
+
+    alert_id: Annotated[Text, Field(max_length=300)]
+    happened_at: UtcDateTime
 
 
 class IssueType:

@@ -121,6 +121,7 @@ DEPLOYMENTS_CHANGED = "deployments_changed"
 ALERT_RECEIVED = "alert_received"
 
 # Signals and updates of EquipmentWorkflow
+REGISTER = "register"
 RECORD_CALIBRATION = "record_calibration"
 SCHEDULE_CALIBRATION = "schedule_calibration"
 TAKE_OUT_OF_SERVICE = "take_out_of_service"

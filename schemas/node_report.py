@@ -67,6 +67,16 @@ class NodeRef(Model):
     node_id: Identifier
 
 
+class NodeSyncStart(NodeRef):
+    """Input of a `NodeSyncWorkflow`; the others travel through continue-as-new.
+
+    `since` is when this life of the entity began, `signals` how many it had in it.
+    """
+
+    since: UtcDateTime | None = None
+    signals: int = 0
+
+
 class RegisterAsked(Model):
     """Lines that changed after a revision."""
 
