@@ -253,7 +253,7 @@ def _contract_changed(change: ContractChanged, at: datetime) -> Executable:
     )
 
 
-_CAN_BECOME = {
+CAN_BECOME = {
     DeploymentStatus.ACKNOWLEDGED: (DeploymentStatus.PENDING,),
     DeploymentStatus.SUPERSEDED: (DeploymentStatus.PENDING, DeploymentStatus.ACKNOWLEDGED),
     DeploymentStatus.RETIRED: (DeploymentStatus.PENDING, DeploymentStatus.ACKNOWLEDGED),
@@ -268,7 +268,7 @@ def _deployment_changed(change: DeploymentChanged, at: datetime) -> Executable:
     return (
         update(maintenance_deployments)
         .where(*(maintenance_deployments.c[name] == getattr(change, name) for name in key))
-        .where(maintenance_deployments.c.status.in_(_CAN_BECOME[status]))
+        .where(maintenance_deployments.c.status.in_(CAN_BECOME[status]))
         .values({"status": status, stamp: at})
     )
 
