@@ -18,10 +18,14 @@ from infra.decisions import DecisionSigner
 from infra.floor_hub import FloorHub
 from infra.gatekeeper import Gatekeeper
 from infra.ledger import Ledger
+from infra.maintenance import MaintenanceContracts
+from infra.maintenance_drafts import Drafts
+from infra.policy_repository import PolicyRepository
 from infra.registry import Registry
 from infra.settings import Settings
 from infra.staging import Staging
 from infra.telemetry import SdkMetrics
+from infra.templates import Templates
 from infra.temporal import PartArrivals, workflow_url
 from infra.test_execution import Tests
 from infra.transfer import Transfers
@@ -51,6 +55,10 @@ class House:
     vault: Vault
     floor_hub: FloorHub
     business_hub: BusinessHub
+    maintenance_contracts: MaintenanceContracts
+    drafts: Drafts
+    templates: Templates
+    policy_repository: PolicyRepository
     sdk_metrics: SdkMetrics
     access: AccessControl
 

@@ -254,13 +254,23 @@ def _contract_changed(change: ContractChanged, at: datetime) -> Executable:
     )
 
 
+CAN_BECOME = {
+    DeploymentStatus.ACKNOWLEDGED: (DeploymentStatus.PENDING,),
+    DeploymentStatus.SUPERSEDED: (DeploymentStatus.PENDING, DeploymentStatus.ACKNOWLEDGED),
+    DeploymentStatus.RETIRED: (DeploymentStatus.PENDING, DeploymentStatus.ACKNOWLEDGED),
+}
+
+
 def _deployment_changed(change: DeploymentChanged, at: datetime) -> Executable:
-    stamp = "acknowledged_at" if change.status == DeploymentStatus.ACKNOWLEDGED else "ended_at"
+    """Two versions say what became of them on a node each for itself: one that has ended there has ended."""
+    status = DeploymentStatus(change.status)
+    stamp = "acknowledged_at" if status is DeploymentStatus.ACKNOWLEDGED else "ended_at"
     key = ("contract_id", "version", "node_id")
     return (
         update(maintenance_deployments)
         .where(*(maintenance_deployments.c[name] == getattr(change, name) for name in key))
-        .values({"status": change.status, stamp: at})
+        .where(maintenance_deployments.c.status.in_(CAN_BECOME[status]))
+        .values({"status": status, stamp: at})
     )
 
 

@@ -76,6 +76,12 @@ class Settings(BaseSettings):
     release_alert_after: timedelta = Field(
         default=timedelta(minutes=5), description="a release that takes longer is alerted as release_failed"
     )
+    policy_dir: Path | None = Field(
+        default=None, description="where deployed maintenance contracts are kept; None: within state_dir"
+    )
+    deployment_alert_after: timedelta = Field(
+        default=timedelta(hours=1), description="a node that has not acknowledged a maintenance contract is alerted"
+    )
     unclaimed_after: timedelta = Field(
         default=timedelta(days=30), description="an arrival that no PO claimed is reported after this time"
     )
@@ -156,6 +162,11 @@ class Settings(BaseSettings):
     def contracts_dir(self) -> Path:
         """The contract store: one YAML document for each contract to come."""
         return self.state_dir / "contracts"
+
+    @property
+    def policy_repository_dir(self) -> Path:
+        """The policy repository: one folder for each version, in it one YAML document for each contract."""
+        return self.policy_dir or self.state_dir / "maintenance-contracts"
 
     @property
     def guardian_trust_dir(self) -> Path:

@@ -36,7 +36,7 @@ Pointer = Annotated[str, StringConstraints(pattern=r"^(/([^/~]|~[01])*)+$", max_
 
 
 class ContractChange(Model):
-    """One field of a contract: `before` is what the parent has there, `after` what the new version has; None: nothing.
+    """One field of a contract: `before` is what the parent has there, `after` what the new version has, None nothing.
 
     `data` is what speaks for the change, such as the alerts that were counted.
     """

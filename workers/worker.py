@@ -14,6 +14,7 @@ from activities.approval import ApprovalActivities
 from activities.client_po import ClientPOActivities
 from activities.decision import DecisionActivities
 from activities.ledger import LedgerActivities
+from activities.maintenance import MaintenanceActivities
 from activities.maintenance_pattern import MaintenancePatternActivities
 from activities.node import NodeActivities
 from activities.part_arrival import PartArrivalActivities
@@ -32,9 +33,13 @@ from infra.gatekeeper import Gatekeeper
 from infra.guardian import Guardian, TrustList
 from infra.hubs import Hubs
 from infra.ledger import Ledger
+from infra.maintenance import MaintenanceContracts
 from infra.maintenance_alerts import MaintenanceReviews
+from infra.maintenance_drafts import Drafts
+from infra.maintenance_orders import NodeOrdering
 from infra.node_store import NodeStore
 from infra.personnel import Personnel
+from infra.policy_repository import PolicyRepository
 from infra.reconcile import Reconciler
 from infra.recorder import open_ledger
 from infra.registry import load_registry
@@ -51,6 +56,8 @@ from workers.process import say_ready, stop_requested
 from workers.schedules import schedule_all
 from workflows.approval import ApprovalWorkflow
 from workflows.client_po import ClientPOWorkflow
+from workflows.contract_on_node import ContractOnNodeWorkflow
+from workflows.maintenance import MaintenanceContractWorkflow
 from workflows.maintenance_pattern import MaintenancePatternWorkflow
 from workflows.node_watch import NodeWatchWorkflow
 from workflows.part_arrival import PartArrivalWorkflow
@@ -66,6 +73,8 @@ WORKFLOWS: Sequence[type] = (
     TransferWorkflow,
     MaintenancePatternWorkflow,
     NodeWatchWorkflow,
+    MaintenanceContractWorkflow,
+    ContractOnNodeWorkflow,
     ReconcileWorkflow,
 )
 
@@ -106,6 +115,10 @@ def main_worker(
     gatekeeper = Gatekeeper(TrustList(settings.guardian_trust_dir), client_pos, transfers, settings)
     contracts, registry = ContractStore(settings.contracts_dir), load_registry(settings.nodes_file)
     transfer = TransferActivities(gatekeeper, Dispatcher(contracts, client_pos, ledger, registry), hubs)
+    versions = MaintenanceContracts(engine)
+    drafts = Drafts(client, versions, ledger, registry, settings)
+    repository = PolicyRepository(settings.policy_repository_dir)
+    maintenance = MaintenanceActivities(drafts, versions, repository, NodeOrdering(client, versions, registry))
     return Worker(
         client,
         task_queue=names.MAIN_QUEUE,
@@ -123,6 +136,12 @@ def main_worker(
             transfer.prepare,
             transfer.send,
             MaintenancePatternActivities(MaintenanceReviews(engine)).read_executed,
+            maintenance.create_version,
+            maintenance.choose_nodes,
+            maintenance.publish_contract,
+            maintenance.read_policy,
+            maintenance.send_orders,
+            maintenance.read_progress,
             ReconcileActivities(
                 Reconciler(client, client_pos, Alerts(engine), ledger, starter),
                 ApprovalReconciler(client, Approvals(engine), ledger),

@@ -122,7 +122,8 @@ class MemoryLedger:
             self.entries[entry.idempotency_key] = entry
             for change in record.changes:
                 self._change(change)
-        return Receipt(seq=0, leaf="00", recorded_at=datetime.now(UTC), repeated=known is not None)
+        seq = list(self.entries).index(entry.idempotency_key)
+        return Receipt(seq=seq, leaf="00", recorded_at=datetime.now(UTC), repeated=known is not None)
 
     def _change(self, change: Change) -> None:
         match change:
@@ -223,6 +224,7 @@ class Shop:
         self.workflow_ids: set[str] = set()
         self.settings = Settings(
             release_alert_after=ALERT_AFTER,
+            deployment_alert_after=ALERT_AFTER,
             state_dir=state,
             equipment_file=state / "equipment.yaml",
             personnel_file=state / "personnel.yaml",
