@@ -44,13 +44,14 @@ async def schedule_reconcile(client: Client, settings: Settings) -> None:
         policy=SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP),
     )
     await _keep(client, names.RECONCILE_ID, schedule)
+    await client.get_schedule_handle(names.RECONCILE_ID).trigger(overlap=ScheduleOverlapPolicy.SKIP)
 
 
 async def schedule_watches(client: Client, registry: Registry) -> None:
-    """Each morning of each node, and once now; those of nodes that are gone from the registry end."""
-    for node in registry.nodes:
-        await _keep(client, names.node_watch_id(node.node_id), _watch(node))
-    wanted = {names.node_watch_id(node.node_id) for node in registry.nodes}
+    """Each morning of each node; those of nodes that are gone from the registry end."""
+    wanted = {names.node_watch_id(node.node_id): _watch(node) for node in registry.nodes}
+    for watch, schedule in wanted.items():
+        await _keep(client, watch, schedule)
     async for listed in await client.list_schedules():
         if listed.id.startswith(names.node_watch_id("")) and listed.id not in wanted:
             await client.get_schedule_handle(listed.id).delete()
@@ -74,10 +75,8 @@ def _watch(node: Node) -> Schedule:
 
 
 async def _keep(client: Client, schedule_id: str, schedule: Schedule) -> None:
-    """Makes it, or makes it what it is now; and runs it once."""
+    """Makes it, or makes it what it is now."""
     try:
-        await client.create_schedule(schedule_id, schedule, trigger_immediately=True)
+        await client.create_schedule(schedule_id, schedule)
     except ScheduleAlreadyRunningError:
-        handle = client.get_schedule_handle(schedule_id)
-        await handle.update(lambda _: ScheduleUpdate(schedule))
-        await handle.trigger(overlap=ScheduleOverlapPolicy.SKIP)
+        await client.get_schedule_handle(schedule_id).update(lambda _: ScheduleUpdate(schedule))

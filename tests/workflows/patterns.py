@@ -49,7 +49,7 @@ class Pattern:
     def activities(self) -> list[Callable[..., Any]]:
         return [
             MaintenancePatternActivities(self).read_executed,  # type: ignore[arg-type]
-            MaintenanceActivities(self).create_version,  # type: ignore[arg-type]
+            MaintenanceActivities(self, *([None] * 3)).create_version,  # type: ignore[arg-type]
         ]
 
     async def executed(self, _contract_id: str) -> ContractExecuted | None:
