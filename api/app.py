@@ -27,6 +27,7 @@ from api import (
     hubs,
     ledger,
     maintenance,
+    maintenance_analytics,
     part_arrival,
     problems,
     test_execution,
@@ -49,6 +50,7 @@ from infra.gatekeeper import Gatekeeper
 from infra.guardian import TrustList
 from infra.hubs import OWN_ROUTES
 from infra.maintenance import MaintenanceContracts
+from infra.maintenance_alerts import MaintenanceReviews
 from infra.maintenance_drafts import Drafts
 from infra.policy_repository import PolicyRepository
 from infra.reception import Reception
@@ -68,7 +70,7 @@ from schemas.maintenance import MaintenanceContract
 
 ROUTES = (
     *(client_po, client_order, part_arrival, test_execution, equipment, approvals, transfer, contracts, hubs, vault),
-    *(maintenance, alert, analytics, ledger, health),
+    *(maintenance, maintenance_analytics, alert, analytics, ledger, health),
 )
 
 
@@ -118,6 +120,7 @@ def create_app() -> FastAPI:
                 floor_hub=FloorHub(reception, client_pos_, staging),
                 business_hub=BusinessHub(reception),
                 maintenance_contracts=maintenance_contracts,
+                reviews=MaintenanceReviews(engine),
                 drafts=Drafts(temporal, maintenance_contracts, ledger_, registry, settings),
                 templates=Templates(),
                 policy_repository=PolicyRepository(settings.policy_repository_dir),

@@ -20,6 +20,7 @@ from infra.floor_hub import FloorHub
 from infra.gatekeeper import Gatekeeper
 from infra.ledger import Ledger
 from infra.maintenance import MaintenanceContracts
+from infra.maintenance_alerts import MaintenanceReviews
 from infra.maintenance_drafts import Drafts
 from infra.policy_repository import PolicyRepository
 from infra.registry import Registry
@@ -60,6 +61,7 @@ class House:
     business_hub: BusinessHub
     maintenance_contracts: MaintenanceContracts
     drafts: Drafts
+    reviews: MaintenanceReviews
     templates: Templates
     policy_repository: PolicyRepository
     sdk_metrics: SdkMetrics
