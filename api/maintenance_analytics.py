@@ -22,7 +22,8 @@ from schemas.permission import Permission
 router = APIRouter(prefix="/api/v1", tags=["Maintenance"], route_class=GuardedRoute)
 
 Since = Annotated[UtcDateTime, Query(description="what happened from then on")]
-Until = Annotated[UtcDateTime | None, Query(description="and before then; now, where it is left out")]
+Until = Annotated[UtcDateTime, Query(description="and before then")]
+FOREVER = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 class CalibrationFigures(BaseModel):
@@ -148,13 +149,13 @@ class ReviewList(BaseModel):
 
 
 @router.get("/analytics/maintenance", tags=["Analytics"], dependencies=[requires(Permission.REPORT_VIEW)])
-async def analytics(house: TheHouse, since: Since = EVER, until: Until = None) -> MaintenanceAnalytics:
+async def analytics(house: TheHouse, since: Since = EVER, until: Until = FOREVER) -> MaintenanceAnalytics:
     """Compliance of calibrations, what is overdue, checks, alerts, reviews, deployments and time out of service."""
     now = datetime.now(UTC)
     _, lines = await house.equipment.find()
     contracts = await house.equipment.contracts_in_force()
     found = [(line.item, standing_of(house, line, contracts.get(line.item.node_id, ()), now)) for line in lines]
-    figures = await maintenance_figures(house.engine, since, until or now)
+    figures = await maintenance_figures(house.engine, since, until)
     return MaintenanceAnalytics.model_validate({"at": now, **compliance(found), **figures})
 
 
@@ -164,13 +165,18 @@ async def reviews(
     status: ReviewStatus | None = None,
     contract_id: str | None = None,
     since: Since = EVER,
-    until: Until = None,
+    until: Until = FOREVER,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
     offset: Annotated[int, Query(ge=0, le=10_000_000)] = 0,
 ) -> ReviewList:
     """Reviews that alerts gave reason for, by state and contract, opened in the period."""
     matching, rows = await house.reviews.page(
-        status=status, contract_id=contract_id, since=since, until=until, limit=limit, offset=offset
+        status=status,
+        contract_id=contract_id,
+        since=since,
+        until=until or datetime.now(UTC),
+        limit=limit,
+        offset=offset,
     )
     return ReviewList(matching=matching, limit=limit, offset=offset, reviews=[_resource(house, row) for row in rows])
 

@@ -78,23 +78,16 @@ class MaintenanceReviews:
         *,
         status: str | None = None,
         contract_id: str | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
+        since: datetime,
+        until: datetime,
         limit: int,
         offset: int,
     ) -> tuple[int, list[Row]]:
         """One page of those opened in the period, the newest first, and how many match in all."""
         opened = maintenance_reviews.c.opened_at
-        conditions = [
-            condition
-            for wanted, condition in (
-                (status, maintenance_reviews.c.status == status),
-                (contract_id, maintenance_reviews.c.contract_id == contract_id),
-                (since, opened >= since),
-                (until, opened < until),
-            )
-            if wanted is not None
-        ]
+        wanted = {maintenance_reviews.c.status: status, maintenance_reviews.c.contract_id: contract_id}
+        conditions = [opened >= since, opened < until]
+        conditions += [column == value for column, value in wanted.items() if value is not None]
         page = (
             select(maintenance_reviews)
             .where(*conditions)
