@@ -95,9 +95,8 @@ class ContractOnNodeWorkflow:
         self._show(f"the policy repository: {fault}", "whoever mends that; it goes on by itself within ten minutes")
         if not self._faulty:
             text = f"{fault}. {self._order.node_id} is not sent it; put the file back as it was published."
-            await self._book.enter(
-                "policy_fault", "policy_fault", text, {}, self._book.alert("policy_fault", "policy_fault", text)
-            )
+            alert = self._book.alert("policy_fault", "policy_fault", text)
+            await self._book.enter("policy_fault", "policy_fault", text, {}, alert, asked=True)
         self._faulty = True
 
     async def _ask(self, document: dict[str, Any] | None) -> ContractReceipt | None:

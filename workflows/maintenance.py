@@ -370,17 +370,19 @@ class MaintenanceContractWorkflow:
                 text,
                 {},
                 self._book.alert(f"policy_fault:{life.asked}", "policy_fault", text),
+                asked=True,
             )
         life.publish_fault = fault
 
     # --- what its nodes said --------------------------------------------------------------------------------
 
     async def _look(self) -> None:
-        """Moves on where that follows from what is recorded of its nodes."""
+        """Moves on where that follows from what is recorded of its nodes.
+
+        From its own state, not its row's: a worker that was killed may have recorded already what follows here.
+        """
         progress = await step(MaintenanceActivities.read_progress, self._ref, summary=f"where is {self._ref} in force?")
-        if progress is None or progress.status is not self._life.status:
-            return
-        match progress.next:
+        match progress and progress.model_copy(update={"status": self._life.status}).next:
             case ContractStatus.ACTIVE:
                 self._life.enter(ContractStatus.ACTIVE)
                 self._life.active_since = workflow.now()
@@ -388,8 +390,9 @@ class MaintenanceContractWorkflow:
                     "activate_contract",
                     "activate",
                     f"{self._ref} is acknowledged by all of its nodes",
-                    {"success_count": progress.acknowledged},
+                    {"success_count": progress.acknowledged if progress else 0},
                     self._row(active_now=True),
+                    asked=True,  # what was read stands in the history before it is recorded
                 )
             case ContractStatus.DEPRECATED:
                 await self._deprecate("superseded by a newer version on each of its nodes", "superseded")

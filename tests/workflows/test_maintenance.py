@@ -3,6 +3,8 @@
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 import pytest_asyncio
@@ -10,9 +12,13 @@ from temporalio.client import WorkflowUpdateFailedError
 from temporalio.testing import WorkflowEnvironment
 
 from schemas import names
-from schemas.maintenance_life import MONITORED
+from schemas.maintenance import ContractStatus
+from schemas.maintenance_life import MONITORED, Progress
 from tests.workflows.contracts import ContractLedger, Contracts, ContractVersion
 from tests.workflows.shop import Shop, check_histories, details, main_worker, shows, until
+from tests.workflows.test_foreign_messages import MALFORMED, send
+from tests.workflows.test_forged_messages import handlers_at
+from workflows.maintenance import MESSAGES
 
 
 @pytest_asyncio.fixture
@@ -304,6 +310,15 @@ class TestARetirement:
             await until(lambda: len(contracts.played()) == 4, lambda: str(contracts.shop))
         assert [station.in_force for station in contracts.stations] == [[], []]
 
+    async def test_that_a_killed_worker_has_recorded_to_its_end_is_ended_by_the_next_one(
+        self, contracts: Contracts, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        version = await contracts.create()
+        recorded = Progress(status=ContractStatus.ARCHIVED, pending=0, acknowledged=0)
+        monkeypatch.setattr(contracts.rows, "progress", AsyncMock(return_value=recorded))
+        await version.retire()
+        assert (await version.handle.result())["status"] == "archived"
+
     async def test_cancels_the_approval_that_is_open(self, contracts: Contracts) -> None:
         version = await contracts.create()
         await version.ask(names.VALIDATE)
@@ -316,3 +331,60 @@ class TestARetirement:
         version = await in_force(contracts)
         await version.handle.cancel()
         assert "retire it" in (await version.recorded("refuse_request")).metadata["reason"]
+
+
+FORGED: dict[str, dict[str, Any]] = {
+    names.DEPLOY: {"reason": "now", "user_id": "maria", "token": "forged"},
+    names.RETIRE: {"reason": "now", "user_id": "maria", "token": "forged"},
+    names.APPROVAL_ENDED: {"approval_id": "forged"},
+    names.DEPLOYMENTS_CHANGED: {},
+}
+OF_DRAFTS = {names.REVISE, names.VALIDATE}
+"""They do nothing that a deployment's approval does not look at, and are written down as by nobody known."""
+
+
+class TestWhateverSomebodySends:
+    @pytest.mark.parametrize("signal", sorted({*MESSAGES} - {names.VALIDATE, names.DEPLOYMENTS_CHANGED}))
+    async def test_that_cannot_be_read_is_refused(self, contracts: Contracts, signal: str) -> None:
+        version = await contracts.create()
+        for payload in MALFORMED:
+            await send(version.handle, signal, payload)
+        await version.recorded("refuse_request", len(MALFORMED))
+        assert version.row["status"] == "draft"
+
+    @pytest.mark.parametrize("signal", FORGED)
+    async def test_decides_nothing_without_a_decision(self, contracts: Contracts, signal: str) -> None:
+        version = await contracts.create()
+        await version.ask(names.VALIDATE)
+        await version.ask_deployment()
+        await version.ask(signal, **FORGED[signal])
+        await version.ask("the last")
+        await until(
+            lambda: any("the last" in entry.details for entry in version.entries("refuse_request")),
+            lambda: str(contracts.shop),
+        )
+        assert version.row["status"] == "validated"
+
+    async def test_is_one_of_these(self, contracts: Contracts) -> None:
+        version = await contracts.create()
+        found = await handlers_at(version.handle)
+        assert set(found["signal"]) == FORGED.keys() | OF_DRAFTS
+        assert set(found["update"]) == {names.DEPLOY, names.RETIRE} | OF_DRAFTS
+
+    async def test_to_what_a_node_is_to_do_is_refused(self, contracts: Contracts) -> None:
+        version = await contracts.create()
+        await version.deploy()
+        node_id = contracts.stations[0].node.node_id
+        on_node = contracts.shop.client.get_workflow_handle(f"{version.ref.workflow_id}/{node_id}")
+        await on_node.signal("acknowledged", {"version": "1.0"})
+        await on_node.cancel()
+        await version.recorded("refuse_request", 2)
+        assert version.deployments == ["pending", "pending"]
+        assert await handlers_at(on_node) == {"signal": [], "update": []}
+        async with contracts.online():
+            await version.is_("monitoring")
+
+    async def test_of_a_revision_is_by_nobody_known(self, contracts: Contracts) -> None:
+        version = await contracts.create()
+        await version.ask(names.REVISE, document=contracts.document(warning_days=7), reason="r", user_id="maria")
+        assert (await version.recorded("revise_contract")).user_id == "unidentified"
