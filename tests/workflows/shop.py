@@ -23,6 +23,7 @@ from temporalio.worker import Replayer, Worker
 from activities.approval import ApprovalActivities
 from activities.client_po import ClientPOActivities
 from activities.decision import DecisionActivities
+from activities.equipment import EquipmentActivities
 from activities.ledger import LedgerActivities
 from activities.node import NodeActivities
 from activities.part_arrival import PartArrivalActivities
@@ -33,7 +34,7 @@ from infra.guardian import Guardian
 from infra.node_store import NodeStore
 from infra.personnel import Personnel
 from infra.settings import Settings
-from infra.temporal import ClientPOStarter, PartArrivals
+from infra.temporal import ClientPOStarter, EquipmentDesk, NodeSyncs, PartArrivals
 from schemas import names
 from schemas.alert import Alert
 from schemas.approval import ApprovalOutcome, ApprovalStatus
@@ -49,8 +50,12 @@ from schemas.record import (
     AlertResolved,
     ApprovalChanged,
     ApprovalOpened,
+    CalibrationRecorded,
     Change,
     ClientPOChanged,
+    EquipmentChanged,
+    EquipmentEvent,
+    EquipmentRegistered,
     NonconformanceDisposed,
     NonconformanceOpened,
     Record,
@@ -64,6 +69,7 @@ from schemas.record import (
 )
 from schemas.test_execution import Meaning, Results, SignOffDecision, TestResult, results_wanted, signoff_wanted
 from schemas.transfer import Disposition
+from tests.workflows.register import MemoryRegister
 from workers.worker import SANDBOX, WORKFLOWS
 
 DEADLINE = 20.0
@@ -92,6 +98,7 @@ class MemoryLedger:
         self.transfer_rows: dict[str, dict[str, Any]] = {}
         self.nonconformances: dict[str, dict[str, Any]] = {}
         self.tests: dict[str, dict[str, Any]] = {}
+        self.register = MemoryRegister(self.tests)
         self.results: list[ResultSubmitted] = []
         self.signoffs: list[SignedOff] = []
         self.transfers: dict[str, TransferOpened] = {}
@@ -133,6 +140,8 @@ class MemoryLedger:
             case ClientPOChanged():
                 row = self.rows.setdefault(change.smart_contract_id, {})
                 row.update(change.model_dump(exclude={"kind", "smart_contract_id"}))
+            case EquipmentRegistered() | EquipmentChanged() | EquipmentEvent() | CalibrationRecorded():
+                self.register.change(change)
             case TestOpened():
                 self.tests[change.smart_contract_id] = change.model_dump(exclude={"kind"})
             case TestChanged():
@@ -209,6 +218,8 @@ class Shop:
         self._disk = state / "node.sqlite"
         self.store = NodeStore(self.node, self._disk)
         self.part_arrivals = PartArrivals(self.client, UNCLAIMED_AFTER)
+        self.node_syncs = NodeSyncs(self.client)
+        self.desk = EquipmentDesk(self.client)
         self.workflow_ids: set[str] = set()
         self.settings = Settings(
             release_alert_after=ALERT_AFTER,
@@ -632,6 +643,7 @@ async def main_worker(
     """The product's workflows and short activities, over a ledger in memory; `more` are activities of the test's."""
     client, ledger = shop.client, shop.ledger
     part_arrivals = PartArrivalActivities(shop.part_arrivals)
+    equipment = EquipmentActivities(ledger.register, shop.node_syncs)  # type: ignore[arg-type]
     tests = TestExecutionActivities(Personnel(shop.settings.personnel_file), MemoryTransfers(ledger))  # type: ignore[arg-type]
     async with Worker(
         client,
@@ -646,6 +658,8 @@ async def main_worker(
             ApprovalActivities(MemoryApprovals(ledger)).read_outcome,  # type: ignore[arg-type]
             tests.check_qualification,
             tests.read_disposition,
+            *(equipment.look_up_line, equipment.look_up_calibration, equipment.read_register),
+            *(equipment.blocked_tests, equipment.refresh_node),
             *more,
         ],
         workflow_runner=SANDBOX,
