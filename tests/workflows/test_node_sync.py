@@ -173,6 +173,8 @@ class TestAReportThatCannotStand:
         assert (len(reported(shop, station)) - before, station.waiting) == (told, 0)
         assert len(shop.alerts("report_conflict")) > 0
         assert (thermometer(shop), "C-2") in shop.ledger.register.calibrations
+        assert shop.ledger.conflicts
+        shop.ledger.conflicts.clear()  # these were foreseen
 
     async def test_at_all_is_alerted_and_stops_nothing(self, shop: Shop, station: Station) -> None:
         shop.ledger.refuses = {"record_calibration"}
