@@ -25,6 +25,7 @@ from activities.client_po import ClientPOActivities
 from activities.decision import DecisionActivities
 from activities.equipment import EquipmentActivities
 from activities.ledger import LedgerActivities
+from activities.maintenance_node import MaintenanceNodeActivities
 from activities.node import NodeActivities
 from activities.part_arrival import PartArrivalActivities
 from activities.reconcile import ReconcileActivities
@@ -38,13 +39,14 @@ from infra.client_po import ClientPOs
 from infra.contract_store import ContractStore
 from infra.decisions import DecisionVerifier
 from infra.dispatch import Dispatcher
-from infra.equipment import EquipmentList
+from infra.equipment import MaintenanceGate
 from infra.equipment_document import begin_register
 from infra.equipment_register import EquipmentRegister
 from infra.gatekeeper import Gatekeeper
 from infra.guardian import Guardian, TrustList
 from infra.hubs import Hubs
 from infra.ledger import Ledger
+from infra.node_maintenance import NodeMaintenance
 from infra.node_store import NodeStore
 from infra.personnel import Personnel
 from infra.reconcile import Reconciler
@@ -60,6 +62,7 @@ from infra.transfer import Transfers
 from infra.transfer_reconcile import TransferReconciler
 from schemas import names
 from workers.checkpoints import keep_checkpoints
+from workers.node_reports import tell_hub
 from workers.process import say_ready, stop_requested
 from workflows.approval import ApprovalWorkflow
 from workflows.client_po import ClientPOWorkflow
@@ -156,21 +159,25 @@ def main_worker(
 
 def node_worker(
     client: Client,
-    node_id: str,
+    maintenance: NodeMaintenance,
     settings: Settings,
     executor: ThreadPoolExecutor,
     interceptors: Sequence[Interceptor] = (),
 ) -> Worker:
     """What one node does; its disk makes the order."""
+    node_id = maintenance.node.node_id
     store = NodeStore(node_id, settings.node_store(node_id))
     guardian = Guardian(node_id, store, settings.guardian_key_file(node_id), DecisionVerifier(settings))
     guardian.introduce(settings.guardian_trust_dir)
-    zone = load_registry(settings.nodes_file)[node_id].zone
-    node = NodeActivities(store, EquipmentList(settings.equipment_file, zone), guardian)
+    node = NodeActivities(store, MaintenanceGate(maintenance), guardian)
+    care = MaintenanceNodeActivities(maintenance)
     return Worker(
         client,
         task_queue=names.node_queue(node_id),
-        activities=[node.take_client_po, node.announce_part, node.begin_test, node.keep_results, node.authorize],
+        activities=[
+            *(node.take_client_po, node.announce_part, node.begin_test, node.keep_results, node.authorize),
+            *(care.take_contract, care.retire_contract, care.take_register, care.read_reports, care.confirm_reports),
+        ],
         activity_executor=executor,
         max_concurrent_activities=AT_ONCE,
         interceptors=interceptors,
@@ -199,11 +206,17 @@ async def run_main_worker(settings: Settings, interceptors: Sequence[Interceptor
 async def run_node_worker(settings: Settings, node_id: str, interceptors: Sequence[Interceptor] = ()) -> None:
     """Runs one node until SIGTERM or Ctrl-C."""
     stop = stop_requested()
+    maintenance = NodeMaintenance(load_registry(settings.nodes_file)[node_id], settings.node_store(node_id))
     client = await connect(settings, sdk_metrics(settings.metrics_host, settings.metrics_port).runtime)
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix=node_id) as executor:
-        async with node_worker(client, node_id, settings, executor, interceptors):
+        async with (
+            node_worker(client, maintenance, settings, executor, interceptors),
+            asyncio.TaskGroup() as tasks,
+        ):
+            telling = tasks.create_task(tell_hub(maintenance, NodeSyncs(client).reported))
             say_ready()
             await stop.wait()
+            telling.cancel()
 
 
 async def open_register(client: Client, engine: AsyncEngine, ledger: Ledger, settings: Settings) -> None:
