@@ -27,6 +27,7 @@ from infra.settings import Settings
 from infra.temporal import connect
 from schemas import names
 from schemas.approval import RULES, ApprovalType
+from schemas.equipment_register import RecordCalibration, RegisterEquipment, TakeOutOfService, calibration_row
 from schemas.node import NodeDelivery
 from schemas.part_arrival import withdrawal_wanted
 from schemas.permission import Role
@@ -34,6 +35,8 @@ from schemas.test_execution import TestVerdict
 from schemas.transfer import Destination, Disposition, Preparation
 from tests.hubs import hub_server
 from tests.workflows.eager import EagerTemporal
+from tests.workflows.register import Station
+from tests.workflows.register import calibrated as calibration
 from tests.workflows.shop import PO, Approval, MemoryLedger, Shop, Tested, main_worker, result, until
 from tests.workflows.skipping import time_skipping_server
 from tests.workflows.transfers import FINAL, Transfer
@@ -273,6 +276,64 @@ async def tested(shop: Shop) -> None:
         await tested.handle.result()
 
 
+async def unblocked(shop: Shop) -> None:
+    """Blocked by a lamp that is not calibrated: asked again for nothing, on hold, then begun by itself."""
+    test = {
+        "test_id": "T-1",
+        "test_type": "liquid_penetrant",
+        "assigned_node": shop.node,
+        "procedure": {"procedure_id": "E1417", "revision": "2021"},
+        "required_signoffs": ["inspector"],
+        "equipment": ["LAMP-1"],
+    }
+    tested = await shop.release(tests=[test])
+    async with shop.node_online():
+        await tested.start("ivan", "LAMP-1")
+        await tested.is_("blocked")
+        for _ in range(3):
+            await tested.ask("equipment_changed")
+        await tested.ask("hold", reason="because")
+        await tested.is_("hold")
+        await tested.ask("resume", reason="go on")
+        await tested.is_("blocked")
+        shop.equip("LAMP-1")
+        await tested.ask("equipment_changed")
+        await tested.is_("running")
+        shop.equip()
+        await tested.submit()
+        await tested.is_("awaiting_signoff")
+        await tested.sign()
+        await tested.handle.result()
+
+
+async def calibrated(shop: Shop) -> None:
+    """An instrument's life at the hub, and what its node did while it was away: reports, one that cannot stand."""
+    station, name = Station(shop.client, shop.node, shop.settings.state_dir), f"T-{shop.name}"
+    line = shop.client.get_workflow_handle(names.equipment_workflow_id(name))
+    new = RegisterEquipment(equipment_id=name, equipment_type="lamp", description="A lamp", node_id=shop.node)
+    for update, request in (
+        (names.REGISTER, new),
+        (names.RECORD_CALIBRATION, RecordCalibration(**calibration(name, "C-1", result="failed").model_dump())),
+        (names.TAKE_OUT_OF_SERVICE, TakeOutOfService(reason="it failed")),
+    ):
+        await shop.desk.ask(name, update, request)
+    await line.signal("explode")
+    await line.signal(names.RETURN_TO_SERVICE, {"reason": "mended"})
+    await until(lambda: shop.ledger.register.lines[name].out_of_service is None, lambda: str(shop))
+    async with station.online():
+        await station.handle.result()
+    station.maintenance.record_calibration(calibration(name, "C-2", on="2026-02-01"), "ines")
+    station.maintenance.record_calibration(calibration(name, "C-3", on="2026-03-01"), "ines")
+    shop.ledger.register.change(calibration_row(calibration(name, "C-3", on="2026-03-02"), shop.node))
+    shop.ledger.refuses = {"validate_calibration"}
+    async with station.online():
+        await shop.node_syncs.reported(shop.node)
+        await station.handle.signal("explode")
+        await station.handle.result()
+    await line.result()
+    shop.workflow_ids |= {line.id, station.handle.id}
+
+
 async def _sign(tested: Tested, *, by: str) -> None:
     await tested.is_("awaiting_signoff")
     await tested.sign(by=by)
@@ -327,6 +388,8 @@ SCENES: tuple[Callable[[Shop], Awaitable[None]], ...] = (
     ledger_away,
     continued,
     tested,
+    unblocked,
+    calibrated,
 )
 
 OF_A_TRANSFER: tuple[Callable[[Transfer], Awaitable[None]], ...] = (transferred, disposed, refused)

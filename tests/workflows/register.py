@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -167,7 +167,7 @@ class Station:
     async def online(self, **instead: Callable[..., Any]) -> AsyncIterator[None]:
         """Its worker; `instead` of one of its activities it does something else."""
         care = MaintenanceNodeActivities(self.maintenance)
-        does = {
+        does: dict[str, Callable[..., Any]] = {
             "read_reports": care.read_reports,
             "confirm_reports": care.confirm_reports,
             "take_register": care.take_register,
@@ -181,7 +181,3 @@ class Station:
                 activity_executor=pool,
             ):
                 yield
-
-
-def day(text: str) -> date:
-    return date.fromisoformat(text)

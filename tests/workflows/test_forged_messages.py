@@ -21,12 +21,15 @@ from activities.transfer import TransferActivities
 from schemas import names
 from schemas.client_po import acceptance_wanted
 from schemas.decision import Wanted
+from schemas.equipment_register import REQUESTS, EquipmentStart
 from schemas.part_arrival import withdrawal_wanted
 from schemas.test_execution import TestVerdict
 from schemas.transfer import TransferStart
 from tests.workflows.shop import PO, Approval, Shop, until
 from tests.workflows.transfers import NEXT_NODE, package
 from workers.worker import SANDBOX, WORKFLOWS
+from workflows.equipment import EquipmentWorkflow
+from workflows.node_sync import NodeSyncWorkflow
 from workflows.reconcile import ReconcileWorkflow
 from workflows.test_execution import TestExecutionWorkflow
 from workflows.transfer import TransferWorkflow
@@ -290,9 +293,12 @@ MESSAGES: dict[tuple[str, str, str], Payload] = {
     ("ApprovalWorkflow", "update", names.CANCEL): because,
 }
 
+SHOP_FLOOR_WORK = "shop-floor work, written down as by nobody known"
+
 TESTS_AND_TRANSFERS: dict[str, dict[str, str]] = {
+    "EquipmentWorkflow": dict.fromkeys(REQUESTS, f"{SHOP_FLOOR_WORK}: test_equipment.TestACalibration"),
     "TestExecutionWorkflow": {
-        **dict.fromkeys(("start", "hold", "resume", "abort"), "shop-floor work, written down as by nobody known"),
+        **dict.fromkeys(("start", "hold", "resume", "abort"), SHOP_FLOOR_WORK),
         "submit_results": "test_test_execution.TestResults",
         "sign_off": "test_test_execution.TestATokenThatDoesNotCount",
     },
@@ -332,7 +338,12 @@ class TestTheTables:
         decisions = {(decision.workflow, by, decision.name) for decision in DECISIONS for by in BY}
         elsewhere = {
             (kind, by, name) for kind, names_ in TESTS_AND_TRANSFERS.items() for name in names_ for by in BY
-        } | {("TestExecutionWorkflow", "signal", names.DISPOSED)}  # looked up in the row of its transfer
+        } | {
+            ("TestExecutionWorkflow", "signal", names.DISPOSED),  # looked up in the row of its transfer
+            ("TestExecutionWorkflow", "signal", names.EQUIPMENT_CHANGED),  # asks the gate, and believes nobody
+            ("NodeSyncWorkflow", "signal", names.REFRESH),  # what there is, is read where it is kept
+            ("NodeSyncWorkflow", "signal", names.REPORTED),
+        }
         assert found == MESSAGES.keys() | decisions | elsewhere
 
 
@@ -342,6 +353,13 @@ async def handlers_of(floor: Floor, kind: type) -> dict[str, list[str]]:
         return await handlers_of_transfers(floor)
     if kind is ReconcileWorkflow:
         handle: Handle = await floor.shop.client.start_workflow(kind.run, id="reconcile", task_queue=names.MAIN_QUEUE)
+    elif kind is EquipmentWorkflow:
+        handle = await floor.shop.client.start_workflow(
+            kind.run, EquipmentStart(equipment_id="E-1"), id="equipment/E-1", task_queue=names.MAIN_QUEUE
+        )
+    elif kind is NodeSyncWorkflow:
+        await floor.shop.node_syncs.refresh("NODE-AWAY")
+        handle = floor.shop.client.get_workflow_handle(names.node_sync_id("NODE-AWAY"))
     elif kind is TestExecutionWorkflow:
         handle = floor.shop.client.get_workflow_handle(names.test_execution_id(floor.released.name))
     else:
