@@ -103,6 +103,11 @@ class Reason:
     seq: int
     at: datetime
 
+    @property
+    def revision(self) -> int:
+        """Of a line of the register: counted from 1, so that whoever has 0 has nothing. Entries are counted from 0."""
+        return self.seq + 1
+
 
 def statement(change: Change, reason: Reason) -> Executable:
     """The statement for one change."""
@@ -286,7 +291,7 @@ def _deployment_changed(change: DeploymentChanged, at: datetime) -> Executable:
 
 
 def _equipment_registered(change: EquipmentRegistered, reason: Reason) -> Executable:
-    values = {**change.model_dump(exclude={"kind"}), "revision": reason.seq}
+    values = {**change.model_dump(exclude={"kind"}), "revision": reason.revision}
     return insert(equipment).values(**values, registered_at=reason.at, updated_at=reason.at).on_conflict_do_nothing()
 
 
@@ -295,7 +300,7 @@ def _equipment_changed(change: EquipmentChanged, reason: Reason) -> Executable:
     return (
         update(equipment)
         .where(equipment.c.equipment_id == change.equipment_id)
-        .values(**values, revision=reason.seq, updated_at=reason.at)
+        .values(**values, revision=reason.revision, updated_at=reason.at)
     )
 
 
@@ -312,7 +317,7 @@ def _calibration_recorded(change: CalibrationRecorded, reason: Reason) -> Execut
     return (
         update(equipment)
         .where(equipment.c.equipment_id == recorded.c.equipment_id)
-        .values(revision=reason.seq, updated_at=reason.at, calibration_scheduled_on=None)
+        .values(revision=reason.revision, updated_at=reason.at, calibration_scheduled_on=None)
         .add_cte(recorded)
     )
 
