@@ -28,6 +28,7 @@ from api import (
     ledger,
     part_arrival,
     problems,
+    reverse_trace,
     test_execution,
     transfer,
     vault,
@@ -50,6 +51,7 @@ from infra.hubs import OWN_ROUTES
 from infra.reception import Reception
 from infra.recorder import open_ledger
 from infra.registry import load_registry
+from infra.reverse_trace import ReverseTraces
 from infra.settings import Settings
 from infra.staging import Staging
 from infra.telemetry import sdk_metrics, start_metrics
@@ -62,7 +64,7 @@ from schemas.guardian import AuthorizationPackage
 
 ROUTES = (
     *(client_po, client_order, part_arrival, test_execution, equipment, approvals, transfer, contracts, hubs, vault),
-    *(alert, analytics, ledger, health),
+    *(reverse_trace, alert, analytics, ledger, health),
 )
 
 
@@ -105,6 +107,7 @@ def create_app() -> FastAPI:
                 gatekeeper=Gatekeeper(trust, client_pos_, transfers, settings),
                 contracts=ContractStore(settings.contracts_dir),
                 vault=Vault(engine, reception, trust, client_pos_),
+                traces=ReverseTraces(engine),
                 floor_hub=FloorHub(reception, client_pos_, staging),
                 business_hub=BusinessHub(reception),
                 sdk_metrics=sdk,

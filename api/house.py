@@ -20,6 +20,7 @@ from infra.floor_hub import FloorHub
 from infra.gatekeeper import Gatekeeper
 from infra.ledger import Ledger
 from infra.registry import Registry
+from infra.reverse_trace import ReverseTraces
 from infra.settings import Settings
 from infra.staging import Staging
 from infra.telemetry import SdkMetrics
@@ -52,6 +53,7 @@ class House:
     gatekeeper: Gatekeeper
     contracts: ContractStore
     vault: Vault
+    traces: ReverseTraces
     floor_hub: FloorHub
     business_hub: BusinessHub
     sdk_metrics: SdkMetrics

@@ -8,9 +8,11 @@ from typing import Any
 from pydantic import TypeAdapter
 from sqlalchemy import (
     CTE,
+    JSON,
     ColumnElement,
     Executable,
     String,
+    Text,
     case,
     cast,
     column,
@@ -334,11 +336,14 @@ def _review_ended(change: ReviewEnded, at: datetime) -> Executable:
 # --- reverse traces: one statement for whatever number of results
 
 
+_TRACED = TypeAdapter(tuple[TracedResult, ...])
+
+
 def _results_traced(change: ResultsTraced) -> Executable:
     """As one JSON text: a statement with a parameter for each value takes longer to write than to run."""
     columns = [traced_results.c[name] for name in TracedResult.model_fields]
     found = (
-        func.json_to_recordset(literal(TypeAdapter(tuple[TracedResult, ...]).dump_json(change.results).decode()))
+        func.json_to_recordset(cast(literal(_TRACED.dump_json(change.results).decode(), Text), JSON))
         .table_valued(*(column(one.name, one.type) for one in columns))
         .render_derived(with_types=True)
     )

@@ -31,7 +31,8 @@ from schemas.equipment_register import RecordCalibration, RegisterEquipment, Tak
 from schemas.node import NodeDelivery
 from schemas.part_arrival import withdrawal_wanted
 from schemas.permission import Role
-from schemas.test_execution import TestVerdict
+from schemas.reverse_trace import TraceDisposition
+from schemas.test_execution import TestStatus, TestVerdict
 from schemas.transfer import Destination, Disposition, Preparation
 from tests.hubs import hub_server
 from tests.workflows.eager import EagerTemporal
@@ -39,6 +40,7 @@ from tests.workflows.register import Station
 from tests.workflows.register import calibrated as calibration
 from tests.workflows.shop import PO, Approval, MemoryLedger, Shop, Tested, main_worker, result, until
 from tests.workflows.skipping import time_skipping_server
+from tests.workflows.traces import Trace
 from tests.workflows.transfers import FINAL, Transfer
 
 HERE = Path(__file__).parent
@@ -374,6 +376,33 @@ async def refused(transfer: Transfer) -> None:
         await transfer.handle.result()
 
 
+async def traced(trace: Trace) -> None:
+    """A search that fails first, a test that is held, a forged disposition, all three dispositions, Temporal's Cancel,
+    a search again before the end."""
+    tested = await trace.shop.release("A")
+    async with trace.shop.node_online():
+        await tested.start()
+        await tested.is_("running")
+        trace.search.under_way = {tested.name: TestStatus.RUNNING}
+        trace.search.failures = 1
+        trace.put("SC-1", "SC-2", "SC-3")
+        await trace.open()
+        await tested.is_("hold")
+        trace.search.under_way = {}
+        await trace.handle.signal(names.DISPOSE, {"token": "forged", "reason": "why not"})
+        await trace.recorded("refuse_decision")
+        for contract, disposition in zip(("SC-1", "SC-2"), TraceDisposition, strict=False):
+            await trace.dispose(disposition, smart_contract_id=contract)
+        await trace.recorded("dispose_traced", 2)
+        await trace.handle.cancel()
+        await trace.recorded("refuse_request")
+        told = {"reason": "too near the limit", "token": await trace.token(TraceDisposition.WITHDRAW)}
+        await trace.handle.execute_update(names.DISPOSE, told)
+        await trace.handle.result()
+        await tested.ask("abort", reason="over")
+        await tested.handle.result()
+
+
 SCENES: tuple[Callable[[Shop], Awaitable[None]], ...] = (
     released,
     held,
@@ -394,16 +423,18 @@ SCENES: tuple[Callable[[Shop], Awaitable[None]], ...] = (
 
 OF_A_TRANSFER: tuple[Callable[[Transfer], Awaitable[None]], ...] = (transferred, disposed, refused)
 
-ALL: tuple[Callable[[Any], Awaitable[None]], ...] = (*SCENES, *OF_A_TRANSFER)
+OF_A_TRACE: tuple[Callable[[Trace], Awaitable[None]], ...] = (traced,)
+
+ALL: tuple[Callable[[Any], Awaitable[None]], ...] = (*SCENES, *OF_A_TRANSFER, *OF_A_TRACE)
 
 
 async def record(scene: Callable[[Any], Awaitable[None]], environment: WorkflowEnvironment, state: Path) -> None:
     """Plays one scene and writes the histories of all workflows that took part."""
     shop = Shop(environment, MemoryLedger(), state)
     async with hub_server() as hubs:
-        transfer = Transfer(shop, hubs)
-        async with transfer.activities() as more, main_worker(shop, more=more):
-            await scene(transfer if scene in OF_A_TRANSFER else shop)
+        transfer, trace = Transfer(shop, hubs), Trace(shop)
+        async with transfer.activities() as more, main_worker(shop, more=(*more, *trace.activities)):
+            await scene(transfer if scene in OF_A_TRANSFER else trace if scene in OF_A_TRACE else shop)
             await _write(scene.__name__, shop)
 
 

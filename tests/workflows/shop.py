@@ -64,14 +64,21 @@ from schemas.record import (
     NonconformanceDisposed,
     NonconformanceOpened,
     Record,
+    ResultsTraced,
     ResultSubmitted,
     SignedOff,
     SignOffsVoided,
     TestChanged,
     TestOpened,
+    TraceAlertsResolved,
+    TraceClosed,
+    TracedResultsDisposed,
+    TraceOpened,
     TransferChanged,
     TransferOpened,
+    VaultAmended,
 )
+from schemas.reverse_trace import Selection, in_doubt_cause
 from schemas.test_execution import Meaning, Results, SignOffDecision, TestResult, results_wanted, signoff_wanted
 from schemas.transfer import Disposition
 from tests.workflows.register import MemoryRegister
@@ -108,6 +115,9 @@ class MemoryLedger:
         self.signoffs: list[SignedOff] = []
         self.transfers: dict[str, TransferOpened] = {}
         self.dispositions: dict[str, Disposition] = {}
+        self.traces: dict[str, str] = {}
+        self.traced: list[dict[str, Any]] = []
+        self.amended: list[dict[str, Any]] = []
         self.conflicts: list[str] = []
         self.away = False
         self.refuses: set[str] = set()
@@ -128,10 +138,15 @@ class MemoryLedger:
         if known is None:
             self.entries[entry.idempotency_key] = entry
             for change in record.changes:
-                self._change(change)
+                self._change(change, entry)
         return Receipt(seq=0, leaf="00", recorded_at=datetime.now(UTC), repeated=known is not None)
 
-    def _change(self, change: Change) -> None:
+    def waiting(self, trace_id: str, selection: Selection) -> list[dict[str, Any]]:
+        """As `infra.rows` reads a selection."""
+        wanted = {"trace_id": trace_id, "disposition": None, **selection.terms}
+        return [row for row in self.traced if wanted.items() <= row.items()]
+
+    def _change(self, change: Change, entry: LedgerEntry) -> None:
         match change:
             case AlertRaised():
                 self.alerts.setdefault(change.alert.alert_id, change.alert)
@@ -167,6 +182,22 @@ class MemoryLedger:
             case NonconformanceDisposed():
                 self.nonconformances.setdefault(change.package_id, {}).update(change.model_dump(exclude={"kind"}))
                 self.dispositions[change.package_id] = Disposition(change.disposition)
+            case TraceOpened():
+                self.traces[change.trace_id] = "open"
+            case ResultsTraced():
+                own = {"trace_id": change.trace_id, "disposition": None}
+                self.traced += [{**result.model_dump(), **own} for result in change.results]
+            case TracedResultsDisposed():
+                for row in self.waiting(change.trace_id, change.selection):
+                    row.update(disposition=change.disposition, decided_by=entry.user_id, entry=entry.idempotency_key)
+            case TraceAlertsResolved():
+                left = {row["clientpo_id"] for row in self.waiting(change.trace_id, Selection())}
+                for order in {row["clientpo_id"] for row in self.traced} - left:
+                    self.open.pop(in_doubt_cause(change.trace_id, order), None)
+            case VaultAmended():
+                self.amended += [row for row in self.traced if row.get("entry") == entry.idempotency_key]
+            case TraceClosed():
+                self.traces[change.trace_id] = "closed"
 
 
 class MemoryClientPOs:

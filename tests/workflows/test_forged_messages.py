@@ -26,11 +26,13 @@ from schemas.part_arrival import withdrawal_wanted
 from schemas.test_execution import TestVerdict
 from schemas.transfer import TransferStart
 from tests.workflows.shop import PO, Approval, Shop, until
+from tests.workflows.traces import Trace
 from tests.workflows.transfers import NEXT_NODE, package
 from workers.worker import SANDBOX, WORKFLOWS
 from workflows.equipment import EquipmentWorkflow
 from workflows.node_sync import NodeSyncWorkflow
 from workflows.reconcile import ReconcileWorkflow
+from workflows.reverse_trace import ReverseTraceWorkflow
 from workflows.test_execution import TestExecutionWorkflow
 from workflows.transfer import TransferWorkflow
 
@@ -306,6 +308,7 @@ TESTS_AND_TRANSFERS: dict[str, dict[str, str]] = {
         "retry_transfer": "sends the same again, written down as by nobody known",
         "dispose": "test_transfer.TestADispositionThatDoesNotCount",
     },
+    "ReverseTraceWorkflow": {"dispose": "test_reverse_trace.TestADispositionThatDoesNotCount"},
 }
 """By signal and by update; what they do without a token is tested where these workflows are."""
 
@@ -351,6 +354,8 @@ async def handlers_of(floor: Floor, kind: type) -> dict[str, list[str]]:
     """As an open workflow of that type says itself."""
     if kind is TransferWorkflow:
         return await handlers_of_transfers(floor)
+    if kind is ReverseTraceWorkflow:
+        return await handlers_of_traces(floor)
     if kind is ReconcileWorkflow:
         handle: Handle = await floor.shop.client.start_workflow(kind.run, id="reconcile", task_queue=names.MAIN_QUEUE)
     elif kind is EquipmentWorkflow:
@@ -385,6 +390,15 @@ async def handlers_of_transfers(floor: Floor) -> dict[str, list[str]]:
         found = await handlers_at(handle)
         await handle.terminate()
         return found
+
+
+async def handlers_of_traces(floor: Floor) -> dict[str, list[str]]:
+    """Of one that nobody searches."""
+    trace = Trace(floor.shop)
+    await trace.open()
+    found = await handlers_at(trace.handle)
+    await trace.handle.terminate()
+    return found
 
 
 async def handlers_at(handle: Handle) -> dict[str, list[str]]:
