@@ -30,6 +30,7 @@ from api import (
     maintenance_analytics,
     part_arrival,
     problems,
+    reverse_trace,
     test_execution,
     transfer,
     vault,
@@ -56,6 +57,7 @@ from infra.policy_repository import PolicyRepository
 from infra.reception import Reception
 from infra.recorder import open_ledger
 from infra.registry import load_registry
+from infra.reverse_trace import ReverseTraces
 from infra.settings import Settings
 from infra.staging import Staging
 from infra.telemetry import sdk_metrics, start_metrics
@@ -70,7 +72,7 @@ from schemas.maintenance import MaintenanceContract
 
 ROUTES = (
     *(client_po, client_order, part_arrival, test_execution, equipment, approvals, transfer, contracts, hubs, vault),
-    *(maintenance, maintenance_analytics, alert, analytics, ledger, health),
+    *(maintenance, maintenance_analytics, reverse_trace, alert, analytics, ledger, health),
 )
 
 
@@ -117,6 +119,7 @@ def create_app() -> FastAPI:
                 gatekeeper=Gatekeeper(trust, client_pos_, transfers, settings),
                 contracts=ContractStore(settings.contracts_dir),
                 vault=Vault(engine, reception, trust, client_pos_),
+                traces=ReverseTraces(engine),
                 floor_hub=FloorHub(reception, client_pos_, staging),
                 business_hub=BusinessHub(reception),
                 maintenance_contracts=maintenance_contracts,

@@ -24,6 +24,7 @@ from infra.maintenance_alerts import MaintenanceReviews
 from infra.maintenance_drafts import Drafts
 from infra.policy_repository import PolicyRepository
 from infra.registry import Registry
+from infra.reverse_trace import ReverseTraces
 from infra.settings import Settings
 from infra.staging import Staging
 from infra.telemetry import SdkMetrics
@@ -57,6 +58,7 @@ class House:
     gatekeeper: Gatekeeper
     contracts: ContractStore
     vault: Vault
+    traces: ReverseTraces
     floor_hub: FloorHub
     business_hub: BusinessHub
     maintenance_contracts: MaintenanceContracts
