@@ -5,7 +5,24 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CTE, ColumnElement, Executable, String, case, cast, exists, func, literal, select, text, update
+from pydantic import TypeAdapter
+from sqlalchemy import (
+    CTE,
+    JSON,
+    ColumnElement,
+    Executable,
+    String,
+    Text,
+    case,
+    cast,
+    column,
+    exists,
+    func,
+    literal,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
 
 from infra.tables import (
@@ -31,10 +48,11 @@ from infra.tables import (
     vault_amendments,
     vault_packages,
 )
-from schemas.alert import AlertEvent, AlertState
+from schemas.alert import Alert, AlertEvent, AlertState
 from schemas.base import Model
 from schemas.ledger import LedgerEntry
 from schemas.maintenance import DeploymentStatus
+from schemas.maintenance_alert import MaintenanceAlert
 from schemas.record import (
     AlertAcknowledged,
     AlertEscalated,
@@ -57,23 +75,26 @@ from schemas.record import (
     NonconformanceDisposed,
     NonconformanceOpened,
     OrderCompleted,
+    ResultsTraced,
     ResultSubmitted,
-    ResultTraced,
     ReviewEnded,
     ReviewOpened,
     SignedOff,
     SignOffsVoided,
     TestChanged,
     TestOpened,
+    TraceAlertsResolved,
     TraceClosed,
-    TracedResultDisposed,
+    TracedResultsDisposed,
     TraceOpened,
+    TraceSearched,
     TransferChanged,
     TransferOpened,
     TransferRefused,
     VaultAmended,
     VaultStored,
 )
+from schemas.reverse_trace import Selection, TracedResult, in_doubt_cause
 from schemas.transfer import LegStatus, PackageStatus
 
 
@@ -84,6 +105,11 @@ class Reason:
     entry: LedgerEntry
     seq: int
     at: datetime
+
+    @property
+    def revision(self) -> int:
+        """Of a line of the register: counted from 1, so that whoever has 0 has nothing. Entries are counted from 0."""
+        return self.seq + 1
 
 
 def statement(change: Change, reason: Reason) -> Executable:
@@ -154,15 +180,19 @@ def statement(change: Change, reason: Reason) -> Executable:
             return _review_ended(change, reason.at)
         case TraceOpened():
             return insert(traces).values(**change.model_dump(exclude={"kind"}), opened_at=reason.at)
-        case ResultTraced():
-            return insert(traced_results).values(**change.model_dump(exclude={"kind"})).on_conflict_do_nothing()
-        case TracedResultDisposed():
-            return _traced_result_disposed(change, reason)
+        case ResultsTraced():
+            return _results_traced(change)
+        case TraceSearched():
+            first = update(traces).where(traces.c.searched_at.is_(None))
+            return first.where(traces.c.trace_id == change.trace_id).values(searched_at=reason.at)
+        case TracedResultsDisposed():
+            return _traced_results_disposed(change, reason)
+        case TraceAlertsResolved():
+            return _trace_alerts_resolved(change, reason)
         case TraceClosed():
             return update(traces).where(traces.c.trace_id == change.trace_id).values(closed_at=reason.at)
         case VaultAmended():
-            values = {**change.model_dump(exclude={"kind"}), "entry": reason.seq, "decided_by": reason.entry.user_id}
-            return insert(vault_amendments).values(**values, decided_at=reason.at)
+            return _vault_amended(change, reason)
         case AlertRaised():
             return _alert_raised(change, reason)
         case AlertAcknowledged():
@@ -253,18 +283,28 @@ def _contract_changed(change: ContractChanged, at: datetime) -> Executable:
     )
 
 
+CAN_BECOME = {
+    DeploymentStatus.ACKNOWLEDGED: (DeploymentStatus.PENDING,),
+    DeploymentStatus.SUPERSEDED: (DeploymentStatus.PENDING, DeploymentStatus.ACKNOWLEDGED),
+    DeploymentStatus.RETIRED: (DeploymentStatus.PENDING, DeploymentStatus.ACKNOWLEDGED),
+}
+
+
 def _deployment_changed(change: DeploymentChanged, at: datetime) -> Executable:
-    stamp = "acknowledged_at" if change.status == DeploymentStatus.ACKNOWLEDGED else "ended_at"
+    """Two versions say what became of them on a node each for itself: one that has ended there has ended."""
+    status = DeploymentStatus(change.status)
+    stamp = "acknowledged_at" if status is DeploymentStatus.ACKNOWLEDGED else "ended_at"
     key = ("contract_id", "version", "node_id")
     return (
         update(maintenance_deployments)
         .where(*(maintenance_deployments.c[name] == getattr(change, name) for name in key))
-        .values({"status": change.status, stamp: at})
+        .where(maintenance_deployments.c.status.in_(CAN_BECOME[status]))
+        .values({"status": status, stamp: at})
     )
 
 
 def _equipment_registered(change: EquipmentRegistered, reason: Reason) -> Executable:
-    values = {**change.model_dump(exclude={"kind"}), "revision": reason.seq}
+    values = {**change.model_dump(exclude={"kind"}), "revision": reason.revision}
     return insert(equipment).values(**values, registered_at=reason.at, updated_at=reason.at).on_conflict_do_nothing()
 
 
@@ -273,7 +313,7 @@ def _equipment_changed(change: EquipmentChanged, reason: Reason) -> Executable:
     return (
         update(equipment)
         .where(equipment.c.equipment_id == change.equipment_id)
-        .values(**values, revision=reason.seq, updated_at=reason.at)
+        .values(**values, revision=reason.revision, updated_at=reason.at)
     )
 
 
@@ -290,7 +330,7 @@ def _calibration_recorded(change: CalibrationRecorded, reason: Reason) -> Execut
     return (
         update(equipment)
         .where(equipment.c.equipment_id == recorded.c.equipment_id)
-        .values(revision=reason.seq, updated_at=reason.at, calibration_scheduled_on=None)
+        .values(revision=reason.revision, updated_at=reason.at, calibration_scheduled_on=None)
         .add_cte(recorded)
     )
 
@@ -304,19 +344,69 @@ def _review_ended(change: ReviewEnded, at: datetime) -> Executable:
     )
 
 
-def _traced_result_disposed(change: TracedResultDisposed, reason: Reason) -> Executable:
-    key = ("trace_id", "smart_contract_id", "revision", "test_id")
+# --- reverse traces: one statement for whatever number of results
+
+
+_TRACED = TypeAdapter(tuple[TracedResult, ...])
+
+
+def _results_traced(change: ResultsTraced) -> Executable:
+    """As one JSON text: a statement with a parameter for each value takes longer to write than to run."""
+    columns = [traced_results.c[name] for name in TracedResult.model_fields]
+    found = (
+        func.json_to_recordset(cast(literal(_TRACED.dump_json(change.results).decode(), Text), JSON))
+        .table_valued(*(column(one.name, one.type) for one in columns))
+        .render_derived(with_types=True)
+    )
+    rows = select(literal(change.trace_id), *(found.c[one.name] for one in columns))
+    return insert(traced_results).from_select([traced_results.c.trace_id, *columns], rows).on_conflict_do_nothing()
+
+
+def waiting_results(trace_id: str, selection: Selection) -> list[ColumnElement[bool]]:
+    """Which rows a selection means."""
+    return [
+        traced_results.c.trace_id == trace_id,
+        traced_results.c.disposition.is_(None),
+        *(traced_results.c[name] == value for name, value in selection.terms.items()),
+    ]
+
+
+def _traced_results_disposed(change: TracedResultsDisposed, reason: Reason) -> Executable:
     return (
         update(traced_results)
-        .where(*(traced_results.c[name] == getattr(change, name) for name in key))
+        .where(*waiting_results(change.trace_id, change.selection))
         .values(
             disposition=change.disposition,
             decided_role=change.decided_role,
             reason=change.reason,
             decided_by=reason.entry.user_id,
+            decided_entry=reason.seq,
             decided_at=reason.at,
         )
     )
+
+
+def _vault_amended(change: VaultAmended, reason: Reason) -> Executable:
+    row = traced_results.c
+    values = {
+        **{name: row[name] for name in ("smart_contract_id", "revision", "test_id", "reason", "trace_id")},
+        **{name: row[name] for name in ("decided_by", "decided_at")},
+        "entry": row.decided_entry,
+        "amendment": row.disposition,
+    }
+    decided = select(*values.values()).where(row.trace_id == change.trace_id, row.decided_entry == reason.seq)
+    return insert(vault_amendments).from_select(list(values), decided)
+
+
+def _trace_alerts_resolved(change: TraceAlertsResolved, reason: Reason) -> Executable:
+    row = traced_results.c
+    decided = (
+        select(literal(in_doubt_cause(change.trace_id, "")).concat(row.clientpo_id))
+        .where(row.trace_id == change.trace_id)
+        .group_by(row.clientpo_id)
+        .having(func.count() == func.count(row.disposition))
+    )
+    return _resolved(alerts.c.cause.in_(decided), reason)
 
 
 # --- transfers
@@ -372,7 +462,7 @@ def _alert_raised(change: AlertRaised, reason: Reason) -> Executable:
     alert = change.alert
     values: Mapping[str, Any] = {
         **alert.model_dump(exclude={"issue"}),
-        "issue": alert.issue.model_dump_json() if alert.issue else None,
+        "issue": _issue(alert, reason),
         "owner": alert.owner or alert.kind.owner,
         "state": AlertState.RAISED,
         "raised_at": reason.at,
@@ -394,6 +484,15 @@ def _alert_raised(change: AlertRaised, reason: Reason) -> Executable:
         .cte("raised")
     )
     return _told(raised, AlertEvent.RAISED, reason.at, raised.c.count == 1)
+
+
+def _issue(alert: Alert, reason: Reason) -> str | None:
+    """With the time when it happened, which a node may report late."""
+    if alert.issue is None:
+        return None
+    happened_at = reason.entry.occurred_at or reason.at
+    told = MaintenanceAlert(**dict(alert.issue), alert_id=alert.alert_id, happened_at=happened_at)
+    return told.model_dump_json(exclude={"alert_id"})
 
 
 def _alert_acknowledged(change: AlertAcknowledged, reason: Reason) -> Executable:
@@ -427,9 +526,13 @@ def _alert_escalated(change: AlertEscalated, reason: Reason) -> Executable:
 
 
 def _alert_resolved(change: AlertResolved, reason: Reason) -> Executable:
+    return _resolved(alerts.c.cause == change.cause, reason)
+
+
+def _resolved(which: ColumnElement[bool], reason: Reason) -> Executable:
     resolved = (
         update(alerts)
-        .where(alerts.c.cause == change.cause, alerts.c.state != AlertState.RESOLVED)
+        .where(which, alerts.c.state != AlertState.RESOLVED)
         .values(
             state=AlertState.RESOLVED,
             resolved_at=reason.at,
