@@ -48,10 +48,11 @@ from infra.tables import (
     vault_amendments,
     vault_packages,
 )
-from schemas.alert import AlertEvent, AlertState
+from schemas.alert import Alert, AlertEvent, AlertState
 from schemas.base import Model
 from schemas.ledger import LedgerEntry
 from schemas.maintenance import DeploymentStatus
+from schemas.maintenance_alert import MaintenanceAlert
 from schemas.record import (
     AlertAcknowledged,
     AlertEscalated,
@@ -282,13 +283,23 @@ def _contract_changed(change: ContractChanged, at: datetime) -> Executable:
     )
 
 
+CAN_BECOME = {
+    DeploymentStatus.ACKNOWLEDGED: (DeploymentStatus.PENDING,),
+    DeploymentStatus.SUPERSEDED: (DeploymentStatus.PENDING, DeploymentStatus.ACKNOWLEDGED),
+    DeploymentStatus.RETIRED: (DeploymentStatus.PENDING, DeploymentStatus.ACKNOWLEDGED),
+}
+
+
 def _deployment_changed(change: DeploymentChanged, at: datetime) -> Executable:
-    stamp = "acknowledged_at" if change.status == DeploymentStatus.ACKNOWLEDGED else "ended_at"
+    """Two versions say what became of them on a node each for itself: one that has ended there has ended."""
+    status = DeploymentStatus(change.status)
+    stamp = "acknowledged_at" if status is DeploymentStatus.ACKNOWLEDGED else "ended_at"
     key = ("contract_id", "version", "node_id")
     return (
         update(maintenance_deployments)
         .where(*(maintenance_deployments.c[name] == getattr(change, name) for name in key))
-        .values({"status": change.status, stamp: at})
+        .where(maintenance_deployments.c.status.in_(CAN_BECOME[status]))
+        .values({"status": status, stamp: at})
     )
 
 
@@ -451,7 +462,7 @@ def _alert_raised(change: AlertRaised, reason: Reason) -> Executable:
     alert = change.alert
     values: Mapping[str, Any] = {
         **alert.model_dump(exclude={"issue"}),
-        "issue": alert.issue.model_dump_json() if alert.issue else None,
+        "issue": _issue(alert, reason),
         "owner": alert.owner or alert.kind.owner,
         "state": AlertState.RAISED,
         "raised_at": reason.at,
@@ -473,6 +484,15 @@ def _alert_raised(change: AlertRaised, reason: Reason) -> Executable:
         .cte("raised")
     )
     return _told(raised, AlertEvent.RAISED, reason.at, raised.c.count == 1)
+
+
+def _issue(alert: Alert, reason: Reason) -> str | None:
+    """With the time when it happened, which a node may report late."""
+    if alert.issue is None:
+        return None
+    happened_at = reason.entry.occurred_at or reason.at
+    told = MaintenanceAlert(**dict(alert.issue), alert_id=alert.alert_id, happened_at=happened_at)
+    return told.model_dump_json(exclude={"alert_id"})
 
 
 def _alert_acknowledged(change: AlertAcknowledged, reason: Reason) -> Executable:

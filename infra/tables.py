@@ -332,6 +332,7 @@ maintenance_contracts = Table(
     Column("parent_version", Text),
     Column("changes", Text),  # JSON: what this version changes, and the data behind it
     Column("faults", Text),  # JSON: what the last validation found
+    Column("file_hash", Text),  # of its file in the policy repository
     Column("pending_approval", Text),
     Column("retirement_reason", Text),
     Column("created_by", Text, nullable=False),

@@ -36,7 +36,7 @@ Pointer = Annotated[str, StringConstraints(pattern=r"^(/([^/~]|~[01])*)+$", max_
 
 
 class ContractChange(Model):
-    """One field of a contract: `before` is what the parent has there, `after` what the new version has; None is nothing.
+    """One field of a contract: `before` is what the parent has there, `after` what the new version has, None nothing.
 
     `data` is what speaks for the change, such as the alerts that were counted.
     """
@@ -115,6 +115,14 @@ def _apply(document: dict[str, Any], change: ContractChange) -> None:
             place[int(last)] = deepcopy(change.after)
         case _:
             raise CannotApply(f"{change.field} cannot be set: change the whole list, or a field that holds others")
+
+
+def value_at(document: dict[str, Any], pointer: str) -> Any:
+    """What a document has there; None where it has nothing."""
+    place: Any = document
+    for step in _steps(pointer):
+        place = _at(place, step)
+    return place
 
 
 def _at(place: Any, step: str) -> Any:

@@ -325,6 +325,7 @@ class ContractChanged(Partial):
     document_hash: str | None = None
     changes: str | None = None
     faults: str | None = None
+    file_hash: str | None = None
     pending_approval: str | None = None
     retirement_reason: str | None = None
     validated_now: bool = False

@@ -28,6 +28,7 @@ from infra.temporal import connect
 from schemas import names
 from schemas.approval import RULES, ApprovalType
 from schemas.equipment_register import RecordCalibration, RegisterEquipment, TakeOutOfService, calibration_row
+from schemas.maintenance_life import MONITORED
 from schemas.node import NodeDelivery
 from schemas.part_arrival import withdrawal_wanted
 from schemas.permission import Role
@@ -35,6 +36,7 @@ from schemas.reverse_trace import TraceDisposition
 from schemas.test_execution import TestStatus, TestVerdict
 from schemas.transfer import Destination, Disposition, Preparation
 from tests.hubs import hub_server
+from tests.workflows.contracts import ContractLedger, Contracts, ContractVersion
 from tests.workflows.eager import EagerTemporal
 from tests.workflows.register import Station
 from tests.workflows.register import calibrated as calibration
@@ -376,6 +378,61 @@ async def refused(transfer: Transfer) -> None:
         await transfer.handle.result()
 
 
+async def drafted(contracts: Contracts) -> None:
+    """A draft with faults, revised; its deployment is refused once; a node is late; a newer version takes over."""
+    version = await contracts.create(calibration_interval_days=None)
+    await version.ask(names.VALIDATE)
+    await version.recorded("validate_contract")
+    await version.ask(names.REVISE, document=contracts.document(), reason="an interval")
+    await version.ask(names.VALIDATE)
+    await version.is_("validated")
+    await version.ask(names.DEPLOY, reason="now")
+    await version.recorded("refuse_decision")
+    await version.answer(await version.ask_deployment(), "refuse")
+    await version.recorded("keep_contract")
+    await version.answer(await version.ask_deployment())
+    await version.recorded("deployment_late", 2)
+    async with contracts.online():
+        await version.is_("monitoring")
+        newer = await contracts.improve(version, calibration_interval_days=90)
+        await newer.deploy()
+        await newer.is_("monitoring")
+        await version.handle.result()
+        await newer.retire()
+        await newer.handle.result()
+
+
+async def monitored(contracts: Contracts) -> ContractVersion:
+    """A version whose file somebody else had, and its first thirty days."""
+    version = await contracts.create()
+    file = contracts.folder / "v1.0" / f"{version.ref.contract_id}.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text("another: one\n")
+    await version.ask(names.VALIDATE)
+    await version.answer(await version.ask_deployment())
+    await version.recorded("policy_fault")
+    file.unlink()
+    async with contracts.online():
+        await contracts.shop.pass_time(timedelta(minutes=11))
+        await version.is_("monitoring")
+    await contracts.shop.pass_time(MONITORED)
+    await version.is_("active")
+    return version
+
+
+async def reworked(contracts: Contracts) -> None:
+    """A draft that is revised so often that it continues as new, and is retired while its approval is open."""
+    version = await contracts.create()
+    for days in range(100, 116):
+        revision = {"document": contracts.document(calibration_interval_days=days), "reason": "try"}
+        await version.handle.execute_update(names.REVISE, revision)
+    await version.ask(names.VALIDATE)
+    await version.is_("validated")
+    await version.ask_deployment()
+    await version.retire()
+    await version.handle.result()
+
+
 async def traced(trace: Trace) -> None:
     """A search that fails first, a test that is held, a forged disposition, all three dispositions, Temporal's Cancel,
     a search again before the end."""
@@ -423,13 +480,18 @@ SCENES: tuple[Callable[[Shop], Awaitable[None]], ...] = (
 
 OF_A_TRANSFER: tuple[Callable[[Transfer], Awaitable[None]], ...] = (transferred, disposed, refused)
 
+OF_CONTRACTS: tuple[Callable[[Contracts], Awaitable[Any]], ...] = (drafted, monitored, reworked)
+
 OF_A_TRACE: tuple[Callable[[Trace], Awaitable[None]], ...] = (traced,)
 
-ALL: tuple[Callable[[Any], Awaitable[None]], ...] = (*SCENES, *OF_A_TRANSFER, *OF_A_TRACE)
+ALL: tuple[Callable[[Any], Awaitable[Any]], ...] = (*SCENES, *OF_A_TRANSFER, *OF_CONTRACTS, *OF_A_TRACE)
 
 
-async def record(scene: Callable[[Any], Awaitable[None]], environment: WorkflowEnvironment, state: Path) -> None:
+async def record(scene: Callable[[Any], Awaitable[Any]], environment: WorkflowEnvironment, state: Path) -> None:
     """Plays one scene and writes the histories of all workflows that took part."""
+    if scene in OF_CONTRACTS:
+        await _record_contracts(scene, environment, state)
+        return
     shop = Shop(environment, MemoryLedger(), state)
     async with hub_server() as hubs:
         transfer, trace = Transfer(shop, hubs), Trace(shop)
@@ -438,11 +500,24 @@ async def record(scene: Callable[[Any], Awaitable[None]], environment: WorkflowE
             await _write(scene.__name__, shop)
 
 
+async def _record_contracts(
+    scene: Callable[[Any], Awaitable[Any]], environment: WorkflowEnvironment, state: Path
+) -> None:
+    ledger = ContractLedger()
+    shop = Shop(environment, ledger, state)
+    contracts = Contracts(shop, ledger, state)
+    async with main_worker(shop, more=contracts.activities()):
+        await scene(contracts)
+        shop.workflow_ids |= contracts.played()
+        await _write(scene.__name__, shop)
+
+
 async def _write(scene: str, shop: Shop) -> None:
     for workflow_id in sorted(shop.workflow_ids):
         handle = shop.client.get_workflow_handle(workflow_id)
         kind = (await handle.describe()).workflow_type
-        name = workflow_id.rpartition("/")[2].replace(shop.name, "").strip("-")
+        _, _, key = workflow_id.partition("/")
+        name = key.replace(shop.name, "").replace("/", ".").strip("-")
         runs = [run async for run in _runs(shop.client, workflow_id)]
         for number, history in enumerate(reversed(runs), start=1):
             run = f".{number}" if len(runs) > 1 else ""
@@ -473,13 +548,13 @@ def _without_machine(value: Any) -> Any:
 
 
 @asynccontextmanager
-async def server_for(scene: Callable[[Shop], Awaitable[None]], state: Path) -> AsyncIterator[WorkflowEnvironment]:
+async def server_for(scene: Callable[[Any], Awaitable[Any]], state: Path) -> AsyncIterator[WorkflowEnvironment]:
     """A real one, with short runs or whose days pass at once where the scene needs that."""
-    if scene is expired:
+    if scene in (expired, monitored):
         async with time_skipping_server() as environment:
             yield environment
         return
-    kind = EagerTemporal if scene in (continued, noted) else Temporal
+    kind = EagerTemporal if scene in (continued, noted, reworked) else Temporal
     server = kind(state, report=lambda _: None, durable=False, headless=True)
     await server.start()
     try:

@@ -61,11 +61,14 @@ from schemas.record import (
     EquipmentChanged,
     EquipmentEvent,
     EquipmentRegistered,
+    MaintenanceAlertReceived,
     NonconformanceDisposed,
     NonconformanceOpened,
     Record,
     ResultsTraced,
     ResultSubmitted,
+    ReviewEnded,
+    ReviewOpened,
     SignedOff,
     SignOffsVoided,
     TestChanged,
@@ -115,6 +118,8 @@ class MemoryLedger:
         self.signoffs: list[SignedOff] = []
         self.transfers: dict[str, TransferOpened] = {}
         self.dispositions: dict[str, Disposition] = {}
+        self.maintenance_alerts: dict[str, MaintenanceAlertReceived] = {}
+        self.reviews: dict[str, dict[str, Any]] = {}
         self.traces: dict[str, str] = {}
         self.traced: list[dict[str, Any]] = []
         self.amended: list[dict[str, Any]] = []
@@ -139,7 +144,8 @@ class MemoryLedger:
             self.entries[entry.idempotency_key] = entry
             for change in record.changes:
                 self._change(change, entry)
-        return Receipt(seq=0, leaf="00", recorded_at=datetime.now(UTC), repeated=known is not None)
+        seq = list(self.entries).index(entry.idempotency_key)
+        return Receipt(seq=seq, leaf="00", recorded_at=datetime.now(UTC), repeated=known is not None)
 
     def waiting(self, trace_id: str, selection: Selection) -> list[dict[str, Any]]:
         """As `infra.rows` reads a selection."""
@@ -177,6 +183,12 @@ class MemoryLedger:
             case TransferChanged():
                 row = self.transfer_rows.setdefault(change.package_id, {})
                 row.update(change.model_dump(exclude={"kind", "package_id"}))
+            case MaintenanceAlertReceived():
+                self.maintenance_alerts.setdefault(change.alert_id, change)
+            case ReviewOpened():
+                self.reviews[change.review_id] = change.model_dump(exclude={"kind"}) | {"status": "open"}
+            case ReviewEnded():
+                self.reviews[change.review_id].update(change.model_dump(exclude={"kind"}))
             case NonconformanceOpened():
                 self.nonconformances[change.package_id] = change.model_dump(exclude={"kind"})
             case NonconformanceDisposed():
@@ -261,6 +273,7 @@ class Shop:
         self.workflow_ids: set[str] = set()
         self.settings = Settings(
             release_alert_after=ALERT_AFTER,
+            deployment_alert_after=ALERT_AFTER,
             state_dir=state,
             personnel_file=state / "personnel.yaml",
         )
@@ -430,6 +443,8 @@ class Shop:
 
     def forget_at_node(self) -> None:
         """What a person does at a node whose inbox holds something wrong."""
+        self.store.close()
+        self.maintenance.close()
         self._disk.unlink()
         self.store = NodeStore(self.node, self._disk)
         self.maintenance = NodeMaintenance(self.maintenance.node, self._disk)
