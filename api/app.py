@@ -22,6 +22,7 @@ from api import (
     client_order,
     client_po,
     contracts,
+    equipment,
     health,
     hubs,
     ledger,
@@ -42,6 +43,7 @@ from infra.client_order import ClientOrders
 from infra.client_po import ClientPOs
 from infra.contract_store import ContractStore
 from infra.decisions import DecisionSigner
+from infra.equipment_register import EquipmentRegister
 from infra.floor_hub import FloorHub
 from infra.gatekeeper import Gatekeeper
 from infra.guardian import TrustList
@@ -56,7 +58,7 @@ from infra.settings import Settings
 from infra.staging import Staging
 from infra.telemetry import sdk_metrics, start_metrics
 from infra.templates import Templates
-from infra.temporal import ClientPOStarter, PartArrivals, connect
+from infra.temporal import ClientPOStarter, EquipmentDesk, PartArrivals, connect
 from infra.test_execution import Tests
 from infra.transfer import Transfers
 from infra.vault import Vault
@@ -65,7 +67,7 @@ from schemas.guardian import AuthorizationPackage
 from schemas.maintenance import MaintenanceContract
 
 ROUTES = (
-    *(client_po, client_order, part_arrival, test_execution, approvals, transfer, contracts, hubs, vault),
+    *(client_po, client_order, part_arrival, test_execution, equipment, approvals, transfer, contracts, hubs, vault),
     *(maintenance, alert, analytics, ledger, health),
 )
 
@@ -101,6 +103,8 @@ def create_app() -> FastAPI:
                 client_pos=client_pos_,
                 client_orders=ClientOrders(engine),
                 tests=Tests(engine),
+                equipment=EquipmentRegister(engine, registry),
+                equipment_desk=EquipmentDesk(temporal),
                 alerts=Alerts(engine),
                 temporal=temporal,
                 staging=staging,

@@ -15,6 +15,7 @@ from infra.client_order import ClientOrders
 from infra.client_po import ClientPOs
 from infra.contract_store import ContractStore
 from infra.decisions import DecisionSigner
+from infra.equipment_register import EquipmentRegister
 from infra.floor_hub import FloorHub
 from infra.gatekeeper import Gatekeeper
 from infra.ledger import Ledger
@@ -26,7 +27,7 @@ from infra.settings import Settings
 from infra.staging import Staging
 from infra.telemetry import SdkMetrics
 from infra.templates import Templates
-from infra.temporal import PartArrivals, workflow_url
+from infra.temporal import EquipmentDesk, PartArrivals, workflow_url
 from infra.test_execution import Tests
 from infra.transfer import Transfers
 from infra.vault import Vault
@@ -43,6 +44,8 @@ class House:
     client_pos: ClientPOs
     client_orders: ClientOrders
     tests: Tests
+    equipment: EquipmentRegister
+    equipment_desk: EquipmentDesk
     alerts: Alerts
     temporal: Client
     staging: Staging

@@ -124,11 +124,18 @@ class EquipmentRegister:
         async with self._engine.connect() as connection:
             return tuple((await connection.scalars(query)).all())
 
-    async def known(self, names: Iterable[str]) -> set[str]:
-        """Those that the register knows."""
-        query = select(equipment.c.equipment_id).where(equipment.c.equipment_id.in_(list(names)))
+    async def known(self, equipment_ids: Iterable[str]) -> dict[str, set[str]]:
+        """Those that the register knows, each with the numbers of its certificates."""
+        query = (
+            select(equipment.c.equipment_id, calibrations.c.certificate_number)
+            .select_from(equipment.outerjoin(calibrations, calibrations.c.equipment_id == equipment.c.equipment_id))
+            .where(equipment.c.equipment_id.in_(list(equipment_ids)))
+        )
+        found: dict[str, set[str]] = {}
         async with self._engine.connect() as connection:
-            return set((await connection.scalars(query)).all())
+            for name, certificate in await connection.execute(query):
+                found.setdefault(name, set()).update([certificate] if certificate else [])
+        return found
 
     # --- for people
 

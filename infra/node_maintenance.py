@@ -5,86 +5,41 @@ report, in one transaction: what was done is told, and what was not done is not.
 """
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
+from infra import node_rows as rows
 from infra.node_disk import NodeDisk
 from infra.node_outbox import SCHEMA as OUTBOX
 from infra.node_outbox import Outbox, counter
-from schemas.alert import Severity, cause_of
+from infra.node_rows import Known
 from schemas.base import excerpt, timestamp
 from schemas.canonical import document_hash
 from schemas.equipment import (
     CalibrationRecord,
     CalibrationResult,
     ContractInForce,
-    EquipmentItem,
     LastCheck,
     Standing,
     calibration_refusal,
-    standing,
 )
+from schemas.equipment_register import calibration_metadata, same_calibration
+from schemas.expiry import asking_contract, calibration_causes
 from schemas.faults import faults
 from schemas.maintenance import ContractDelivery, ContractReceipt, ContractRetired, MaintenanceContract
-from schemas.maintenance_alert import IssueType, MaintenanceIssue
 from schemas.maintenance_check import CheckResult, CheckWork, check_alerts, execute, unfit
 from schemas.node import DeliveryConflict, Node
-from schemas.node_report import NodeReports, RegisteredItem, RegisterPage, ReportedAlert
-from schemas.test_execution import Instrument
-
-_SCHEMA = (
-    *OUTBOX,
-    # A retired contract keeps its row, without a version: its number keeps late deliveries out.
-    """
-    CREATE TABLE IF NOT EXISTS contracts (
-        contract_id   TEXT PRIMARY KEY,
-        number        INTEGER NOT NULL,
-        version       TEXT,
-        replaced      TEXT,
-        contract      TEXT,
-        document_hash TEXT
-    ) STRICT
-    """,
-    """
-    CREATE TABLE IF NOT EXISTS contract_types (
-        equipment_type TEXT NOT NULL,
-        contract_id    TEXT NOT NULL,
-        PRIMARY KEY (equipment_type, contract_id)
-    ) STRICT
-    """,
-    """
-    CREATE TABLE IF NOT EXISTS register (
-        equipment_id TEXT PRIMARY KEY,
-        node_id      TEXT NOT NULL,
-        revision     INTEGER NOT NULL,
-        line         TEXT NOT NULL
-    ) STRICT
-    """,
-    "CREATE INDEX IF NOT EXISTS register_node ON register (node_id)",
-    # Calibrations recorded here that are not in the register's line yet, under the number of their report.
-    """
-    CREATE TABLE IF NOT EXISTS own_calibrations (
-        number       INTEGER PRIMARY KEY,
-        equipment_id TEXT NOT NULL,
-        calibration  TEXT NOT NULL
-    ) STRICT
-    """,
-    "CREATE INDEX IF NOT EXISTS own_calibrations_equipment ON own_calibrations (equipment_id)",
-    """
-    CREATE TABLE IF NOT EXISTS checks (
-        equipment_id TEXT NOT NULL,
-        contract_id  TEXT NOT NULL,
-        check_type   TEXT NOT NULL,
-        last_check   TEXT NOT NULL,
-        causes       TEXT NOT NULL,
-        PRIMARY KEY (equipment_id, contract_id, check_type)
-    ) STRICT
-    """,
+from schemas.node_report import (
+    NodeReports,
+    RegisteredItem,
+    RegisterPage,
+    ReportedAlert,
+    calibration_failed,
+    validation,
 )
 
 
@@ -92,40 +47,18 @@ class Refused(ValueError):
     """What a person asked for cannot be done; says why, and what can be."""
 
 
-@dataclass(frozen=True)
-class Known:
-    """What the node knows of an instrument: all that says where it stands."""
-
-    item: EquipmentItem
-    last: CalibrationRecord | None
-    contracts: tuple[ContractInForce, ...]
-    checks: Mapping[tuple[str, str], LastCheck]
-
-    def standing(self, node: Node, at: datetime) -> Standing:
-        return standing(self.item, self.last, self.contracts, self.checks, node, at)
-
-    @property
-    def check_types(self) -> list[tuple[str, str]]:
-        """What contracts ask for, by contract and check type."""
-        return [
-            (each.contract.smart_contract_id, check_type)
-            for each in self.contracts
-            for check_type in each.contract.check_types
-        ]
-
-
-_OF_CALIBRATION = (IssueType.CALIBRATION_EXPIRED, IssueType.CALIBRATION_EXPIRING, IssueType.CALIBRATION_FAILED)
-"""Issues that a good calibration ends."""
-
-
 class NodeMaintenance:
-    """Every call opens the node's file; the worker and the local commands of a node may be there at once."""
+    """Over one file, which the worker and the local commands of a node use at once."""
 
     def __init__(self, node: Node, file: Path, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self.node = node
-        self._disk = NodeDisk(file, _SCHEMA)
+        self._disk = NodeDisk(file, (*rows.SCHEMA, *OUTBOX))
         self._outbox = Outbox(self._disk)
         self._clock = clock
+
+    def close(self) -> None:
+        """Lets go of the file."""
+        self._disk.close()
 
     # --- contracts
 
@@ -136,10 +69,10 @@ class NodeMaintenance:
         """
         contract = _contract(delivery)
         with self._disk.writing() as database:
-            held = _held(database, delivery.contract_id)
+            held = rows.held(database, delivery.contract_id)
             if held is None or held[0] < delivery.number:
                 replaced = held[1] if held else None
-                _put(database, delivery, replaced, contract)
+                rows.put(database, delivery, replaced, contract)
                 instead = f"instead of {replaced}" if replaced else "for the first time"
                 details = f"Loaded {delivery.contract_id} {delivery.version} {instead}"
                 self._loaded(database, delivery.contract_id, contract, details)
@@ -148,7 +81,7 @@ class NodeMaintenance:
     def retire_contract(self, retired: ContractRetired) -> ContractReceipt:
         """Puts the contract out of force, unless a newer delivery came; what was delivered before comes too late."""
         with self._disk.writing() as database:
-            held = _held(database, retired.contract_id)
+            held = rows.held(database, retired.contract_id)
             if held is None or held[0] < retired.number or (held[0] == retired.number and held[1] is not None):
                 database.execute(
                     "INSERT OR REPLACE INTO contracts VALUES (?, ?, NULL, ?, NULL, NULL)",
@@ -161,10 +94,10 @@ class NodeMaintenance:
     def contracts(self) -> tuple[ContractInForce, ...]:
         """Those in force, by ID."""
         with self._disk.reading() as database:
-            rows = database.execute(
+            found = database.execute(
                 "SELECT version, contract FROM contracts WHERE version IS NOT NULL ORDER BY contract_id"
             )
-            return tuple(_in_force(*row) for row in rows)
+            return tuple(rows.in_force(*row) for row in found)
 
     def _receipt(self, database: sqlite3.Connection, contract_id: str) -> ContractReceipt:
         version, hash_, replaced = database.execute(
@@ -235,13 +168,17 @@ class NodeMaintenance:
                 (name, counter(database, "confirmed")),
             )
 
+    def register_revision(self) -> int:
+        """Up to which change the node knows the register."""
+        with self._disk.reading() as database:
+            return counter(database, "register")
+
     # --- reports
 
     def reports(self) -> NodeReports:
         """The oldest that the hub has not confirmed, as much as goes into one message."""
-        with self._disk.reading() as database:
-            revision = counter(database, "register")
-        return NodeReports(node_id=self.node.node_id, reports=self._outbox.oldest(), register_revision=revision)
+        revision, reports = self.register_revision(), self._outbox.oldest()
+        return NodeReports(node_id=self.node.node_id, reports=reports, register_revision=revision)
 
     def confirm(self, up_to: int) -> None:
         """The hub has recorded them."""
@@ -256,20 +193,20 @@ class NodeMaintenance:
     def known(self, equipment_ids: Iterable[str]) -> dict[str, Known]:
         """Of these, the ones that are in the node's register, wherever they are now."""
         with self._disk.reading() as database:
-            found = {name: _known(database, name) for name in equipment_ids}
+            found = {name: rows.known(database, name) for name in equipment_ids}
         return {name: known for name, known in found.items() if known is not None}
 
     def here(self) -> dict[str, Known]:
         """All that are at this node, by ID."""
         with self._disk.reading() as database:
-            rows = database.execute(
+            here = database.execute(
                 "SELECT equipment_id FROM register WHERE node_id = ? ORDER BY equipment_id", (self.node.node_id,)
             ).fetchall()
-        return self.known(name for (name,) in rows)
+        return self.known(name for (name,) in here)
 
     def _at_hand(self, database: sqlite3.Connection, name: str) -> Known:
         """What a person works on here; raises `Refused`."""
-        known = _known(database, name)
+        known = rows.known(database, name)
         if known is None:
             raise Refused(f"{name} is not in the register of {self.node.node_id}: register it at the hub first")
         if known.item.node_id != self.node.node_id:
@@ -286,11 +223,11 @@ class NodeMaintenance:
         at, name = self._clock(), record.equipment_id
         with self._disk.writing() as database:
             before = self._at_hand(database, name)
-            if not _is_new(database, record, before.last):
+            if not _is_new(record, before):
                 return before.standing(self.node, at)
             if refusal := calibration_refusal(record, self.node.day(at)):
                 raise Refused(refusal)
-            by_it = replace(before, last=record).standing(self.node, at)
+            by_it = replace(before, calibrations=(record,)).standing(self.node, at)
             newest = before.last is None or record.calibrated_on >= before.last.calibrated_on
             good = newest and by_it.calibration_valid
             number = self._outbox.append(
@@ -300,20 +237,18 @@ class NodeMaintenance:
                 target=name,
                 details=f"Calibration recorded: {before.item.description} - Cert: {record.certificate_number}",
                 user_id=person,
-                metadata={
-                    "success": record.result is CalibrationResult.PASSED,
-                    "equipment_id": name,
-                    "previous_calibration": before.last and before.last.calibrated_on.isoformat(),
-                    "new_calibration": record.calibrated_on.isoformat(),
-                    "certificate": record.certificate_number,
-                    "next_due": by_it.due_on and by_it.due_on.isoformat(),
-                },
+                metadata=calibration_metadata(record, before.last, before.interval_days),
                 calibration=record,
-                resolved=tuple(cause_of(issue, name) for issue in _OF_CALIBRATION) if good else (),
+                resolved=calibration_causes(name) if good else (),
             )
             database.execute("INSERT INTO own_calibrations VALUES (?, ?, ?)", (number, name, record.model_dump_json()))
             if record.result is CalibrationResult.FAILED:
-                self._alert(database, at, person, _calibration_failed(self.node.node_id, before.item, record))
+                self._alert(
+                    database,
+                    at,
+                    person,
+                    calibration_failed(before.item, record, asking_contract(before.item, before.contracts)),
+                )
             return self._validated(database, name, at)
 
     def validate_calibration(self, equipment_id: str) -> Standing:
@@ -332,7 +267,7 @@ class NodeMaintenance:
             target=name,
             details=f"Calibration check: {known.item.description} - {found.state}",
             user_id="system",
-            metadata=_validation(known.item, found, self.node.day(at)),
+            metadata=validation(known.item, found, self.node.day(at)),
         )
         return found
 
@@ -367,7 +302,7 @@ class NodeMaintenance:
                 details=f"Maintenance check: {check_type} - {'SUCCESS' if result.success else 'FAILED'}",
                 user_id=work.person,
                 metadata={**result.model_dump(mode="json"), "success": result.success},
-                resolved=tuple(cause for cause in _open_causes(database, key) if cause not in still),
+                resolved=tuple(cause for cause in rows.open_causes(database, key) if cause not in still),
             )
             last = LastCheck(
                 contract_id=result.contract_id,
@@ -403,13 +338,6 @@ class NodeMaintenance:
             alert=alert,
         )
 
-    # --- while a test runs
-
-    def flags(self, instruments: Iterable[Instrument], at: datetime) -> tuple[str, ...]:
-        """What people must know of results that these instruments gave until then: what ceased to hold meanwhile."""
-        known, day = self.known(instrument.equipment_id for instrument in instruments), self.node.day(at)
-        return tuple(flag for instrument in instruments for flag in _flags(instrument, known, day))
-
 
 def _contract(delivery: ContractDelivery) -> MaintenanceContract:
     if document_hash(delivery.document) != delivery.document_hash:
@@ -427,85 +355,17 @@ def _contract(delivery: ContractDelivery) -> MaintenanceContract:
     return contract
 
 
-def _held(database: sqlite3.Connection, contract_id: str) -> tuple[int, str | None] | None:
-    """Number and version; no version where it is retired."""
-    row: tuple[int, str | None] | None = database.execute(
-        "SELECT number, version FROM contracts WHERE contract_id = ?", (contract_id,)
-    ).fetchone()
-    return row
-
-
-def _put(
-    database: sqlite3.Connection, delivery: ContractDelivery, replaced: str | None, contract: MaintenanceContract
-) -> None:
-    name = delivery.contract_id
-    database.execute(
-        "INSERT OR REPLACE INTO contracts VALUES (?, ?, ?, ?, ?, ?)",
-        (name, delivery.number, delivery.version, replaced, contract.model_dump_json(), delivery.document_hash),
-    )
-    database.execute("DELETE FROM contract_types WHERE contract_id = ?", (name,))
-    database.executemany(
-        "INSERT INTO contract_types VALUES (?, ?)", [(kind, name) for kind in set(contract.equipment_types)]
-    )
-
-
-def _in_force(version: str, contract: str) -> ContractInForce:
-    return ContractInForce(version=version, contract=MaintenanceContract.model_validate_json(contract))
-
-
-def _known(database: sqlite3.Connection, name: str) -> Known | None:
-    row = database.execute("SELECT line FROM register WHERE equipment_id = ?", (name,)).fetchone()
-    if row is None:
-        return None
-    line = RegisteredItem.model_validate_json(row[0])
-    contracts = database.execute(
-        "SELECT version, contract FROM contract_types JOIN contracts USING (contract_id)"
-        " WHERE equipment_type = ? ORDER BY contract_id",
-        (line.item.equipment_type,),
-    )
-    checks = database.execute("SELECT last_check FROM checks WHERE equipment_id = ?", (name,))
-    found = [LastCheck.model_validate_json(text) for (text,) in checks]
-    return Known(
-        item=line.item,
-        last=_newest(line.last_calibration, _own_calibrations(database, name)),
-        contracts=tuple(_in_force(*row) for row in contracts),
-        checks={(check.contract_id, check.check_type): check for check in found},
-    )
-
-
-def _own_calibrations(database: sqlite3.Connection, name: str) -> list[CalibrationRecord]:
-    rows = database.execute("SELECT calibration FROM own_calibrations WHERE equipment_id = ? ORDER BY number", (name,))
-    return [CalibrationRecord.model_validate_json(text) for (text,) in rows]
-
-
-def _newest(hubs: CalibrationRecord | None, own: Iterable[CalibrationRecord]) -> CalibrationRecord | None:
-    """Of those of one day it is the one that was recorded last."""
-    newest = hubs
-    for record in own:
-        if newest is None or record.calibrated_on >= newest.calibrated_on:
-            newest = record
-    return newest
-
-
-def _is_new(database: sqlite3.Connection, record: CalibrationRecord, last: CalibrationRecord | None) -> bool:
+def _is_new(record: CalibrationRecord, before: Known) -> bool:
     """Whether its certificate is not known yet; raises `Refused` where it is, with other content."""
-    for known in (*_own_calibrations(database, record.equipment_id), *([last] if last else [])):
+    for known in before.calibrations:
         if known.certificate_number == record.certificate_number:
-            # As JSON: 1.0 and 1.00 are equal as numbers, and not as what was measured.
-            if known.model_dump(mode="json") == record.model_dump(mode="json"):
+            if same_calibration(known, record):
                 return False
             raise Refused(
                 f"certificate {record.certificate_number} of {record.equipment_id} is recorded with other content:"
                 " look at which is right, and record a corrected certificate under its own number"
             )
     return True
-
-
-def _open_causes(database: sqlite3.Connection, key: tuple[str, str, str]) -> list[str]:
-    row = database.execute(
-        "SELECT causes FROM checks WHERE equipment_id = ? AND contract_id = ? AND check_type = ?", key
-    ).fetchone()
-    return row[0].split() if row else []
 
 
 def _asked(known: Known, check_type: str, contract_id: str | None) -> ContractInForce:
@@ -519,55 +379,3 @@ def _asked(known: Known, check_type: str, contract_id: str | None) -> ContractIn
         raise Refused(f"{', '.join(asking)} ask for {check_type} of {name}: name one with --contract")
     possible = ", ".join(f"{kind} ({each})" for each, kind in known.check_types) or "none at all"
     raise Refused(f"no contract in force asks for {check_type} of {name}; asked for are: {possible}")
-
-
-def _validation(item: EquipmentItem, found: Standing, day: date) -> dict[str, Any]:
-    """As specification 4, `validate_equipment_calibration`, has it."""
-    result: dict[str, Any] = {
-        "valid": found.calibration_valid,
-        "equipment_id": item.equipment_id,
-        "description": item.description,
-        "status": found.state,
-        "last_calibration_date": found.calibrated_on and found.calibrated_on.isoformat(),
-        "calibration_certificate": found.certificate_number,
-    }
-    if found.calibrated_on is not None:
-        result["calibration_age_days"] = (day - found.calibrated_on).days
-    if found.days_left is not None:
-        result["days_remaining" if found.days_left >= 0 else "days_overdue"] = abs(found.days_left)
-    if found.missing:
-        result["reason"] = "; ".join(found.missing)
-    return result
-
-
-def _calibration_failed(node_id: str, item: EquipmentItem, record: CalibrationRecord) -> ReportedAlert:
-    name = item.equipment_id
-    found = "found out of tolerance" if record.found_out_of_tolerance else "found within tolerance"
-    return ReportedAlert(
-        alert_type=IssueType.CALIBRATION_FAILED,
-        severity=Severity.HIGH,
-        subject=name,
-        text=f"{name} at {node_id} failed its calibration of {record.calibrated_on}"
-        f" ({record.certificate_number}, {found}): have it adjusted or repaired, and calibrated again",
-        cause=cause_of(IssueType.CALIBRATION_FAILED, name),
-        issue=MaintenanceIssue(
-            issue_type=IssueType.CALIBRATION_FAILED,
-            equipment_id=name,
-            equipment_type=item.equipment_type,
-            node_id=node_id,
-            data={"certificate": record.certificate_number, "calibrated_on": record.calibrated_on.isoformat()},
-        ),
-    )
-
-
-def _flags(instrument: Instrument, known: Mapping[str, Known], day: date) -> Iterator[str]:
-    name = instrument.equipment_id
-    if instrument.due_on is not None and instrument.due_on < day:
-        yield f"{name} was due for calibration on {instrument.due_on}, before these results were submitted"
-    now = known.get(name)
-    if now is None:
-        return
-    if now.item.out_of_service is not None:
-        yield f"{name} went out of service before these results were submitted: {now.item.out_of_service}"
-    if now.last is not None and now.last.result is CalibrationResult.FAILED:
-        yield f"{name} failed its calibration of {now.last.calibrated_on} ({now.last.certificate_number})"

@@ -5,7 +5,22 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CTE, ColumnElement, Executable, String, case, cast, exists, func, literal, select, text, update
+from pydantic import TypeAdapter
+from sqlalchemy import (
+    CTE,
+    ColumnElement,
+    Executable,
+    String,
+    case,
+    cast,
+    column,
+    exists,
+    func,
+    literal,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
 
 from infra.tables import (
@@ -57,23 +72,26 @@ from schemas.record import (
     NonconformanceDisposed,
     NonconformanceOpened,
     OrderCompleted,
+    ResultsTraced,
     ResultSubmitted,
-    ResultTraced,
     ReviewEnded,
     ReviewOpened,
     SignedOff,
     SignOffsVoided,
     TestChanged,
     TestOpened,
+    TraceAlertsResolved,
     TraceClosed,
-    TracedResultDisposed,
+    TracedResultsDisposed,
     TraceOpened,
+    TraceSearched,
     TransferChanged,
     TransferOpened,
     TransferRefused,
     VaultAmended,
     VaultStored,
 )
+from schemas.reverse_trace import Selection, TracedResult, in_doubt_cause
 from schemas.transfer import LegStatus, PackageStatus
 
 
@@ -154,15 +172,19 @@ def statement(change: Change, reason: Reason) -> Executable:
             return _review_ended(change, reason.at)
         case TraceOpened():
             return insert(traces).values(**change.model_dump(exclude={"kind"}), opened_at=reason.at)
-        case ResultTraced():
-            return insert(traced_results).values(**change.model_dump(exclude={"kind"})).on_conflict_do_nothing()
-        case TracedResultDisposed():
-            return _traced_result_disposed(change, reason)
+        case ResultsTraced():
+            return _results_traced(change)
+        case TraceSearched():
+            first = update(traces).where(traces.c.searched_at.is_(None))
+            return first.where(traces.c.trace_id == change.trace_id).values(searched_at=reason.at)
+        case TracedResultsDisposed():
+            return _traced_results_disposed(change, reason)
+        case TraceAlertsResolved():
+            return _trace_alerts_resolved(change, reason)
         case TraceClosed():
             return update(traces).where(traces.c.trace_id == change.trace_id).values(closed_at=reason.at)
         case VaultAmended():
-            values = {**change.model_dump(exclude={"kind"}), "entry": reason.seq, "decided_by": reason.entry.user_id}
-            return insert(vault_amendments).values(**values, decided_at=reason.at)
+            return _vault_amended(change, reason)
         case AlertRaised():
             return _alert_raised(change, reason)
         case AlertAcknowledged():
@@ -314,19 +336,66 @@ def _review_ended(change: ReviewEnded, at: datetime) -> Executable:
     )
 
 
-def _traced_result_disposed(change: TracedResultDisposed, reason: Reason) -> Executable:
-    key = ("trace_id", "smart_contract_id", "revision", "test_id")
+# --- reverse traces: one statement for whatever number of results
+
+
+def _results_traced(change: ResultsTraced) -> Executable:
+    """As one JSON text: a statement with a parameter for each value takes longer to write than to run."""
+    columns = [traced_results.c[name] for name in TracedResult.model_fields]
+    found = (
+        func.json_to_recordset(literal(TypeAdapter(tuple[TracedResult, ...]).dump_json(change.results).decode()))
+        .table_valued(*(column(one.name, one.type) for one in columns))
+        .render_derived(with_types=True)
+    )
+    rows = select(literal(change.trace_id), *(found.c[one.name] for one in columns))
+    return insert(traced_results).from_select([traced_results.c.trace_id, *columns], rows).on_conflict_do_nothing()
+
+
+def waiting_results(trace_id: str, selection: Selection) -> list[ColumnElement[bool]]:
+    """Which rows a selection means."""
+    return [
+        traced_results.c.trace_id == trace_id,
+        traced_results.c.disposition.is_(None),
+        *(traced_results.c[name] == value for name, value in selection.terms.items()),
+    ]
+
+
+def _traced_results_disposed(change: TracedResultsDisposed, reason: Reason) -> Executable:
     return (
         update(traced_results)
-        .where(*(traced_results.c[name] == getattr(change, name) for name in key))
+        .where(*waiting_results(change.trace_id, change.selection))
         .values(
             disposition=change.disposition,
             decided_role=change.decided_role,
             reason=change.reason,
             decided_by=reason.entry.user_id,
+            decided_entry=reason.seq,
             decided_at=reason.at,
         )
     )
+
+
+def _vault_amended(change: VaultAmended, reason: Reason) -> Executable:
+    row = traced_results.c
+    values = {
+        **{name: row[name] for name in ("smart_contract_id", "revision", "test_id", "reason", "trace_id")},
+        **{name: row[name] for name in ("decided_by", "decided_at")},
+        "entry": row.decided_entry,
+        "amendment": row.disposition,
+    }
+    decided = select(*values.values()).where(row.trace_id == change.trace_id, row.decided_entry == reason.seq)
+    return insert(vault_amendments).from_select(list(values), decided)
+
+
+def _trace_alerts_resolved(change: TraceAlertsResolved, reason: Reason) -> Executable:
+    row = traced_results.c
+    decided = (
+        select(literal(in_doubt_cause(change.trace_id, "")).concat(row.clientpo_id))
+        .where(row.trace_id == change.trace_id)
+        .group_by(row.clientpo_id)
+        .having(func.count() == func.count(row.disposition))
+    )
+    return _resolved(alerts.c.cause.in_(decided), reason)
 
 
 # --- transfers
@@ -437,9 +506,13 @@ def _alert_escalated(change: AlertEscalated, reason: Reason) -> Executable:
 
 
 def _alert_resolved(change: AlertResolved, reason: Reason) -> Executable:
+    return _resolved(alerts.c.cause == change.cause, reason)
+
+
+def _resolved(which: ColumnElement[bool], reason: Reason) -> Executable:
     resolved = (
         update(alerts)
-        .where(alerts.c.cause == change.cause, alerts.c.state != AlertState.RESOLVED)
+        .where(which, alerts.c.state != AlertState.RESOLVED)
         .values(
             state=AlertState.RESOLVED,
             resolved_at=reason.at,

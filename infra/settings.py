@@ -45,7 +45,9 @@ class Settings(BaseSettings):
     nodes_file: Path = Field(default=HERE / "nodes.yaml", description="the registry of test nodes")
     notifications_file: Path = Field(default=HERE / "notifications.yaml", description="who is told of alerts, and when")
 
-    equipment_file: Path = Field(default=HERE / "equipment.yaml", description="the instruments that are fit")
+    equipment_file: Path = Field(
+        default=HERE / "equipment.yaml", description="the instruments that the register begins with"
+    )
     personnel_file: Path = Field(default=HERE / "personnel.yaml", description="who is qualified for what")
 
     database_url: str = Field(

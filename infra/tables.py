@@ -451,9 +451,11 @@ traces = Table(
     Column("trace_id", Text, primary_key=True),
     Column("equipment_id", Text, nullable=False),
     Column("certificate_number", Text, nullable=False),
+    Column("calibrated_on", Date, nullable=False),
     Column("since", Date),
-    Column("found", Integer, nullable=False),
+    _moment("found_at"),
     _moment("opened_at"),
+    _moment("searched_at", nullable=True),
     _moment("closed_at", nullable=True),
     Index("traces_equipment", "equipment_id"),
 )
@@ -467,28 +469,29 @@ traced_results = Table(
     Column("test_id", Text, primary_key=True),
     Column("clientpo_id", Text, nullable=False),
     Column("node_id", Text, nullable=False),
-    Column("package_id", Text),
     Column("verdict", Text, nullable=False),
     Column("content_hash", Text, nullable=False),
     Column("disposition", Text),
     Column("decided_by", Text),
     Column("decided_role", Text),
     Column("reason", Text),
+    Column("decided_entry", BigInteger),  # the number of the ledger entry with the proof
     _moment("submitted_at"),
     _moment("decided_at", nullable=True),
+    Index("traced_results_order", "trace_id", "clientpo_id"),
     Index("traced_results_contract", "smart_contract_id"),
 )
 
 vault_amendments = Table(
     "vault_amendments",
     metadata,
+    Column("smart_contract_id", Text, primary_key=True),
+    Column("revision", Integer, primary_key=True, autoincrement=False),
+    Column("test_id", Text, primary_key=True),
     Column("entry", BigInteger, primary_key=True, autoincrement=False),  # the number of the ledger entry that says so
-    Column("package_id", Text, ForeignKey(vault_packages.c.package_id), nullable=False),
-    Column("test_id", Text, nullable=False),
     Column("amendment", Text, nullable=False),
     Column("reason", Text, nullable=False),
     Column("trace_id", Text, nullable=False),
     Column("decided_by", Text, nullable=False),
     _moment("decided_at"),
-    Index("vault_amendments_package", "package_id"),
 )

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
-from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
+from temporalio.client import Client, WithStartWorkflowOperation, WorkflowExecutionStatus, WorkflowHandle
 from temporalio.common import (
     SearchAttributeKey,
     SearchAttributePair,
@@ -28,6 +28,7 @@ from infra.settings import Settings
 from schemas import names
 from schemas.base import Model
 from schemas.client_po import ClientPOStart, ClientPOStatus, SmartClientPO
+from schemas.equipment_register import EquipmentStart, LineAnswer
 from schemas.node import PartReady
 from schemas.node_report import NodeRef, NodeSyncStart
 from schemas.part_arrival import Held, JoinLine, LineRef, LineStatus, PartArrivalStart, ReportedArrival
@@ -202,6 +203,34 @@ class NodeSyncs:
             static_summary=f"What {node_id} and the hub tell each other",
             rpc_timeout=RPC_TIMEOUT,
         )
+
+
+class EquipmentDesk:
+    """Reaches the `EquipmentWorkflow` of an instrument, started if need be."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def ask(self, equipment_id: str, update: str, message: Model, *, update_id: str | None = None) -> LineAnswer:
+        """What it answers; raises `WorkflowUpdateFailedError` where it refuses, and `RPCError`."""
+        start = WithStartWorkflowOperation[Any, None](
+            "EquipmentWorkflow",
+            EquipmentStart(equipment_id=equipment_id),
+            id=names.equipment_workflow_id(equipment_id),
+            task_queue=names.MAIN_QUEUE,
+            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            static_summary=f"Requests about {equipment_id}",
+        )
+        answer: LineAnswer = await self._client.execute_update_with_start_workflow(
+            update,
+            message,
+            start_workflow_operation=start,
+            id=update_id,
+            result_type=LineAnswer,
+            rpc_timeout=2 * RPC_TIMEOUT,
+        )
+        return answer
 
 
 class ClientPOStarter:

@@ -90,6 +90,7 @@ KINDS: dict[str, AlertKind] = {
     "deployment_late": AlertKind(Role.MAINTENANCE_ENGINEER, lasting=True),
     "results_in_doubt": AlertKind(Role.QUALITY_MANAGER, lasting=True),
     "retest_wanted": AlertKind(Role.SUPERVISOR),
+    "results_withdrawn": AlertKind(Role.QUALITY_MANAGER),
     "access_refused": AlertKind(Role.ADMIN),
     "workflow_closed": AlertKind(Role.PRODUCTION_MANAGER),
 }

@@ -13,7 +13,7 @@ from schemas import names
 from schemas.base import Identifier, Model, Text, UtcDateTime
 from schemas.calibration import WARNING_DAYS
 from schemas.canonical import document_hash
-from schemas.client_po import Request
+from schemas.client_po import Reasoned, Request
 from schemas.equipment import CalibrationRecord, CalibrationResult, EquipmentItem, calibration_refusal
 from schemas.ledger import LedgerEntry
 from schemas.record import CalibrationRecorded, EquipmentEvent, EquipmentRegistered, Record
@@ -51,10 +51,14 @@ class RecordCalibration(CalibrationRecord):
         return CalibrationRecord.model_validate(self.model_dump(exclude={"user_id"}))
 
 
-class ScheduleCalibration(Request):
-    """A calibration is arranged for that day of its node."""
+class Schedule(Reasoned):
+    """A calibration is arranged for that day of the instrument's node."""
 
     on: date
+
+
+class ScheduleCalibration(Schedule, Request):
+    """Writes down that a calibration is arranged."""
 
 
 class TakeOutOfService(Request):
@@ -65,10 +69,14 @@ class ReturnToService(Request):
     """It may be used again, as far as its calibration and its checks allow."""
 
 
-class CheckOut(Request):
-    """It moves to another node, and is used there from then on."""
+class Move(Reasoned):
+    """The instrument goes to another node."""
 
     to_node: Identifier
+
+
+class CheckOut(Move, Request):
+    """It is used there from then on."""
 
 
 REQUESTS: dict[str, type[BaseModel]] = {

@@ -96,6 +96,11 @@ def expiry_causes(equipment_id: str) -> tuple[str, ...]:
     return tuple(expiry_cause(equipment_id, step) for step in STEPS)
 
 
+def calibration_causes(equipment_id: str) -> tuple[str, ...]:
+    """The causes of all alerts that a good calibration ends."""
+    return (cause_of(IssueType.CALIBRATION_FAILED, equipment_id), *expiry_causes(equipment_id))
+
+
 def expiry_cause(equipment_id: str, step: int) -> str:
     """Each step has its own, so that people are told again."""
     if step == EXPIRED:

@@ -9,6 +9,7 @@ from schemas.alert import Alert
 from schemas.base import Model, Partial, UtcDateTime
 from schemas.ledger import LedgerEntry
 from schemas.permission import Role
+from schemas.reverse_trace import Selection, TracedResult
 
 
 class AlertRaised(Model):
@@ -446,43 +447,48 @@ class ReviewEnded(Model):
 
 
 class TraceOpened(Model):
-    """Inserts the row of a reverse trace."""
+    """Inserts the row of a reverse trace; `searched_at` is empty until its first search is over."""
 
     kind: Literal["trace_opened"] = "trace_opened"
     trace_id: str
     equipment_id: str
     certificate_number: str
+    calibrated_on: date
     since: date | None
-    found: int
+    found_at: UtcDateTime
 
 
-class ResultTraced(Model):
-    """Inserts a result in doubt."""
+class ResultsTraced(Model):
+    """Inserts results in doubt."""
 
-    kind: Literal["result_traced"] = "result_traced"
+    kind: Literal["results_traced"] = "results_traced"
     trace_id: str
-    smart_contract_id: str
-    revision: int
-    test_id: str
-    clientpo_id: str
-    node_id: str
-    package_id: str | None
-    verdict: str
-    content_hash: str
-    submitted_at: UtcDateTime
+    results: tuple[TracedResult, ...]
 
 
-class TracedResultDisposed(Model):
-    """The entry's user has decided what becomes of a result in doubt."""
+class TraceSearched(Model):
+    """All results are listed that the ledger has."""
 
-    kind: Literal["traced_result_disposed"] = "traced_result_disposed"
+    kind: Literal["trace_searched"] = "trace_searched"
     trace_id: str
-    smart_contract_id: str
-    revision: int
-    test_id: str
+
+
+class TracedResultsDisposed(Model):
+    """The entry's user has decided what becomes of all selected results that wait."""
+
+    kind: Literal["traced_results_disposed"] = "traced_results_disposed"
+    trace_id: str
+    selection: Selection
     disposition: str
     decided_role: str
     reason: str
+
+
+class TraceAlertsResolved(Model):
+    """The alerts are over of those client orders of which no result of this trace waits any more."""
+
+    kind: Literal["trace_alerts_resolved"] = "trace_alerts_resolved"
+    trace_id: str
 
 
 class TraceClosed(Model):
@@ -493,13 +499,12 @@ class TraceClosed(Model):
 
 
 class VaultAmended(Model):
-    """Inserts an amendment of a package that the vault has: its results are withdrawn, or measured again."""
+    """Inserts an amendment for each result that the same entry has disposed of: it is withdrawn, or measured again.
+
+    It names the result and not its package: so it holds for one that comes into the vault later, too.
+    """
 
     kind: Literal["vault_amended"] = "vault_amended"
-    package_id: str
-    test_id: str
-    amendment: str
-    reason: str
     trace_id: str
 
 
@@ -536,8 +541,10 @@ Change = Annotated[
     | ReviewOpened
     | ReviewEnded
     | TraceOpened
-    | ResultTraced
-    | TracedResultDisposed
+    | ResultsTraced
+    | TraceSearched
+    | TracedResultsDisposed
+    | TraceAlertsResolved
     | TraceClosed
     | VaultAmended,
     Field(discriminator="kind"),

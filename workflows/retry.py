@@ -13,6 +13,9 @@ ACTIVITY_TIME = timedelta(seconds=30)
 NODE_TIME = timedelta(seconds=10)
 """One attempt at a node; a node that vanished is asked again after this."""
 
+SEARCH_TIME = timedelta(hours=2)
+"""One attempt of a search of the whole ledger; it says every page that it goes on."""
+
 BEYOND_PATIENCE = timedelta(seconds=5)
 """After an attempt of a leg should have given up by itself: then its worker is gone, and it is tried again."""
 

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from infra.database import migrate
 from infra.embedded.shop import EmbeddedServers
-from tests.benchmarks import access, chain, decision, ledger, maintenance, release, transfer
+from tests.benchmarks import access, chain, decision, gate, ledger, maintenance, release, transfer
 
 
 async def main() -> None:
@@ -34,6 +34,7 @@ async def main() -> None:
             await ledger.run(servers.settings)
             await decision.run(servers.settings, console)
             await access.run(servers.settings, console)
+            gate.run(console)
 
 
 if __name__ == "__main__":

@@ -24,12 +24,14 @@ from activities.approval import ApprovalActivities
 from activities.client_po import ClientPOActivities
 from activities.decision import DecisionActivities
 from activities.ledger import LedgerActivities
+from activities.maintenance_node import MaintenanceNodeActivities
 from activities.node import NodeActivities
 from activities.part_arrival import PartArrivalActivities
 from activities.test_execution import TestExecutionActivities
 from infra.decisions import DecisionSigner, DecisionVerifier
-from infra.equipment import EquipmentList
+from infra.equipment import MaintenanceGate
 from infra.guardian import Guardian
+from infra.node_maintenance import NodeMaintenance
 from infra.node_store import NodeStore
 from infra.personnel import Personnel
 from infra.settings import Settings
@@ -40,8 +42,11 @@ from schemas.approval import ApprovalOutcome, ApprovalStatus
 from schemas.canonical import document_hash
 from schemas.client_po import acceptance_wanted
 from schemas.decision import Wanted
+from schemas.equipment import CalibrationRecord, CalibrationResult, EquipmentItem
 from schemas.identity import Identity
 from schemas.ledger import Draft, LedgerEntry, Receipt, RecordRefused
+from schemas.node import Node
+from schemas.node_report import RegisteredItem, RegisterPage
 from schemas.part_arrival import PartArrival, ReportedArrival
 from schemas.permission import Role
 from schemas.record import (
@@ -209,13 +214,14 @@ class Shop:
         self.node = f"NODE-{self.name}"
         self._disk = state / "node.sqlite"
         self.store = NodeStore(self.node, self._disk)
+        self.maintenance = NodeMaintenance(Node(node_id=self.node, station_type="LP", name="Cell 1"), self._disk)
+        self._revision = 0
         self.part_arrivals = PartArrivals(self.client, UNCLAIMED_AFTER)
         self.workflow_ids: set[str] = set()
         self.settings = Settings(
             release_alert_after=ALERT_AFTER,
             deployment_alert_after=ALERT_AFTER,
             state_dir=state,
-            equipment_file=state / "equipment.yaml",
             personnel_file=state / "personnel.yaml",
         )
         self.equip()
@@ -296,19 +302,37 @@ class Shop:
         return tested
 
     def equip(self, *fit: str) -> None:
-        """Which instruments may be used from now on."""
-        lines = [
-            {
-                "equipment_id": name,
-                "equipment_type": "lamp",
-                "certificate": f"CERT-{name}",
-                "calibrated_on": date(2020, 1, 1),
-                "due_on": date(2099, 12, 31),
-                "fit": True,
-            }
-            for name in fit
-        ]
-        self.settings.equipment_file.write_text(yaml.safe_dump({"equipment": lines}))
+        """Which instruments may be used from now on; all others go out of service."""
+        self._revision += 1
+        self.maintenance.take_register(
+            RegisterPage(
+                since=self._revision - 1,
+                revision=self._revision,
+                items=tuple(self._line(name, fit) for name in {*fit, *self.maintenance.here()}),
+            )
+        )
+
+    def _line(self, name: str, fit: Sequence[str]) -> RegisteredItem:
+        return RegisteredItem(
+            revision=self._revision,
+            item=EquipmentItem(
+                equipment_id=name,
+                equipment_type="lamp",
+                description=f"Lamp {name}",
+                node_id=self.node,
+                home_node=self.node,
+                out_of_service=None if name in fit else "broken",
+            ),
+            last_calibration=CalibrationRecord(
+                equipment_id=name,
+                certificate_number=f"CERT-{name}",
+                calibrated_on=date(2020, 1, 1),
+                due_on=date(2099, 12, 31),
+                result=CalibrationResult.PASSED,
+                provider="Calibration laboratory",
+                technician="tess",
+            ),
+        )
 
     async def token(
         self,
@@ -345,8 +369,12 @@ class Shop:
             self.node, self.store, self.settings.guardian_key_file(self.node), DecisionVerifier(self.settings)
         )
         guardian.introduce(self.settings.guardian_trust_dir)
-        node = NodeActivities(self.store, EquipmentList(self.settings.equipment_file), guardian)
-        others = (node.announce_part, node.begin_test, node.keep_results, node.authorize)
+        node = NodeActivities(self.store, MaintenanceGate(self.maintenance), guardian)
+        care = MaintenanceNodeActivities(self.maintenance)
+        others = (
+            *(node.announce_part, node.begin_test, node.keep_results, node.authorize),
+            *(care.take_contract, care.retire_contract, care.take_register, care.read_reports, care.confirm_reports),
+        )
         with executor or ThreadPoolExecutor(1) as pool:
             async with Worker(
                 self.client,
@@ -362,8 +390,12 @@ class Shop:
 
     def forget_at_node(self) -> None:
         """What a person does at a node whose inbox holds something wrong."""
+        self.store.close()
+        self.maintenance.close()
         self._disk.unlink()
         self.store = NodeStore(self.node, self._disk)
+        self.maintenance = NodeMaintenance(self.maintenance.node, self._disk)
+        self._revision = 0
 
     def alter_results_at_node(self) -> None:
         """What nobody may do to a node's own copy."""

@@ -125,7 +125,7 @@ class TestTheGate:
     async def test_blocks_a_test_whose_equipment_is_not_ready(self, shop: Shop, demanding: Tested) -> None:
         await demanding.start("ivan", "LAMP-1")
         await demanding.is_("blocked")
-        assert "LAMP-1 is not in the equipment list" in demanding.row["missing"]
+        assert "LAMP-1 is not in the register" in demanding.row["missing"]
         assert (await demanding.recorded("equipment_not_ready")).metadata["instruments"] == ["LAMP-1"]
         assert len(shop.open_alerts("equipment_not_ready")) == 1
         await demanding.shows("LAMP-1")

@@ -139,10 +139,10 @@ def _create_traces() -> None:
         "traces",
         sa.Column("trace_id", sa.Text, primary_key=True),
         *_texts("equipment_id", "certificate_number"),
+        *_days("calibrated_on"),
         *_days("since", nullable=True),
-        sa.Column("found", sa.Integer, nullable=False),
-        *_moments("opened_at"),
-        *_moments("closed_at", nullable=True),
+        *_moments("found_at", "opened_at"),
+        *_moments("searched_at", "closed_at", nullable=True),
     )
     op.create_index("traces_equipment", "traces", ["equipment_id"])
     op.create_table(
@@ -152,18 +152,20 @@ def _create_traces() -> None:
         sa.Column("revision", sa.Integer, primary_key=True, autoincrement=False),
         sa.Column("test_id", sa.Text, primary_key=True),
         *_texts("clientpo_id", "node_id"),
-        *_texts("package_id", nullable=True),
         *_texts("verdict", "content_hash"),
         *_texts("disposition", "decided_by", "decided_role", "reason", nullable=True),
+        sa.Column("decided_entry", sa.BigInteger),
         *_moments("submitted_at"),
         *_moments("decided_at", nullable=True),
     )
+    op.create_index("traced_results_order", "traced_results", ["trace_id", "clientpo_id"])
     op.create_index("traced_results_contract", "traced_results", ["smart_contract_id"])
     op.create_table(
         "vault_amendments",
+        sa.Column("smart_contract_id", sa.Text, primary_key=True),
+        sa.Column("revision", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("test_id", sa.Text, primary_key=True),
         sa.Column("entry", sa.BigInteger, primary_key=True, autoincrement=False),
-        sa.Column("package_id", sa.Text, sa.ForeignKey("vault_packages.package_id"), nullable=False),
-        *_texts("test_id", "amendment", "reason", "trace_id", "decided_by"),
+        *_texts("amendment", "reason", "trace_id", "decided_by"),
         *_moments("decided_at"),
     )
-    op.create_index("vault_amendments_package", "vault_amendments", ["package_id"])
