@@ -35,7 +35,10 @@ async def fleet(client: Client, nodes: Sequence[Node], folder: Path) -> AsyncIte
             worker = Worker(
                 client,
                 task_queue=names.node_queue(disk.node.node_id),
-                activities=[does.take_contract, does.retire_contract],
+                activities=[
+                    *(does.take_contract, does.retire_contract),
+                    *(does.take_register, does.read_reports, does.confirm_reports),
+                ],
                 activity_executor=threads,
                 max_concurrent_activities=1,
                 max_concurrent_activity_task_polls=1,

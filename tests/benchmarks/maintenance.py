@@ -9,17 +9,15 @@ import asyncio
 import statistics
 import tempfile
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 from sqlalchemy.ext.asyncio import AsyncEngine
-from temporalio import workflow
 from temporalio.client import Client
 from temporalio.worker import Worker
 
-from activities.maintenance_node import MaintenanceNodeActivities
 from infra.decisions import DecisionSigner
 from infra.embedded.shop import ProductProcess
 from infra.ledger import Ledger
@@ -36,6 +34,7 @@ from schemas.identity import Identity
 from schemas.maintenance import ContractDelivery, ContractStatus
 from schemas.maintenance_life import VersionRef, deployment_approval_id, deployment_wanted
 from schemas.permission import Permission, Role
+from tests.benchmarks.floor import FloorDeploymentWorkflow
 from tests.benchmarks.release import silent
 from tests.fleet import fleet, registry_of
 from workers.worker import SANDBOX
@@ -43,25 +42,6 @@ from workers.worker import SANDBOX
 NODES = 200
 ROUNDS = 3
 FLOOR_QUEUE = "floor-maintenance"
-
-
-@workflow.defn
-class FloorDeploymentWorkflow:
-    """All nodes at once, and nothing else."""
-
-    @workflow.run
-    async def run(self, delivery: ContractDelivery, node_ids: list[str]) -> None:
-        taking = [
-            workflow.start_activity_method(
-                MaintenanceNodeActivities.take_contract,
-                delivery,
-                task_queue=names.node_queue(node_id),
-                start_to_close_timeout=timedelta(seconds=30),
-            )
-            for node_id in node_ids
-        ]
-        for taken in taking:
-            await taken
 
 
 def document(contract_id: str) -> dict[str, object]:
