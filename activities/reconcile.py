@@ -1,4 +1,4 @@
-"""Finding POs, tests, transfers and approvals whose row and workflow no longer agree."""
+"""Finding POs, tests, transfers, approvals and maintenance contracts whose row and workflow no longer agree."""
 
 from typing import TYPE_CHECKING
 
@@ -9,6 +9,7 @@ from schemas.reconcile import Reconciled
 
 if TYPE_CHECKING:
     from infra.approval_reconcile import ApprovalReconciler
+    from infra.maintenance_reconcile import MaintenanceReconciler
     from infra.reconcile import Reconciler
     from infra.test_reconcile import TestReconciler
     from infra.transfer_reconcile import TransferReconciler
@@ -23,11 +24,13 @@ class ReconcileActivities:
         approvals: "ApprovalReconciler",
         tests: "TestReconciler",
         transfers: "TransferReconciler",
+        maintenance: "MaintenanceReconciler",
     ) -> None:
         self._reconciler = reconciler
         self._approvals = approvals
         self._tests = tests
         self._transfers = transfers
+        self._maintenance = maintenance
 
     @activity.defn
     async def reconcile(self) -> Reconciled:
@@ -49,8 +52,12 @@ class ReconcileActivities:
             activity.heartbeat(package_id)
             if was_moved:
                 started.append(package_id)
-        async for smart_contract_id, was_started in self._reconciler.repair():
+        async for version, was_started in self._maintenance.repair():
+            activity.heartbeat(version)
+            if was_started:
+                started.append(version)
+        async for smart_contract_id, po_started in self._reconciler.repair():
             activity.heartbeat(smart_contract_id)
-            if was_started is not None:
-                (started if was_started else closed).append(smart_contract_id)
+            if po_started is not None:
+                (started if po_started else closed).append(smart_contract_id)
         return Reconciled(started=tuple(started), closed=tuple(closed))

@@ -21,6 +21,7 @@ from activities.maintenance_node import MaintenanceNodeActivities
 from infra.hubs import Hubs
 from infra.ledger import Ledger
 from infra.maintenance import MaintenanceContracts
+from infra.maintenance_reconcile import MaintenanceReconciler
 from infra.node_maintenance import NodeMaintenance
 from infra.registry import load_registry
 from infra.settings import Settings
@@ -329,6 +330,38 @@ class TestADeployment:
         progress = await lab.house.maintenance_contracts.progress(VersionRef(contract_id=lab.name, version="1.0"))
         assert progress is not None
         assert (progress.pending, progress.acknowledged) == (0, 0)
+
+
+class TestTheReconcile:
+    async def reconcile(self, lab: Lab) -> list[str]:
+        """The workflows that it starts."""
+        house = lab.house
+        reconciler = MaintenanceReconciler(house.temporal, house.maintenance_contracts, house.ledger, house.drafts)
+        return [workflow_id async for workflow_id, started in reconciler.repair() if started]
+
+    async def test_starts_a_draft_that_was_recorded_while_temporal_was_away(self, lab: Lab) -> None:
+        await lab.house.drafts.create(lab.document(), "marta")
+        assert await self.reconcile(lab) == [f"maintenance/{lab.name}/1.0"]
+        assert (await lab.marta.post(lab.path(then="/validate"))).json()["status"] == "validated"
+        assert await self.reconcile(lab) == []
+
+    async def test_starts_a_version_again_where_it_stood(self, lab: Lab) -> None:
+        await lab.created()
+        async with lab.online(0, 1):
+            await lab.deploy()
+            await lab.until(lambda shown: _acknowledged(shown) == 2)
+        await lab.house.temporal.get_workflow_handle(f"maintenance/{lab.name}/1.0").terminate()
+        async with lab.online(2):
+            await lab.until(lambda shown: _acknowledged(shown) == 3)
+        answer = await lab.marta.post(lab.path(then="/retire"), json={"reason": "r"})
+        assert (answer.status_code, "reconcile" in answer.json()["detail"]) == (409, True)
+        assert await self.reconcile(lab) == [f"maintenance/{lab.name}/1.0"]
+        await lab.until(lambda shown: shown["status"] == "monitoring")
+        async with lab.online():
+            await lab.marta.post(lab.path(then="/retire"), json={"reason": "r"})
+            await lab.until(lambda shown: shown["status"] == "archived")
+        [entry] = await lab.house.ledger.entries(target=lab.name, action="restart_contract")
+        assert entry.metadata["workflow"] == "terminated"
 
 
 class TestTwoHundredNodes:
