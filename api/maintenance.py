@@ -184,8 +184,7 @@ async def create(request: Request, response: Response, house: TheHouse, who: May
         raise invalid([Fault(field="document", message=str(error))]) from error
     except OtherDocument as error:
         raise Problem(409, "conflict", "Another document was created under this ID", str(error)) from error
-    if row["status"] != ContractStatus.ARCHIVED:
-        await house.drafts.start(row)
+    await house.drafts.start(row)
     response.status_code = 201 if new else 200
     response.headers["Location"] = _path(_ref(row))
     return _resource(house, row)
@@ -265,9 +264,12 @@ class Asking:
             await self._once.ask(self.ref.workflow_id, update, message, who)
         except NotOpen as error:
             row = await self.row()
-            if row["status"] != ContractStatus.ARCHIVED and await self._house.drafts.start(row):
+            if await self._house.drafts.start(row):
                 return await self(update, message, who)
-            raise refused(f"the version is {row['status']}: nothing can be changed any more") from error
+            if row["status"] == ContractStatus.ARCHIVED:
+                raise refused("the version is archived: nothing can be changed any more") from error
+            reason = "its workflow was closed from outside: the next reconcile starts it again, then ask again"
+            raise refused(reason) from error
         return await self.details()
 
     async def row(self) -> Row:

@@ -21,7 +21,7 @@ from schemas.canonical import document_hash
 from schemas.faults import Fault
 from schemas.ledger import LedgerEntry
 from schemas.maintenance import FIRST_VERSION, ContractStatus, station_type
-from schemas.maintenance_life import ContractStart, VersionRef
+from schemas.maintenance_life import ContractLife, ContractStart, VersionRef
 from schemas.maintenance_version import (
     CannotApply,
     ContractChange,
@@ -119,8 +119,14 @@ class Drafts:
                 continue  # somebody made a version a moment ago: this one has the next number, or is that one
             return ref, True
 
-    async def start(self, row: Row) -> bool:
-        """False when it was started before, even if it has ended since; raises `NotStarted`."""
+    async def start(self, row: Row, *, life: ContractLife | None = None, signals: int = 0) -> bool:
+        """False when it was started before, even if it has ended since; raises `NotStarted`.
+
+        A `life` is for one that goes on where it stood, after its workflow was closed from outside; without one, what
+        is a draft no more was started before.
+        """
+        if life is None and row["status"] != ContractStatus.DRAFT:
+            return False
         ref = VersionRef(contract_id=row["contract_id"], version=row["version"])
         parent_version = row["parent_version"]
         parent = (
@@ -135,15 +141,19 @@ class Drafts:
             parent_version=parent_version,
             parent=json.loads(parent["document"]) if parent else None,
             late_after=self._late_after,
+            life=life,
+            signals=signals,
         )
+        once = WorkflowIDReusePolicy.REJECT_DUPLICATE
+        unless_ended_well = WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY
         try:
             await self._client.start_workflow(
                 "MaintenanceContractWorkflow",
                 start,
                 id=ref.workflow_id,
                 task_queue=names.MAIN_QUEUE,
-                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
-                search_attributes=TypedSearchAttributes([SearchAttributePair(STATUS, ContractStatus.DRAFT.value)]),
+                id_reuse_policy=once if life is None else unless_ended_well,
+                search_attributes=TypedSearchAttributes([SearchAttributePair(STATUS, row["status"])]),
                 static_summary=f"{ref} · {row['title']}"[:200],
                 rpc_timeout=RPC_TIMEOUT,
             )

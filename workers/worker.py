@@ -43,6 +43,7 @@ from infra.maintenance import MaintenanceContracts
 from infra.maintenance_alerts import MaintenanceReviews
 from infra.maintenance_drafts import Drafts
 from infra.maintenance_orders import NodeOrdering
+from infra.maintenance_reconcile import MaintenanceReconciler
 from infra.node_maintenance import NodeMaintenance
 from infra.node_store import NodeStore
 from infra.personnel import Personnel
@@ -169,6 +170,7 @@ def main_worker(
                 ApprovalReconciler(client, Approvals(engine), ledger),
                 TestReconciler(client, Tests(engine), ledger),
                 TransferReconciler(client, transfers, ledger),
+                MaintenanceReconciler(client, versions, ledger, drafts),
                 ClientPOReconciler(client, client_pos, ledger, starter),
             ).reconcile,
         ],

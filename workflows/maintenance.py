@@ -96,6 +96,9 @@ class MaintenanceContractWorkflow:
             return await life
 
     async def _live(self) -> ContractEnd:
+        if self._start.life is not None and workflow.info().continued_run_id is None:
+            # Started again where it stood: nobody told it what its nodes said meanwhile.
+            self._inbox.put("restart", names.DEPLOYMENTS_CHANGED, DeploymentsChanged())
         while self._life.status is not ContractStatus.ARCHIVED:
             self._show()
             if self._inbox:

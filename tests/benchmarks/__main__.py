@@ -12,7 +12,7 @@ from rich.console import Console
 
 from infra.database import migrate
 from infra.embedded.shop import EmbeddedServers
-from tests.benchmarks import access, chain, decision, gate, ledger, release, reverse_trace, transfer
+from tests.benchmarks import access, chain, decision, gate, ledger, maintenance, release, reverse_trace, transfer
 
 
 async def main() -> None:
@@ -29,6 +29,7 @@ async def main() -> None:
             await migrate(servers.settings.database_url, servers.settings.database_writer_url)
             await release.run(servers.settings, console)
             await transfer.run(servers.settings, console)
+            await maintenance.run(servers.settings, console)
             await chain.run(console)
             await ledger.run(servers.settings)
             await decision.run(servers.settings, console)

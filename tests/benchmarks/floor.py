@@ -10,12 +10,14 @@ from datetime import timedelta
 from temporalio import workflow
 
 from activities.ledger import LedgerActivities
+from activities.maintenance_node import MaintenanceNodeActivities
 from activities.node import NodeActivities
 from activities.part_arrival import PartArrivalActivities
 from activities.transfer import TransferActivities
 from schemas import names
 from schemas.approval import ApprovalEnded
 from schemas.ledger import LedgerEntry
+from schemas.maintenance import ContractDelivery
 from schemas.node import NodeDelivery
 from schemas.part_arrival import JoinLine, PartArrivalStart, WaitingPO
 from schemas.record import ClientPOChanged, Record
@@ -147,3 +149,22 @@ class FloorTransferWorkflow:
             delivery = await leg
             if delivery.receipt is None:
                 raise RuntimeError(delivery.error)
+
+
+@workflow.defn
+class FloorDeploymentWorkflow:
+    """All nodes at once, and nothing else."""
+
+    @workflow.run
+    async def run(self, delivery: ContractDelivery, node_ids: list[str]) -> None:
+        taking = [
+            workflow.start_activity_method(
+                MaintenanceNodeActivities.take_contract,
+                delivery,
+                task_queue=names.node_queue(node_id),
+                start_to_close_timeout=timedelta(seconds=30),
+            )
+            for node_id in node_ids
+        ]
+        for taken in taking:
+            await taken

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -13,17 +14,25 @@ import pytest
 import pytest_asyncio
 import yaml
 from fastapi import FastAPI
+from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.worker import Worker
 
 from activities.maintenance_node import MaintenanceNodeActivities
 from infra.hubs import Hubs
+from infra.ledger import Ledger
+from infra.maintenance import MaintenanceContracts
+from infra.maintenance_reconcile import MaintenanceReconciler
 from infra.node_maintenance import NodeMaintenance
 from infra.registry import load_registry
+from infra.repairs import Repairs
 from infra.settings import Settings
 from schemas import names
+from schemas.ledger import LedgerEntry
 from schemas.maintenance_life import VersionRef
 from schemas.maintenance_version import ContractChange, NewVersion
 from schemas.permission import Role
+from schemas.record import DeploymentChanged, DeploymentOpened, Record
+from tests.fleet import fleet, registry_of
 from workers.worker import main_worker
 
 if TYPE_CHECKING:
@@ -84,10 +93,10 @@ class Lab:
         assert answer.status_code == 200, answer.text
         return dict(answer.json())
 
-    async def until(self, condition: Callable[[Json], bool], version: str = "1.0") -> Json:
+    async def until(self, condition: Callable[[Json], bool], version: str = "1.0", *, patience: float = 20) -> Json:
         shown: Json = {}
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(patience):
                 while not condition(shown := await self.show(version)):
                     await asyncio.sleep(0.05)
         except TimeoutError:
@@ -322,3 +331,91 @@ class TestADeployment:
         progress = await lab.house.maintenance_contracts.progress(VersionRef(contract_id=lab.name, version="1.0"))
         assert progress is not None
         assert (progress.pending, progress.acknowledged) == (0, 0)
+
+
+class TestTheReconcile:
+    async def reconcile(self, lab: Lab) -> list[str]:
+        """The workflows that it starts."""
+        house = lab.house
+        reconciler = MaintenanceReconciler(house.temporal, house.maintenance_contracts, house.ledger, house.drafts)
+        repairs = Repairs(house.alerts, house.ledger)
+        found = [workflow_id async for workflow_id, repaired in reconciler.repair(repairs) if repaired]
+        await repairs.finish()
+        return found
+
+    async def test_starts_a_draft_that_was_recorded_while_temporal_was_away(self, lab: Lab) -> None:
+        await lab.house.drafts.create(lab.document(), "marta")
+        assert await self.reconcile(lab) == [f"maintenance/{lab.name}/1.0"]
+        assert (await lab.marta.post(lab.path(then="/validate"))).json()["status"] == "validated"
+        assert await self.reconcile(lab) == []
+
+    async def test_starts_a_version_again_where_it_stood(self, lab: Lab) -> None:
+        await lab.created()
+        async with lab.online(0, 1):
+            await lab.deploy()
+            await lab.until(lambda shown: _acknowledged(shown) == 2)
+        await lab.house.temporal.get_workflow_handle(f"maintenance/{lab.name}/1.0").terminate()
+        async with lab.online(2):
+            await lab.until(lambda shown: _acknowledged(shown) == 3)
+        answer = await lab.marta.post(lab.path(then="/retire"), json={"reason": "r"})
+        assert (answer.status_code, "reconcile" in answer.json()["detail"]) == (409, True)
+        assert await self.reconcile(lab) == [f"maintenance/{lab.name}/1.0"]
+        await lab.until(lambda shown: shown["status"] == "monitoring")
+        async with lab.online():
+            await lab.marta.post(lab.path(then="/retire"), json={"reason": "r"})
+            await lab.until(lambda shown: shown["status"] == "archived")
+        [entry] = await lab.house.ledger.entries(target=lab.name, action="restart_contract")
+        assert entry.metadata["workflow"] == "terminated"
+
+
+class TestTwoHundredNodes:
+    async def test_acknowledge_a_deployment_each_by_itself_and_leave_its_history_small(
+        self, api: FastAPI, settings: Settings, caller: Caller, tmp_path: Path
+    ) -> None:
+        house: House = api.state.house
+        nodes = registry_of(200, uuid4().hex[:8], tmp_path / "fleet.yaml")
+        many = settings.model_copy(update={"nodes_file": tmp_path / "fleet.yaml"})
+        api.state.house = house = replace(house, settings=many, registry=load_registry(many.nodes_file))
+        async with (
+            caller(Role.MAINTENANCE_ENGINEER, "marta") as marta,
+            caller(Role.QUALITY_MANAGER, "quentin") as quentin,
+            Hubs(many) as hubs,
+            main_worker(house.temporal, house.engine, house.ledger, hubs, many),
+        ):
+            lab = Lab(house, marta, quentin)
+            await lab.created()
+            async with fleet(house.temporal, nodes[:199], tmp_path):
+                await lab.deploy()
+                await lab.until(lambda shown: _acknowledged(shown) == 199, patience=90)
+                assert (await lab.show())["status"] == "deployed"
+            async with fleet(house.temporal, nodes[199:], tmp_path):
+                await lab.until(lambda shown: shown["status"] == "monitoring")
+        ref = VersionRef(contract_id=lab.name, version="1.0")
+        history = await house.temporal.get_workflow_handle(ref.workflow_id).fetch_history()
+        assert len(history.events) < 150
+        entries = await house.ledger.entries(target=lab.name, action="acknowledge_contract", limit=300)
+        assert sorted(entry.smart_id for entry in entries) == [node.node_id for node in nodes]
+
+
+def _acknowledged(shown: Json) -> int:
+    return [one["status"] for one in shown["deployments"]].count("acknowledged")
+
+
+class TestARowOfADeployment:
+    async def test_that_has_ended_on_its_node_is_not_acknowledged_by_what_comes_late(
+        self, ledger: Ledger, engine: AsyncEngine
+    ) -> None:
+        key = {"contract_id": "LP-lamp", "version": "1.0", "node_id": "N1"}
+        changes = (
+            DeploymentOpened(**key),
+            DeploymentChanged(**key, status="superseded"),
+            DeploymentChanged(**key, status="acknowledged"),
+            DeploymentChanged(**key, status="retired"),
+        )
+        entry = LedgerEntry(
+            idempotency_key="1", action_type="maintenance", action="any", target="LP-lamp", details="any"
+        )
+        await ledger.record(Record(entry=entry, changes=changes))
+        ref = VersionRef(contract_id="LP-lamp", version="1.0")
+        [row] = await MaintenanceContracts(engine).deployments(ref)
+        assert (row["status"], row["acknowledged_at"]) == ("superseded", None)

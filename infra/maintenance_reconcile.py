@@ -1,0 +1,102 @@
+"""Versions of maintenance contracts without an open workflow: they go on where their row stands.
+
+A draft that was never started is started. A version whose workflow was closed from outside is started again, and a
+person is told; its nodes execute it all the while. Nothing is sent to a node twice: each order has a workflow of its
+own.
+"""
+
+import json
+from collections.abc import AsyncIterator
+
+from temporalio.client import Client, WorkflowExecutionStatus
+
+from infra.ledger import Ledger
+from infra.maintenance import MaintenanceContracts, Row
+from infra.maintenance_drafts import Drafts
+from infra.repairs import Repairs
+from infra.temporal import workflow_status
+from schemas import names
+from schemas.alert import Alert, Severity
+from schemas.ledger import LedgerEntry, RecordedEntry
+from schemas.maintenance import ContractStatus, Validation
+from schemas.maintenance_life import ContractLife, VersionRef
+from schemas.maintenance_version import ContractChange
+from schemas.reconcile import Repaired
+from schemas.record import AlertRaised, Record
+
+_GOES_ON = frozenset({WorkflowExecutionStatus.RUNNING, WorkflowExecutionStatus.COMPLETED})
+
+
+class MaintenanceReconciler:
+    """Starts them; a repeat finds nothing more to do."""
+
+    def __init__(self, client: Client, contracts: MaintenanceContracts, ledger: Ledger, drafts: Drafts) -> None:
+        self._client = client
+        self._contracts = contracts
+        self._ledger = ledger
+        self._drafts = drafts
+
+    async def repair(self, repairs: Repairs) -> AsyncIterator[tuple[str, Repaired | None]]:
+        """Each version that is not archived, by its workflow, and what was done for it."""
+        after = ("", "")
+        while rows := await self._contracts.not_terminal(after=after):
+            for row in rows:
+                after = row["contract_id"], row["version"]
+                ref = VersionRef(contract_id=row["contract_id"], version=row["version"])
+                yield ref.workflow_id, await repairs.attempt(ref.workflow_id, self._repair(ref, row))
+
+    async def _repair(self, ref: VersionRef, row: Row) -> Repaired | None:
+        status = await workflow_status(self._client, ref.workflow_id)
+        if status in _GOES_ON:
+            return None
+        return Repaired.STARTED if await self._start(ref, row, status) else None
+
+    async def _start(self, ref: VersionRef, row: Row, status: WorkflowExecutionStatus | None) -> bool:
+        if status is None and row["status"] == ContractStatus.DRAFT:
+            return await self._drafts.start(row)
+        entries = [one for one in await self._ledger.timeline(ref.contract_id) if _is_about(ref, one)]
+        await self._record(ref, status.name.lower() if status else "closed", len(entries))
+        life = await self._life(ref, row, entries)
+        return await self._drafts.start(row, life=life, signals=len(entries) + 1)
+
+    async def _life(self, ref: VersionRef, row: Row, entries: list[RecordedEntry]) -> ContractLife:
+        """As far as rows and ledger know it; a deployment that was asked for and not approved is asked for anew."""
+        deployed = next((entry.seq for entry in entries if entry.action == "deploy_contract"), None)
+        return ContractLife(
+            status=row["status"],
+            document=json.loads(row["document"]),
+            document_hash=row["document_hash"],
+            changes=tuple(ContractChange.model_validate(change) for change in json.loads(row["changes"] or "[]")),
+            validation=Validation.model_validate_json(row["faults"]) if row["faults"] else None,
+            asked=sum(entry.action == "ask_approval" for entry in entries),
+            nodes=tuple(one["node_id"] for one in await self._contracts.deployments(ref)),
+            number=deployed,
+            file_hash=row["file_hash"],
+            active_since=row["active_at"],
+            retirement_reason=row["retirement_reason"],
+        )
+
+    async def _record(self, ref: VersionRef, how: str, number: int) -> None:
+        event = f"{ref.workflow_id}:workflow_closed:{number}"
+        text = f"The workflow of {ref} was {how} from outside. It was started again where it stood."
+        alert = Alert(
+            alert_id=event,
+            alert_type="workflow_closed",
+            severity=Severity.HIGH,
+            source=names.RECONCILE_ID,
+            subject=ref.contract_id,
+            text=text,
+        )
+        entry = LedgerEntry(
+            idempotency_key=event,
+            action_type="maintenance",
+            action="restart_contract",
+            target=ref.contract_id,
+            details=text,
+            metadata={"workflow": how, "version": ref.version},
+        )
+        await self._ledger.record(Record(entry=entry, changes=(AlertRaised(alert=alert),)))
+
+
+def _is_about(ref: VersionRef, entry: RecordedEntry) -> bool:
+    return entry.metadata.get("version") == ref.version
