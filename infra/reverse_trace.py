@@ -40,7 +40,7 @@ from schemas.test_execution import TERMINAL, Begun, Instrument
 Row = dict[str, Any]
 Item = TypeVar("Item")
 
-STRETCH = 20_000
+STRETCH = 5_000
 """Entries of the ledger that are read at once; a search that was interrupted goes on behind the last one."""
 
 PAGE = 500
