@@ -3,8 +3,11 @@
 from typing import TYPE_CHECKING
 
 from temporalio import activity
+from temporalio.exceptions import ApplicationError
 
+from schemas.expiry import ExpiryReport
 from schemas.maintenance import ContractDelivery, ContractReceipt, ContractRetired
+from schemas.node import DELIVERY_REFUSED, DeliveryConflict
 from schemas.node_report import NodeReports, RegisterPage, ReportsConfirmed
 
 if TYPE_CHECKING:
@@ -22,8 +25,12 @@ class MaintenanceNodeActivities:
         """Executes this version from now on, in place of whatever version was there; answers when it is on the disk.
 
         A delivery that comes late, after one with a higher number, changes nothing: the receipt says what is there.
+        Fails for good for what is no contract.
         """
-        return self._maintenance.take_contract(delivery)
+        try:
+            return self._maintenance.take_contract(delivery)
+        except DeliveryConflict as conflict:
+            raise ApplicationError(str(conflict), type=DELIVERY_REFUSED, non_retryable=True) from conflict
 
     @activity.defn
     def retire_contract(self, retired: ContractRetired) -> ContractReceipt:
@@ -44,3 +51,8 @@ class MaintenanceNodeActivities:
     def confirm_reports(self, confirmed: ReportsConfirmed) -> None:
         """The hub has recorded them: they need not be told again."""
         self._maintenance.confirm(confirmed.up_to)
+
+    @activity.defn
+    def check_expiry(self) -> ExpiryReport:
+        """Which calibrations run out; the node reminds of them in its reports, once for each of its days."""
+        return self._maintenance.check_expiry(activity.info().started_time)

@@ -7,7 +7,7 @@ from temporalio.exceptions import ApplicationError
 
 from schemas.guardian import AUTHORIZATION_REFUSED, AuthorizationPackage, AuthorizationRequest, NotAuthorized
 from schemas.node import DELIVERY_REFUSED, DeliveryConflict, NodeDelivery, NodeReceipt, NotHeld, PartReady
-from schemas.test_execution import BeginTest, GateAnswer, KeptResults
+from schemas.test_execution import BeginTest, GateAnswer, KeptResults, ResultsKept
 
 if TYPE_CHECKING:
     from infra.equipment import Gate
@@ -49,15 +49,18 @@ class NodeActivities:
         return self._gate.begin(delivery, begin)
 
     @activity.defn
-    def keep_results(self, results: KeptResults) -> None:
-        """Keeps the node's own copy of a revision; the same again changes nothing.
+    def keep_results(self, results: KeptResults) -> ResultsKept | None:
+        """Keeps the node's own copy of a revision, with its flags; the same again changes nothing.
 
-        Fails for good when the node already has other results under that revision.
+        Fails for good when the node already has other results under that revision. (None stands in histories of a time
+        when a node flagged nothing.)
         """
+        flags = self._gate.flags(results.begun, results.submitted_at)
         try:
-            self._store.keep_results(results)
+            kept = self._store.keep_results(results.model_copy(update={"flags": flags}))
         except DeliveryConflict as conflict:
             raise ApplicationError(str(conflict), type=DELIVERY_REFUSED, non_retryable=True) from conflict
+        return ResultsKept(flags=kept.flags)
 
     @activity.defn
     def authorize(self, request: AuthorizationRequest) -> AuthorizationPackage:

@@ -22,9 +22,12 @@ from api import (
     client_order,
     client_po,
     contracts,
+    equipment,
     health,
     hubs,
     ledger,
+    maintenance,
+    maintenance_analytics,
     part_arrival,
     problems,
     reverse_trace,
@@ -42,10 +45,15 @@ from infra.client_order import ClientOrders
 from infra.client_po import ClientPOs
 from infra.contract_store import ContractStore
 from infra.decisions import DecisionSigner
+from infra.equipment_register import EquipmentRegister
 from infra.floor_hub import FloorHub
 from infra.gatekeeper import Gatekeeper
 from infra.guardian import TrustList
 from infra.hubs import OWN_ROUTES
+from infra.maintenance import MaintenanceContracts
+from infra.maintenance_alerts import MaintenanceReviews
+from infra.maintenance_drafts import Drafts
+from infra.policy_repository import PolicyRepository
 from infra.reception import Reception
 from infra.recorder import open_ledger
 from infra.registry import load_registry
@@ -53,18 +61,23 @@ from infra.reverse_trace import ReverseTraces
 from infra.settings import Settings
 from infra.staging import Staging
 from infra.telemetry import sdk_metrics, start_metrics
-from infra.temporal import ClientPOStarter, PartArrivals, connect
+from infra.templates import Templates
+from infra.temporal import ClientPOStarter, EquipmentDesk, PartArrivals, connect
 from infra.test_execution import Tests
 from infra.transfer import Transfers
 from infra.vault import Vault
 from schemas.client_po import SmartClientPO
 from schemas.guardian import AuthorizationPackage
+from schemas.maintenance import MaintenanceContract
 
 ROUTES = (
-    *(client_po, client_order, part_arrival, test_execution, approvals, transfer, contracts, hubs, vault),
-    *(reverse_trace, alert, analytics, ledger, health),
+    *(client_po, client_order, part_arrival, test_execution, equipment, approvals, transfer, contracts, hubs, vault),
+    *(maintenance, maintenance_analytics, reverse_trace, alert, analytics, ledger, health),
 )
 
+
+READ_BY_ROUTES = (SmartClientPO, AuthorizationPackage, MaintenanceContract, *hubs.TAKEN)
+"""Bodies that FastAPI does not see in signatures."""
 
 TAKE_PACKAGES = frozenset({*OWN_ROUTES.values(), "/api/v1/guardian/authorizations"})
 PACKAGE_LIMIT = 1_500_000
@@ -85,6 +98,7 @@ def create_app() -> FastAPI:
             staging = Staging(client_pos_, ledger_, registry, ClientPOStarter(temporal, settings))
             reception = Reception(engine, ledger_)
             transfers, trust = Transfers(engine), TrustList(settings.guardian_trust_dir)
+            maintenance_contracts = MaintenanceContracts(engine)
             app.state.house = House(
                 settings=settings,
                 registry=registry,
@@ -93,6 +107,8 @@ def create_app() -> FastAPI:
                 client_pos=client_pos_,
                 client_orders=ClientOrders(engine),
                 tests=Tests(engine),
+                equipment=EquipmentRegister(engine, registry),
+                equipment_desk=EquipmentDesk(temporal),
                 alerts=Alerts(engine),
                 temporal=temporal,
                 staging=staging,
@@ -106,6 +122,11 @@ def create_app() -> FastAPI:
                 traces=ReverseTraces(engine),
                 floor_hub=FloorHub(reception, client_pos_, staging),
                 business_hub=BusinessHub(reception),
+                maintenance_contracts=maintenance_contracts,
+                reviews=MaintenanceReviews(engine),
+                drafts=Drafts(temporal, maintenance_contracts, ledger_, registry, settings),
+                templates=Templates(),
+                policy_repository=PolicyRepository(settings.policy_repository_dir),
                 sdk_metrics=sdk,
                 access=AccessControl(open_bearer(settings), settings, ledger_, meter),
             )
@@ -137,7 +158,7 @@ def _document(app: FastAPI) -> None:
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             document = generate()
-            read_by_routes = [(model, "validation") for model in (SmartClientPO, AuthorizationPackage, *hubs.TAKEN)]
+            read_by_routes = [(model, "validation") for model in READ_BY_ROUTES]
             models = [*read_by_routes, (problems.ProblemDetails, "serialization")]
             _, definitions = models_json_schema(models, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
             document["components"]["schemas"] |= definitions["$defs"]

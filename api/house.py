@@ -15,15 +15,21 @@ from infra.client_order import ClientOrders
 from infra.client_po import ClientPOs
 from infra.contract_store import ContractStore
 from infra.decisions import DecisionSigner
+from infra.equipment_register import EquipmentRegister
 from infra.floor_hub import FloorHub
 from infra.gatekeeper import Gatekeeper
 from infra.ledger import Ledger
+from infra.maintenance import MaintenanceContracts
+from infra.maintenance_alerts import MaintenanceReviews
+from infra.maintenance_drafts import Drafts
+from infra.policy_repository import PolicyRepository
 from infra.registry import Registry
 from infra.reverse_trace import ReverseTraces
 from infra.settings import Settings
 from infra.staging import Staging
 from infra.telemetry import SdkMetrics
-from infra.temporal import PartArrivals, workflow_url
+from infra.templates import Templates
+from infra.temporal import EquipmentDesk, PartArrivals, workflow_url
 from infra.test_execution import Tests
 from infra.transfer import Transfers
 from infra.vault import Vault
@@ -40,6 +46,8 @@ class House:
     client_pos: ClientPOs
     client_orders: ClientOrders
     tests: Tests
+    equipment: EquipmentRegister
+    equipment_desk: EquipmentDesk
     alerts: Alerts
     temporal: Client
     staging: Staging
@@ -53,6 +61,11 @@ class House:
     traces: ReverseTraces
     floor_hub: FloorHub
     business_hub: BusinessHub
+    maintenance_contracts: MaintenanceContracts
+    drafts: Drafts
+    reviews: MaintenanceReviews
+    templates: Templates
+    policy_repository: PolicyRepository
     sdk_metrics: SdkMetrics
     access: AccessControl
 

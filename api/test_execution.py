@@ -56,7 +56,10 @@ class TestResource(BaseModel):
 
 
 class ResultResource(BaseModel):
-    """Results of one test in one revision; `content_hash` is what a sign-off of them signs, while they are current."""
+    """Results of one test in one revision; `content_hash` is what a sign-off of them signs, while they are current.
+
+    `flags` say which equipment was not fit any more when they were given.
+    """
 
     test_id: str
     revision: int
@@ -65,6 +68,7 @@ class ResultResource(BaseModel):
     content_hash: str
     submitted_by: str
     submitted_at: datetime
+    flags: str | None
 
 
 class SignOffResource(BaseModel):

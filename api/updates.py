@@ -29,7 +29,7 @@ async def ask_workflow(
     try:
         return await handle.execute_update(update, message, id=update_id, rpc_timeout=2 * RPC_TIMEOUT)
     except WorkflowUpdateFailedError as error:
-        raise refused(error.cause.message if isinstance(error.cause, ApplicationError) else str(error.cause)) from error
+        raise refused_by(error) from error
     except RPCError as error:
         if error.status is not RPCStatusCode.NOT_FOUND:
             raise away("Temporal") from error
@@ -54,11 +54,15 @@ class Once:
 
     async def ask(self, workflow_id: str, update: str, message: Model, who: Identity) -> Any:
         """Raises as `ask_workflow` does."""
-        update_id = None
-        if self._key:
-            body = hashlib.sha256(await self._request.body()).hexdigest()
-            update_id = f"{update}:{who.user_id}:{self._key}:{body}"
+        update_id = await self.update_id(update, who)
         return await ask_workflow(self._house, workflow_id, update, message, update_id=update_id)
+
+    async def update_id(self, update: str, who: Identity) -> str | None:
+        """What makes the same again the same; None without an `Idempotency-Key`."""
+        if not self._key:
+            return None
+        body = hashlib.sha256(await self._request.body()).hexdigest()
+        return f"{update}:{who.user_id}:{self._key}:{body}"
 
 
 def decision_token(house: House, who: Identity, wanted: Wanted, *, meaning: str, decision: str | None = None) -> str:
@@ -76,6 +80,11 @@ def decision_token(house: House, who: Identity, wanted: Wanted, *, meaning: str,
         meaning=meaning,
         at=now,
     )
+
+
+def refused_by(error: WorkflowUpdateFailedError) -> Problem:
+    """409, with the workflow's own reason."""
+    return refused(error.cause.message if isinstance(error.cause, ApplicationError) else str(error.cause))
 
 
 def refused(detail: str) -> Problem:

@@ -5,21 +5,13 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
 
-import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from infra.documents import NotReadable, read_document
+from infra.documents import NotReadable, read_document, write_document
 from schemas.base import Identifier
 
 _NAME: TypeAdapter[str] = TypeAdapter(Identifier)
 _ENDING = ".yaml"
-
-
-class _Dumper(yaml.CSafeDumper):
-    """Writes repeated parts out, as the reader wants them."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
 
 
 class ContractStore:
@@ -56,7 +48,7 @@ class ContractStore:
     def add(self, smart_contract_id: str, document: dict[str, Any]) -> None:
         """Writes a contract, whole or not at all, in place of what is there; raises `ValidationError`, `OSError`."""
         name = _NAME.validate_python(smart_contract_id)
-        text = yaml.dump(document, Dumper=_Dumper, allow_unicode=True, sort_keys=False, width=120)
+        text = write_document(document)
         self._folder.mkdir(parents=True, exist_ok=True)
         with NamedTemporaryFile("w", dir=self._folder, encoding="utf-8", delete=False) as unfinished:
             try:

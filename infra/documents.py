@@ -53,6 +53,18 @@ def read_document(text: bytes, *, is_yaml: bool) -> dict[str, Any]:
     return document
 
 
+class _Dumper(yaml.CSafeDumper):
+    """Writes repeated parts out, as the reader wants them."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def write_document(document: dict[str, Any]) -> str:
+    """As YAML that `read_document` reads, its fields in their order."""
+    return yaml.dump(document, Dumper=_Dumper, allow_unicode=True, sort_keys=False, width=120)
+
+
 def _scan(text: bytes) -> None:
     """Before the text is loaded: the loader overflows the stack of the process where a text is deep."""
     depth = 0

@@ -1,21 +1,21 @@
-"""The gate before a test: no test runs on equipment that is missing, not fit, or not calibrated.
+"""The gate before a test: no test runs on equipment that is missing, not fit, or not calibrated."""
 
-Until equipment has records of its own, the gate asks a list in a settings file, which people keep.
-"""
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from typing import Protocol
 
-from collections.abc import Iterable
-from datetime import UTC, date, datetime, timedelta, tzinfo
-from pathlib import Path
-from typing import Annotated, Protocol, Self
+from pydantic import ValidationError
 
-import yaml
-from pydantic import Field, ValidationError, field_validator, model_validator
-
-from schemas.base import Identifier, Model, Text, excerpt
-from schemas.calibration import WARNING_DAYS, Calibration, Certificate, calibration
+from infra.node_maintenance import NodeMaintenance
+from infra.node_rows import Known
+from schemas.base import excerpt
 from schemas.client_po import Equipment, SmartClientPO
+from schemas.equipment import CalibrationResult, Standing
 from schemas.node import NodeDelivery
-from schemas.test_execution import BeginTest, Begun, GateAnswer, Instrument
+from schemas.test_execution import BeginTest, Begun, GateAnswer, Instrument, InstrumentCheck
+
+NOT_FOUND = "not_found"
+"""Status of an instrument that the node's register does not have (specification 4, `link_contract_to_clientpo`)."""
 
 
 class Gate(Protocol):
@@ -23,155 +23,90 @@ class Gate(Protocol):
 
     def begin(self, delivery: NodeDelivery, begin: BeginTest) -> GateAnswer: ...
 
-
-class CannotRead(ValueError):
-    """The equipment list is missing, or is none."""
-
-
-class ListedInstrument(Model):
-    """One line of the list: when its calibration is due, as a date or by its interval; the due date is included.
-
-    `certificate_for` is the instrument that the certificate names, where that was written down.
-    """
-
-    equipment_id: Identifier
-    equipment_type: Identifier
-    certificate: Text | None = None
-    certificate_for: Identifier | None = None
-    calibrated_on: date | None = None
-    due_on: date | None = None
-    calibration_interval_days: Annotated[int, Field(ge=1, le=36500)] | None = None
-    warning_days: Annotated[int, Field(ge=0)] = WARNING_DAYS
-    fit: bool = False
-
-    @model_validator(mode="after")
-    def _due_once(self) -> Self:
-        if self.due_on is not None and self.calibration_interval_days is not None:
-            raise ValueError("give due_on or calibration_interval_days, not both")
-        return self
-
-    def calibration(self, day: date) -> Calibration:
-        """Where it stands on that day."""
-        certificate = None
-        if self.calibrated_on is not None:
-            certificate = Certificate(
-                equipment_id=self.certificate_for or self.equipment_id,
-                number=self.certificate,
-                calibrated_on=self.calibrated_on,
-            )
-        interval = self.calibration_interval_days
-        due = self.due_on if interval is None else timedelta(days=interval)
-        return calibration(self.equipment_id, certificate, due, day, self.warning_days)
-
-    def frozen(self, day: date) -> Instrument | str:
-        """As results cite it, or why it cannot be used on that day."""
-        if not self.fit:
-            return f"{self.equipment_id} is not fit for use"
-        found = self.calibration(day)
-        if found.refusal is not None:
-            return found.refusal
-        return Instrument.model_validate(
-            {
-                **self.model_dump(include={"equipment_id", "equipment_type", "certificate", "calibrated_on"}),
-                "due_on": found.due_on,
-            }
-        )
+    def flags(self, begun: Begun, at: datetime) -> tuple[str, ...]:
+        """Sentences on the instruments of a test that are not fit any more when its results are given."""
+        ...
 
 
-class InstrumentStatus(Calibration):
-    """One instrument of the list with its calibration; `fit` is the word of the list."""
+class MaintenanceGate:
+    """A gate over the node's own register, contracts and checks."""
 
-    equipment_id: Identifier
-    equipment_type: Identifier
-    certificate: Text | None
-    calibrated_on: date | None
-    fit: bool
-
-
-class EquipmentStatus(Model):
-    """All instruments of the list, in its order, on one day."""
-
-    day: date
-    equipment: tuple[InstrumentStatus, ...]
-
-
-class _File(Model):
-    equipment: tuple[ListedInstrument, ...]
-
-    @field_validator("equipment")
-    @classmethod
-    def _each_once(cls, listed: tuple[ListedInstrument, ...]) -> tuple[ListedInstrument, ...]:
-        if len({instrument.equipment_id for instrument in listed}) < len(listed):
-            raise ValueError("each equipment_id stands once in the list")
-        return listed
-
-
-class EquipmentList:
-    """A gate over a YAML file, which is read each time it is asked. Days are those of the node's time zone."""
-
-    def __init__(self, file: Path, zone: tzinfo = UTC) -> None:
-        self._file = file
-        self._zone = zone
-
-    def status(self, at: datetime) -> EquipmentStatus:
-        """Where each instrument stands at that time; raises `CannotRead`."""
-        day = at.astimezone(self._zone).date()
-        listed = (
-            InstrumentStatus(
-                equipment_id=line.equipment_id,
-                equipment_type=line.equipment_type,
-                certificate=line.certificate,
-                calibrated_on=line.calibrated_on,
-                fit=line.fit,
-                **dict(line.calibration(day)),
-            )
-            for line in self._read()
-        )
-        return EquipmentStatus(day=day, equipment=tuple(listed))
+    def __init__(self, maintenance: NodeMaintenance) -> None:
+        self._maintenance = maintenance
 
     def begin(self, delivery: NodeDelivery, begin: BeginTest) -> GateAnswer:
-        """Freezes the named instruments where all that the contract needs is among them, and all of them may be used.
+        """Freezes the named instruments where all that the contract needs is among them, and all of them are ready.
 
         A calibration that is expiring soon lets the test begin.
         """
         try:
-            register = {instrument.equipment_id: instrument for instrument in self._read()}
-        except CannotRead as error:
-            return GateAnswer(missing=(str(error),))
-        try:
             po = SmartClientPO.model_validate(delivery.document)
         except ValidationError as error:
             return GateAnswer(missing=(excerpt(f"the contract that the node holds cannot be read: {error}"),))
-
-        day = begin.at.astimezone(self._zone).date()
         named = sorted(set(begin.instruments))
-        answers = [
-            register[name].frozen(day) if name in register else f"{name} is not in the equipment list" for name in named
-        ]
-        missing = [answer for answer in answers if isinstance(answer, str)]
-        chosen = [register[name] for name in named if name in register]
-        missing += _uncovered((item for test in po.tests for item in test.equipment), named, chosen)
+        node = self._maintenance.node
+        known = self._maintenance.known(named)
+        found = {name: each.standing(node, begin.at) for name, each in known.items()}
+        missing: list[str] = []
+        for name in named:
+            missing += found[name].missing if name in found else [_unknown(name, node.node_id)]
+        types = {name: each.equipment_type for name, each in found.items()}
+        missing += _uncovered((item for test in po.tests for item in test.equipment), named, types)
+        checks = tuple(_check(name, known.get(name), found.get(name)) for name in named)
         if missing:
-            return GateAnswer(missing=tuple(missing))
-        return GateAnswer(
-            begun=Begun(
-                performer=begin.performer,
-                started_at=begin.at,
-                instruments=tuple(answer for answer in answers if isinstance(answer, Instrument)),
-                document_hash=delivery.document_hash,
-            )
+            return GateAnswer(missing=tuple(missing), checks=checks)
+        begun = Begun(
+            performer=begin.performer,
+            started_at=begin.at,
+            instruments=tuple(_frozen(found[name]) for name in named),
+            document_hash=delivery.document_hash,
         )
+        return GateAnswer(begun=begun, checks=checks)
 
-    def _read(self) -> tuple[ListedInstrument, ...]:
-        try:
-            return _File.model_validate(yaml.safe_load(self._file.read_text())).equipment
-        except (OSError, ValueError, yaml.YAMLError) as error:
-            raise CannotRead(excerpt(f"the equipment list {self._file.name} cannot be read: {error}")) from error
+    def flags(self, begun: Begun, at: datetime) -> tuple[str, ...]:
+        """Those whose due date has passed since, that went out of service, or that failed a calibration."""
+        known = self._maintenance.known(instrument.equipment_id for instrument in begun.instruments)
+        unfit = (flag for now in known.values() for flag in _unfit(now))
+        return (*begun.overdue(self._maintenance.node.day(at)), *unfit)
 
 
-def _uncovered(needed: Iterable[Equipment], named: Iterable[str], chosen: Iterable[ListedInstrument]) -> Iterable[str]:
-    """What the contract needs and nobody named, each once."""
-    types = {instrument.equipment_id: instrument.equipment_type for instrument in chosen}
+def _unknown(name: str, node_id: str) -> str:
+    return f"{name} is not in the register of {node_id}: have it registered, or name another"
+
+
+def _frozen(found: Standing) -> Instrument:
+    """As results cite it."""
+    return Instrument(
+        equipment_id=found.equipment_id,
+        equipment_type=found.equipment_type,
+        certificate=found.certificate_number,
+        calibrated_on=found.calibrated_on,
+        due_on=found.due_on,
+    )
+
+
+def _check(name: str, known: Known | None, found: Standing | None) -> InstrumentCheck:
+    if known is None or found is None:
+        return InstrumentCheck(equipment_id=name, status=NOT_FOUND, calibration_valid=False, ready=False)
+    return InstrumentCheck(
+        equipment_id=name,
+        description=known.item.description,
+        status=found.state,
+        calibration_valid=found.calibration_valid,
+        ready=found.ready,
+    )
+
+
+def _unfit(now: Known) -> Iterator[str]:
+    name = now.item.equipment_id
+    if now.item.out_of_service is not None:
+        yield f"{name} went out of service before results were given: {now.item.out_of_service}"
+    if now.last is not None and now.last.result is CalibrationResult.FAILED:
+        yield f"{name} failed its calibration of {now.last.calibrated_on} before results were given"
+
+
+def _uncovered(needed: Iterable[Equipment], named: Iterable[str], types: Mapping[str, str]) -> Iterable[str]:
+    """What the contract needs and nobody named, each once; `types` are those of what is named and known."""
     for equipment_id, equipment_type in dict.fromkeys((item.equipment_id, item.equipment_type) for item in needed):
         if equipment_id is None:
             if equipment_type not in types.values():

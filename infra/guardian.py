@@ -64,7 +64,7 @@ class Guardian:
         other content.
         """
         po, delivery = self._contract(request.smart_contract_id)
-        data = package_data(po, delivery.document_hash, request)
+        data = package_data(po, delivery.document_hash, request, self._flags(request.smart_contract_id))
         own_id = package_id(request.smart_contract_id, request.revision)
         earlier = {package.package_id: package for package in self._store.packages(request.smart_contract_id)}
         package = earlier.get(own_id)
@@ -91,6 +91,11 @@ class Guardian:
                 f"the document of {smart_contract_id} that the node holds has not the hash it came with"
             )
         return po.model_copy(update={"quantity": delivery.quantity}), delivery
+
+    def _flags(self, smart_contract_id: str) -> dict[str, tuple[str, ...]]:
+        """By test, those of its newest results."""
+        kept_results = self._store.results(smart_contract_id)
+        return {result.test_id: kept.flags for kept in kept_results for result in kept.results}
 
     def _agrees_with_own_copy(self, request: AuthorizationRequest) -> None:
         name = request.smart_contract_id

@@ -1,12 +1,10 @@
-"""A node's own disk: one SQLite file, written through to the disk before anything is answered."""
+"""What a node keeps for its tests, on its own disk."""
 
 import json
-import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+from infra.node_disk import NodeDisk
 from schemas.guardian import AuthorizationPackage
 from schemas.node import DeliveryConflict, NodeDelivery, NodeReceipt, NotHeld, PartReady
 from schemas.test_execution import KeptResults
@@ -51,31 +49,15 @@ _SCHEMA = (
 
 
 class NodeStore:
-    """What a node has: deliveries, parts to fetch, its own copy of results and of what its Guardian authorized.
-
-    Each call opens the file: nothing is kept in memory, so a killed node forgets nothing.
-    """
+    """What a node has: deliveries, parts to fetch, its own copy of results and of what its Guardian authorized."""
 
     def __init__(self, node_id: str, file: Path) -> None:
         self._node_id = node_id
-        self._file = file
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with self._transaction() as database:
-            for table in _SCHEMA:
-                database.execute(table)
+        self._disk = NodeDisk(file, _SCHEMA)
 
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with closing(sqlite3.connect(self._file, timeout=5, isolation_level=None)) as database:
-            database.execute("PRAGMA journal_mode = WAL")
-            database.execute("PRAGMA synchronous = FULL")
-            database.execute("BEGIN IMMEDIATE")
-            try:
-                yield database
-            except BaseException:
-                database.execute("ROLLBACK")
-                raise
-            database.execute("COMMIT")
+    def close(self) -> None:
+        """Lets go of the file."""
+        self._disk.close()
 
     # --- deliveries
 
@@ -85,7 +67,7 @@ class NodeStore:
         Raises `DeliveryConflict` when the same or a higher number is there with other content.
         """
         name, number, receipt = delivery.smart_contract_id, delivery.number, delivery.content_hash()
-        with self._transaction() as database:
+        with self._disk.writing() as database:
             row = database.execute(
                 "SELECT number, receipt_hash FROM inbox WHERE smart_contract_id = ?", (name,)
             ).fetchone()
@@ -101,13 +83,13 @@ class NodeStore:
 
     def inbox(self) -> list[NodeDelivery]:
         """All that the node has taken, by ID."""
-        with self._transaction() as database:
+        with self._disk.reading() as database:
             rows = database.execute("SELECT delivery FROM inbox ORDER BY smart_contract_id").fetchall()
         return [NodeDelivery.model_validate_json(text) for (text,) in rows]
 
     def delivery(self, smart_contract_id: str) -> NodeDelivery:
         """The newest delivery of a contract; raises `NotHeld`."""
-        with self._transaction() as database:
+        with self._disk.reading() as database:
             row = database.execute(
                 "SELECT delivery FROM inbox WHERE smart_contract_id = ?", (smart_contract_id,)
             ).fetchone()
@@ -119,7 +101,7 @@ class NodeStore:
 
     def announce(self, ready: PartReady) -> None:
         """Keeps the announcement of a part. What was announced first for a contract by a package stays."""
-        with self._transaction() as database:
+        with self._disk.writing() as database:
             database.execute(
                 "INSERT OR IGNORE INTO pickups VALUES (?, ?, ?)",
                 (ready.smart_contract_id, ready.package_id, ready.model_dump_json()),
@@ -127,31 +109,36 @@ class NodeStore:
 
     def pickups(self) -> list[PartReady]:
         """All parts that were announced, by contract."""
-        with self._transaction() as database:
+        with self._disk.reading() as database:
             rows = database.execute("SELECT ready FROM pickups ORDER BY smart_contract_id, package_id").fetchall()
         return [PartReady.model_validate_json(text) for (text,) in rows]
 
     # --- results
 
-    def keep_results(self, results: KeptResults) -> None:
-        """Keeps a revision for ever; raises `DeliveryConflict` when it is there with other content."""
+    def keep_results(self, results: KeptResults) -> KeptResults:
+        """Keeps a revision for ever; answers with what is kept, whose flags are those of the first time.
+
+        Raises `DeliveryConflict` when it is there with other content.
+        """
         name, revision = results.smart_contract_id, results.revision
-        with self._transaction() as database:
+        with self._disk.writing() as database:
             database.execute(
                 "INSERT OR IGNORE INTO results VALUES (?, ?, ?)", (name, revision, results.model_dump_json())
             )
             (kept,) = database.execute(
                 "SELECT results FROM results WHERE smart_contract_id = ? AND revision = ?", (name, revision)
             ).fetchone()
+        found = KeptResults.model_validate_json(kept)
         # As JSON: 1.0 and 1.00 are equal as numbers, and not as what was measured.
-        if KeptResults.model_validate_json(kept).model_dump(mode="json") != results.model_dump(mode="json"):
+        if _given(found) != _given(results):
             raise DeliveryConflict(
                 f"node {self._node_id} already keeps revision {revision} of the results of {name} with other content"
             )
+        return found
 
     def results(self, smart_contract_id: str) -> list[KeptResults]:
         """All revisions of a contract's results, the oldest first."""
-        with self._transaction() as database:
+        with self._disk.reading() as database:
             rows = database.execute(
                 "SELECT results FROM results WHERE smart_contract_id = ? ORDER BY revision", (smart_contract_id,)
             ).fetchall()
@@ -162,7 +149,7 @@ class NodeStore:
     def keep_package(self, package: AuthorizationPackage) -> AuthorizationPackage:
         """Keeps a package unless one of its ID is there; answers with what is there now."""
         data = package.test_data
-        with self._transaction() as database:
+        with self._disk.writing() as database:
             database.execute(
                 "INSERT OR IGNORE INTO packages VALUES (?, ?, ?, ?, ?)",
                 (
@@ -175,7 +162,7 @@ class NodeStore:
 
     def packages(self, smart_contract_id: str) -> list[AuthorizationPackage]:
         """All packages of a contract, the oldest first."""
-        with self._transaction() as database:
+        with self._disk.reading() as database:
             rows = database.execute(
                 "SELECT body, signature FROM packages WHERE smart_contract_id = ? ORDER BY revision",
                 (smart_contract_id,),
@@ -184,7 +171,12 @@ class NodeStore:
 
     def backup_path(self, package_id: str) -> str:
         """Where the node's own copy of a package is: file, table and row."""
-        return f"{self._file.absolute()}#packages/{package_id}"
+        return f"{self._disk.file.absolute()}#packages/{package_id}"
+
+
+def _given(results: KeptResults) -> dict[str, Any]:
+    """What the node was given; the flags are its own."""
+    return results.model_dump(mode="json", exclude={"flags"})
 
 
 def _package(body: str, signature: str) -> AuthorizationPackage:

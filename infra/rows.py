@@ -48,10 +48,11 @@ from infra.tables import (
     vault_amendments,
     vault_packages,
 )
-from schemas.alert import AlertEvent, AlertState
+from schemas.alert import Alert, AlertEvent, AlertState
 from schemas.base import Model
 from schemas.ledger import LedgerEntry
 from schemas.maintenance import DeploymentStatus
+from schemas.maintenance_alert import MaintenanceAlert
 from schemas.record import (
     AlertAcknowledged,
     AlertEscalated,
@@ -104,6 +105,11 @@ class Reason:
     entry: LedgerEntry
     seq: int
     at: datetime
+
+    @property
+    def revision(self) -> int:
+        """Of a line of the register: counted from 1, so that whoever has 0 has nothing. Entries are counted from 0."""
+        return self.seq + 1
 
 
 def statement(change: Change, reason: Reason) -> Executable:
@@ -277,18 +283,28 @@ def _contract_changed(change: ContractChanged, at: datetime) -> Executable:
     )
 
 
+CAN_BECOME = {
+    DeploymentStatus.ACKNOWLEDGED: (DeploymentStatus.PENDING,),
+    DeploymentStatus.SUPERSEDED: (DeploymentStatus.PENDING, DeploymentStatus.ACKNOWLEDGED),
+    DeploymentStatus.RETIRED: (DeploymentStatus.PENDING, DeploymentStatus.ACKNOWLEDGED),
+}
+
+
 def _deployment_changed(change: DeploymentChanged, at: datetime) -> Executable:
-    stamp = "acknowledged_at" if change.status == DeploymentStatus.ACKNOWLEDGED else "ended_at"
+    """Two versions say what became of them on a node each for itself: one that has ended there has ended."""
+    status = DeploymentStatus(change.status)
+    stamp = "acknowledged_at" if status is DeploymentStatus.ACKNOWLEDGED else "ended_at"
     key = ("contract_id", "version", "node_id")
     return (
         update(maintenance_deployments)
         .where(*(maintenance_deployments.c[name] == getattr(change, name) for name in key))
-        .values({"status": change.status, stamp: at})
+        .where(maintenance_deployments.c.status.in_(CAN_BECOME[status]))
+        .values({"status": status, stamp: at})
     )
 
 
 def _equipment_registered(change: EquipmentRegistered, reason: Reason) -> Executable:
-    values = {**change.model_dump(exclude={"kind"}), "revision": reason.seq}
+    values = {**change.model_dump(exclude={"kind"}), "revision": reason.revision}
     return insert(equipment).values(**values, registered_at=reason.at, updated_at=reason.at).on_conflict_do_nothing()
 
 
@@ -297,7 +313,7 @@ def _equipment_changed(change: EquipmentChanged, reason: Reason) -> Executable:
     return (
         update(equipment)
         .where(equipment.c.equipment_id == change.equipment_id)
-        .values(**values, revision=reason.seq, updated_at=reason.at)
+        .values(**values, revision=reason.revision, updated_at=reason.at)
     )
 
 
@@ -314,7 +330,7 @@ def _calibration_recorded(change: CalibrationRecorded, reason: Reason) -> Execut
     return (
         update(equipment)
         .where(equipment.c.equipment_id == recorded.c.equipment_id)
-        .values(revision=reason.seq, updated_at=reason.at, calibration_scheduled_on=None)
+        .values(revision=reason.revision, updated_at=reason.at, calibration_scheduled_on=None)
         .add_cte(recorded)
     )
 
@@ -446,7 +462,7 @@ def _alert_raised(change: AlertRaised, reason: Reason) -> Executable:
     alert = change.alert
     values: Mapping[str, Any] = {
         **alert.model_dump(exclude={"issue"}),
-        "issue": alert.issue.model_dump_json() if alert.issue else None,
+        "issue": _issue(alert, reason),
         "owner": alert.owner or alert.kind.owner,
         "state": AlertState.RAISED,
         "raised_at": reason.at,
@@ -468,6 +484,15 @@ def _alert_raised(change: AlertRaised, reason: Reason) -> Executable:
         .cte("raised")
     )
     return _told(raised, AlertEvent.RAISED, reason.at, raised.c.count == 1)
+
+
+def _issue(alert: Alert, reason: Reason) -> str | None:
+    """With the time when it happened, which a node may report late."""
+    if alert.issue is None:
+        return None
+    happened_at = reason.entry.occurred_at or reason.at
+    told = MaintenanceAlert(**dict(alert.issue), alert_id=alert.alert_id, happened_at=happened_at)
+    return told.model_dump_json(exclude={"alert_id"})
 
 
 def _alert_acknowledged(change: AlertAcknowledged, reason: Reason) -> Executable:

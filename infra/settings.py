@@ -45,7 +45,9 @@ class Settings(BaseSettings):
     nodes_file: Path = Field(default=HERE / "nodes.yaml", description="the registry of test nodes")
     notifications_file: Path = Field(default=HERE / "notifications.yaml", description="who is told of alerts, and when")
 
-    equipment_file: Path = Field(default=HERE / "equipment.yaml", description="the instruments that are fit")
+    equipment_file: Path = Field(
+        default=HERE / "equipment.yaml", description="the instruments that the register begins with"
+    )
     personnel_file: Path = Field(default=HERE / "personnel.yaml", description="who is qualified for what")
 
     database_url: str = Field(
@@ -76,10 +78,19 @@ class Settings(BaseSettings):
     release_alert_after: timedelta = Field(
         default=timedelta(minutes=5), description="a release that takes longer is alerted as release_failed"
     )
+    policy_dir: Path | None = Field(
+        default=None, description="where deployed maintenance contracts are kept; None: within state_dir"
+    )
+    deployment_alert_after: timedelta = Field(
+        default=timedelta(hours=1), description="a node that has not acknowledged a maintenance contract is alerted"
+    )
     unclaimed_after: timedelta = Field(
         default=timedelta(days=30), description="an arrival that no PO claimed is reported after this time"
     )
     reconcile_every: timedelta = timedelta(days=1)
+    maintenance_pattern_window: timedelta = Field(
+        default=timedelta(days=30), gt=timedelta(0), description="how far alerts of one review lie apart at most"
+    )
     failing_tasks_every: timedelta = Field(
         default=timedelta(seconds=30), description="how often workflows are looked for whose tasks keep failing"
     )
@@ -153,6 +164,11 @@ class Settings(BaseSettings):
     def contracts_dir(self) -> Path:
         """The contract store: one YAML document for each contract to come."""
         return self.state_dir / "contracts"
+
+    @property
+    def policy_repository_dir(self) -> Path:
+        """The policy repository: one folder for each version, in it one YAML document for each contract."""
+        return self.policy_dir or self.state_dir / "maintenance-contracts"
 
     @property
     def guardian_trust_dir(self) -> Path:

@@ -332,6 +332,7 @@ maintenance_contracts = Table(
     Column("parent_version", Text),
     Column("changes", Text),  # JSON: what this version changes, and the data behind it
     Column("faults", Text),  # JSON: what the last validation found
+    Column("file_hash", Text),  # of its file in the policy repository
     Column("pending_approval", Text),
     Column("retirement_reason", Text),
     Column("created_by", Text, nullable=False),
@@ -362,7 +363,7 @@ equipment = Table(
     "equipment",
     metadata,
     Column("equipment_id", Text, primary_key=True),
-    Column("revision", BigInteger, nullable=False),  # the number of the ledger entry of its last change
+    Column("revision", BigInteger, nullable=False),  # of its last change: that entry's number and one
     Column("equipment_type", Text, nullable=False),
     Column("description", Text, nullable=False),
     Column("node_id", Text, nullable=False),  # where it is now

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
-from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
+from temporalio.client import Client, WithStartWorkflowOperation, WorkflowExecutionStatus, WorkflowHandle
 from temporalio.common import (
     SearchAttributeKey,
     SearchAttributePair,
@@ -28,7 +28,9 @@ from infra.settings import Settings
 from schemas import names
 from schemas.base import Model
 from schemas.client_po import ClientPOStart, ClientPOStatus, SmartClientPO
+from schemas.equipment_register import EquipmentStart, LineAnswer
 from schemas.node import PartReady
+from schemas.node_report import NodeRef, NodeSyncStart
 from schemas.part_arrival import Held, JoinLine, LineRef, LineStatus, PartArrivalStart, ReportedArrival
 
 log = logging.getLogger(__name__)
@@ -171,6 +173,64 @@ class PartArrivals:
             rpc_timeout=RPC_TIMEOUT,
         )
         return handle.id
+
+
+class NodeSyncs:
+    """Wakes the `NodeSyncWorkflow` of a node, started if need be."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def refresh(self, node_id: str) -> None:
+        """Something changed at the hub that the node must know."""
+        await self._wake(node_id, names.REFRESH)
+
+    async def reported(self, node_id: str) -> None:
+        """Something happened at the node that the hub must know; or the node is back."""
+        await self._wake(node_id, names.REPORTED)
+
+    async def _wake(self, node_id: str, signal: str) -> None:
+        await self._client.start_workflow(
+            "NodeSyncWorkflow",
+            NodeSyncStart(node_id=node_id),
+            id=names.node_sync_id(node_id),
+            task_queue=names.MAIN_QUEUE,
+            start_signal=signal,
+            start_signal_args=[NodeRef(node_id=node_id)],
+            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            search_attributes=TypedSearchAttributes([SearchAttributePair(NODE, node_id)]),
+            static_summary=f"What {node_id} and the hub tell each other",
+            rpc_timeout=RPC_TIMEOUT,
+        )
+
+
+class EquipmentDesk:
+    """Reaches the `EquipmentWorkflow` of an instrument, started if need be."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def ask(self, equipment_id: str, update: str, message: Model, *, update_id: str | None = None) -> LineAnswer:
+        """What it answers; raises `WorkflowUpdateFailedError` where it refuses, and `RPCError`."""
+        start = WithStartWorkflowOperation[Any, None](
+            "EquipmentWorkflow",
+            EquipmentStart(equipment_id=equipment_id),
+            id=names.equipment_workflow_id(equipment_id),
+            task_queue=names.MAIN_QUEUE,
+            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            static_summary=f"Requests about {equipment_id}",
+        )
+        answer: LineAnswer = await self._client.execute_update_with_start_workflow(
+            update,
+            message,
+            start_workflow_operation=start,
+            id=update_id,
+            result_type=LineAnswer,
+            rpc_timeout=2 * RPC_TIMEOUT,
+        )
+        return answer
 
 
 class ClientPOStarter:

@@ -157,9 +157,8 @@ def _instruments(instruments: Sequence[Instrument]) -> Flowable:
             (
                 found.equipment_id,
                 found.equipment_type,
-                found.certificate,
-                _date(found.calibrated_on),
-                _date(found.due_on),
+                found.certificate or "none asked for",
+                *("" if day is None else _date(day) for day in (found.calibrated_on, found.due_on)),
             )
             for found in instruments
         ],
@@ -192,6 +191,7 @@ def _test(number: int, item: TestedItem, signatures: Sequence[SignOff]) -> Itera
         ("Observations", result.observations or "none"),
         ("Procedure", "followed" if result.procedure_followed else "not followed as written"),
         ("Deviations", result.deviations or "none"),
+        *([("Equipment", "; ".join(item.flags))] if item.flags else []),
         ("Results hash", item.content_hash),
         columns=1,
     )

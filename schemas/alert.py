@@ -85,6 +85,8 @@ KINDS: dict[str, AlertKind] = {
     "check_failed": AlertKind(Role.MAINTENANCE_ENGINEER, lasting=True),
     "reading_out_of_limits": AlertKind(Role.MAINTENANCE_ENGINEER, lasting=True),
     "calibration_conflict": AlertKind(Role.QUALITY_MANAGER),
+    "policy_fault": AlertKind(Role.ADMIN, lasting=True),
+    "report_conflict": AlertKind(Role.ADMIN),
     "deployment_late": AlertKind(Role.MAINTENANCE_ENGINEER, lasting=True),
     "results_in_doubt": AlertKind(Role.QUALITY_MANAGER, lasting=True),
     "retest_wanted": AlertKind(Role.SUPERVISOR),

@@ -4,16 +4,16 @@ Where it stands follows from what the register, its calibrations, the contracts 
 done say, and from the time: whoever has these gets the same answer, with a network or without.
 """
 
-from collections.abc import Mapping, Sequence
-from datetime import date, datetime
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated
 
 from pydantic import Field
 
 from schemas.base import Identifier, Measured, Model, Text, UtcDateTime
-from schemas.calibration import WARNING_DAYS, CalibrationState, Certificate
-from schemas.maintenance import MaintenanceContract, Version
+from schemas.calibration import WARNING_DAYS, Calibration, CalibrationState, Certificate, calibration
+from schemas.maintenance import Condition, Every, MaintenanceContract, Version
 from schemas.node import Node
 
 
@@ -126,10 +126,21 @@ class LastCheck(Model):
     passed: bool
 
 
+class CheckDue(Model):
+    """A check that must be done before its instrument is ready."""
+
+    contract_id: Identifier
+    version: Version
+    check_type: Identifier
+    title: Text
+    sentence: str
+
+
 class Standing(Model):
     """Where an instrument stands. `missing` says in sentences why it may not be used; without any it is `ready`.
 
-    `calibration` is its calibration alone; `days_left` is 0 on the due date, the last day that counts.
+    `calibration` is its calibration alone: current without dates where nothing asks for one, pending where it failed.
+    `days_left` is 0 on the due date, the last day that counts. `due` are its checks that are among what is missing.
     """
 
     equipment_id: Identifier
@@ -141,10 +152,15 @@ class Standing(Model):
     due_on: date | None = None
     days_left: int | None = None
     missing: tuple[str, ...] = ()
+    due: tuple[CheckDue, ...] = ()
 
     @property
     def ready(self) -> bool:
         return self.state is EquipmentState.READY
+
+    @property
+    def calibration_valid(self) -> bool:
+        return self.calibration in (CalibrationState.CURRENT, CalibrationState.EXPIRING_SOON)
 
 
 def standing(
@@ -157,7 +173,129 @@ def standing(
 ) -> Standing:
     """Where an instrument stands at that time at this node.
 
-    `last` is its newest calibration, passed or failed. `contracts` are those that the node executes for its type,
-    `checks` the last checks of this instrument by contract and check type.
+    `last` is its newest calibration, passed or failed. `contracts` are those that the node executes; what they ask
+    counts for the types that they name. `checks` are the last checks of this instrument by contract and check type.
     """
-    raise NotImplementedError
+    name = item.equipment_id
+    covering = [each for each in contracts if item.equipment_type in each.contract.equipment_types]
+    found = _calibration(item, last, [each.contract for each in covering], node.day(at))
+    due = tuple(_due(item, covering, checks, node, at))
+    missing = []
+    if item.out_of_service is not None:
+        missing.append(f"{name} is out of service: {item.out_of_service}")
+    if item.node_id != node.node_id:
+        missing.append(f"{name} is at {item.node_id}: check it out to {node.node_id} first")
+    if found.refusal is not None:
+        missing.append(found.refusal)
+    missing += [check.sentence for check in due]
+    return Standing(
+        equipment_id=name,
+        equipment_type=item.equipment_type,
+        state=_state(item, last, found, ready=not missing),
+        calibration=found.state,
+        certificate_number=last.certificate_number if last else None,
+        calibrated_on=last.calibrated_on if last else None,
+        due_on=found.due_on,
+        days_left=found.days_left,
+        missing=tuple(missing),
+        due=due,
+    )
+
+
+def calibration_refusal(record: CalibrationRecord, day: date) -> str | None:
+    """Why a calibration cannot be recorded on that day of its node, with what to do; None where it can."""
+    name, number = record.equipment_id, record.certificate_number
+    if record.certificate_for not in (None, name):
+        return f"certificate {number} is for {record.certificate_for}, not for {name}: record it for that instrument"
+    if record.calibrated_on > day:
+        return f"certificate {number} is dated {record.calibrated_on}, which is not yet: look at its date"
+    if record.due_on is not None and record.due_on < record.calibrated_on:
+        return f"certificate {number} is due on {record.due_on}, before it was calibrated: look at its dates"
+    wrong = [point.name for point in record.points if point.left_out_of_tolerance]
+    if wrong and record.result is CalibrationResult.PASSED:
+        return (
+            f"certificate {number} says passed and leaves {', '.join(wrong)} out of tolerance: record it as failed, or"
+            " look at its readings"
+        )
+    return None
+
+
+def shortest_interval(item: EquipmentItem, contracts: Iterable[MaintenanceContract]) -> int | None:
+    """In days, of those that the register's line and these contracts name."""
+    asked = (item.calibration_interval_days, *(contract.calibration_interval_days for contract in contracts))
+    return min((days for days in asked if days is not None), default=None)
+
+
+def _calibration(
+    item: EquipmentItem, last: CalibrationRecord | None, contracts: Sequence[MaintenanceContract], day: date
+) -> Calibration:
+    """Nothing asks for one where contracts cover the type and none of them does."""
+    if last is not None and last.result is CalibrationResult.FAILED:
+        return Calibration(
+            state=CalibrationState.PENDING_CALIBRATION,
+            refusal=f"{item.equipment_id} failed its calibration of {last.calibrated_on} ({last.certificate_number}):"
+            " have it adjusted and calibrated again",
+        )
+    if contracts and not any(Condition.MUST_CALIBRATE in contract.conditions for contract in contracts):
+        return Calibration(state=CalibrationState.CURRENT)
+    interval = shortest_interval(item, contracts)
+    due = [last.calibrated_on + timedelta(days=interval)] if last and interval else []
+    if last is not None and last.due_on is not None:
+        due.append(last.due_on)
+    return calibration(
+        item.equipment_id,
+        last.certificate if last else None,
+        min(due, default=None),
+        day,
+        max(item.warning_days, *(contract.warning_days for contract in contracts), 0),
+    )
+
+
+def _state(item: EquipmentItem, last: CalibrationRecord | None, found: Calibration, *, ready: bool) -> EquipmentState:
+    if item.out_of_service is not None:
+        return EquipmentState.OUT_OF_SERVICE
+    if last is not None and last.result is CalibrationResult.FAILED:
+        return EquipmentState.CALIBRATION_FAILED
+    if found.refusal is not None and item.calibration_scheduled_on is not None:
+        return EquipmentState.PENDING_CALIBRATION
+    return EquipmentState.READY if ready else EquipmentState(found.state)
+
+
+def _due(
+    item: EquipmentItem,
+    contracts: Sequence[ContractInForce],
+    checks: Mapping[tuple[str, str], LastCheck],
+    node: Node,
+    at: datetime,
+) -> Iterator[CheckDue]:
+    """Required checks that were not passed in this shift, day or interval, under the version in force."""
+    for each in contracts:
+        contract_id = each.contract.smart_contract_id
+        for check_type, procedure in each.contract.required_checks.items():
+            last = checks.get((contract_id, check_type))
+            if last is not None and last.version == each.version and _counts(last.at, procedure.every, node, at):
+                if last.passed:
+                    continue
+                what = "was not passed: mend it and do it again"
+            else:
+                what = f"is not done {_when(procedure.every)}: do it"
+            yield CheckDue(
+                contract_id=contract_id,
+                version=each.version,
+                check_type=check_type,
+                title=procedure.title,
+                sentence=f"{item.equipment_id}: the check {check_type} of {contract_id} {each.version} {what}",
+            )
+
+
+def _counts(done_at: datetime, every: Every, node: Node, at: datetime) -> bool:
+    """Whether a check still counts. One of every so many days counts through its due date, as a calibration does."""
+    if every == "shift":
+        return node.shift(done_at) == node.shift(at)
+    if every == "day":
+        return node.day(done_at) == node.day(at)
+    return 0 <= (node.day(at) - node.day(done_at)).days <= every
+
+
+def _when(every: Every) -> str:
+    return f"in this {every}" if isinstance(every, str) else f"in the last {every} days"

@@ -4,6 +4,7 @@ A package exists once for a contract and a revision of its results. Its Guardian
 but the signature. A hub takes a package only under a key of its trust list that is the named node's.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -14,6 +15,7 @@ from schemas.client_po import SmartClientPO
 from schemas.test_execution import (
     Begun,
     CurrentResult,
+    Flags,
     Instrument,
     SignOff,
     TestResult,
@@ -23,7 +25,10 @@ from schemas.test_execution import (
 
 
 class TestedItem(Model):
-    """One test of the contract with the results that were signed; `revision` is the one in which they came."""
+    """One test of the contract with the results that were signed; `revision` is the one in which they came.
+
+    `flags` are what the node said of its equipment when they were given.
+    """
 
     __test__ = False
 
@@ -34,6 +39,7 @@ class TestedItem(Model):
     result: TestResult
     revision: int
     content_hash: str
+    flags: Flags = ()
 
 
 class TestData(Model):
@@ -130,8 +136,10 @@ def package_id(smart_contract_id: str, revision: int) -> str:
     return f"PKG-{smart_contract_id}-R{revision}"
 
 
-def package_data(po: SmartClientPO, document_hash: str, request: AuthorizationRequest) -> TestData:
-    """What the Guardian signs, of a contract whose tests all have results; raises `NotAuthorized`."""
+def package_data(
+    po: SmartClientPO, document_hash: str, request: AuthorizationRequest, flags: Mapping[str, tuple[str, ...]]
+) -> TestData:
+    """What the Guardian signs, of a contract whose tests all have results; `flags` by test. Raises `NotAuthorized`."""
     without = [test.test_id for test in po.tests if test.test_id not in request.current]
     if without:
         raise NotAuthorized(f"{', '.join(without)} of {po.smart_contract_id} has no results")
@@ -160,6 +168,7 @@ def package_data(po: SmartClientPO, document_hash: str, request: AuthorizationRe
                 result=request.current[test.test_id].result,
                 revision=request.current[test.test_id].revision,
                 content_hash=signed_content(po.smart_contract_id, request.begun, request.current[test.test_id]),
+                flags=flags.get(test.test_id, ()),
             )
             for test in po.tests
         ),
@@ -199,7 +208,7 @@ def _differs(po: SmartClientPO, package: AuthorizationPackage) -> str | None:
         at=package.authorized_at,
     )
     try:
-        expected = package_data(po, data.document_hash, request)
+        expected = package_data(po, data.document_hash, request, {item.test_id: item.flags for item in data.tests})
     except NotAuthorized as missing:
         return str(missing)
     differing = [field for field in TestData.model_fields if getattr(data, field) != getattr(expected, field)]

@@ -96,6 +96,11 @@ class MaintenanceContract(Model):
         return self.maintenance_procedures.get(check_type)
 
     @property
+    def check_types(self) -> tuple[str, ...]:
+        """All that can be checked; the checklist may be done also where no condition asks for it."""
+        return (*self.maintenance_procedures, *([CHECKLIST] if self.checklist_steps else []))
+
+    @property
     def required_checks(self) -> dict[str, Procedure]:
         """By check type, what must have been done for the equipment to be ready."""
         required = dict(self.maintenance_procedures)

@@ -42,6 +42,11 @@ def maintenance_id(contract_id: str, version: str) -> str:
     return f"maintenance/{contract_id}/{version}"
 
 
+def contract_on_node_id(contract_id: str, version: str, node_id: str, *, retire: bool) -> str:
+    """Workflow ID of a `ContractOnNodeWorkflow`: a version comes into force on a node, or ends there."""
+    return f"{maintenance_id(contract_id, version)}/{node_id}" + ("/end" if retire else "")
+
+
 def maintenance_pattern_id(contract_id: str, issue_type: str) -> str:
     """Workflow ID of a `MaintenancePatternWorkflow`."""
     return f"maintenance-pattern/{contract_id}/{issue_type}"
@@ -109,13 +114,14 @@ REVISE = "revise"
 VALIDATE = "validate"
 DEPLOY = "deploy"
 RETIRE = "retire"
-# Signal from the version that takes over on a node
-SUPERSEDED = "superseded"
+# Signal to the versions that a node has said something of
+DEPLOYMENTS_CHANGED = "deployments_changed"
 
 # Signal of the gateway to MaintenancePatternWorkflow
 ALERT_RECEIVED = "alert_received"
 
 # Signals and updates of EquipmentWorkflow
+REGISTER = "register"
 RECORD_CALIBRATION = "record_calibration"
 SCHEDULE_CALIBRATION = "schedule_calibration"
 TAKE_OUT_OF_SERVICE = "take_out_of_service"

@@ -1,12 +1,14 @@
 """What a node is told of a SmartClientPO, and what it answers; and the registry of nodes."""
 
+from datetime import date, datetime
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 
 from schemas.base import Identifier, Model, Text, UtcDateTime
 from schemas.canonical import document_hash
+from schemas.shift import Shift, period
 
 
 def _known(time_zone: str) -> str:
@@ -22,17 +24,30 @@ TimeZone = Annotated[Text, AfterValidator(_known)]
 
 
 class Node(Model):
-    """One test station of the registry."""
+    """One test station of the registry. Without `shifts` it has one a day, from midnight.
+
+    `opcua_url` is where its machine gives its readings, such as `opc.tcp://lp-cell-1:4840`.
+    """
 
     node_id: Identifier
     station_type: Identifier
     name: Text
     time_zone: TimeZone = "UTC"
+    shifts: dict[Identifier, Shift] = Field(default_factory=dict)
+    opcua_url: Text | None = None
 
     @property
     def zone(self) -> ZoneInfo:
         """Says which day it is at the node."""
         return ZoneInfo(self.time_zone)
+
+    def day(self, at: datetime) -> date:
+        """Which day it is there."""
+        return at.astimezone(self.zone).date()
+
+    def shift(self, at: datetime) -> datetime:
+        """Names the shift that this time belongs to by when it began on the wall, as `schemas.shift.period` says."""
+        return period(self.shifts.values(), at.astimezone(self.zone))
 
 
 class NodeDelivery(Model):

@@ -1,11 +1,12 @@
 """What a node did by itself, told to the hub afterwards: in order, once, with the time when it happened."""
 
+from datetime import date
 from typing import Any
 
-from schemas.alert import Severity
+from schemas.alert import Severity, cause_of
 from schemas.base import Identifier, Model, UtcDateTime
-from schemas.equipment import CalibrationRecord, EquipmentItem
-from schemas.maintenance_alert import MaintenanceIssue
+from schemas.equipment import CalibrationRecord, EquipmentItem, Standing
+from schemas.maintenance_alert import IssueType, MaintenanceIssue
 
 
 class ReportedAlert(Model):
@@ -67,6 +68,16 @@ class NodeRef(Model):
     node_id: Identifier
 
 
+class NodeSyncStart(NodeRef):
+    """Input of a `NodeSyncWorkflow`; the others travel through continue-as-new.
+
+    `since` is when this life of the entity began, `signals` how many it had in it.
+    """
+
+    since: UtcDateTime | None = None
+    signals: int = 0
+
+
 class RegisterAsked(Model):
     """Lines that changed after a revision."""
 
@@ -77,3 +88,44 @@ class ReportsConfirmed(Model):
     """The hub has recorded all reports up to this number."""
 
     up_to: int
+
+
+def validation(item: EquipmentItem, found: Standing, day: date) -> dict[str, Any]:
+    """As specification 4, `validate_equipment_calibration`, has it."""
+    result: dict[str, Any] = {
+        "valid": found.calibration_valid,
+        "equipment_id": item.equipment_id,
+        "description": item.description,
+        "status": found.state,
+        "last_calibration_date": found.calibrated_on and found.calibrated_on.isoformat(),
+        "calibration_certificate": found.certificate_number,
+    }
+    if found.calibrated_on is not None:
+        result["calibration_age_days"] = (day - found.calibrated_on).days
+    if found.days_left is not None:
+        result["days_remaining" if found.days_left >= 0 else "days_overdue"] = abs(found.days_left)
+    if found.missing:
+        result["reason"] = "; ".join(found.missing)
+    return result
+
+
+def calibration_failed(item: EquipmentItem, record: CalibrationRecord, contract_id: str | None) -> ReportedAlert:
+    """`contract_id` is the contract that asks for the calibration."""
+    name = item.equipment_id
+    found = "found out of tolerance" if record.found_out_of_tolerance else "found within tolerance"
+    return ReportedAlert(
+        alert_type=IssueType.CALIBRATION_FAILED,
+        severity=Severity.HIGH,
+        subject=name,
+        text=f"{name} failed its calibration of {record.calibrated_on} ({record.certificate_number}, {found}) and may"
+        " not be used: have it adjusted and calibrated again, or take it out of service.",
+        cause=cause_of(IssueType.CALIBRATION_FAILED, name),
+        issue=MaintenanceIssue(
+            issue_type=IssueType.CALIBRATION_FAILED,
+            contract_id=contract_id,
+            equipment_id=name,
+            equipment_type=item.equipment_type,
+            node_id=item.node_id,
+            data={"certificate": record.certificate_number},
+        ),
+    )

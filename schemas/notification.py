@@ -5,59 +5,19 @@ a route does not name do not narrow it. Times are those of the shop's clock on t
 """
 
 from collections.abc import Iterable, Iterator
-from datetime import datetime, time, timedelta
-from enum import StrEnum
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, AnyHttpUrl, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AnyHttpUrl, ConfigDict, Field, StringConstraints, model_validator
 
 from schemas.alert import Severity
 from schemas.base import Identifier, Model
 from schemas.permission import Permission, Role, may
+from schemas.shift import Shift
 
 EmailAddress = Annotated[str, StringConstraints(pattern=r"^[^@\s<>,]+@[^@\s<>,]+$")]
-
-
-class Weekday(StrEnum):
-    """In the order of `datetime.weekday()`."""
-
-    MON = "mon"
-    TUE = "tue"
-    WED = "wed"
-    THU = "thu"
-    FRI = "fri"
-    SAT = "sat"
-    SUN = "sun"
-
-
-def _on_the_wall(at: time) -> time:
-    if at.tzinfo is not None:
-        raise ValueError("write the time as the clock on the wall shows it, 06:00: its zone is the time_zone")
-    return at
-
-
-WallTime = Annotated[time, AfterValidator(_on_the_wall)]
-
-
-class Shift(Model):
-    """From one time to the next, `to` excluded; over midnight where `to` is not later.
-
-    `days` are those on which it begins.
-    """
-
-    start: Annotated[WallTime, Field(alias="from")]
-    end: Annotated[WallTime, Field(alias="to")]
-    days: frozenset[Weekday] = frozenset(Weekday)
-
-    def covers(self, local: datetime) -> bool:
-        """Whether it is on duty at this time on the wall."""
-        today, yesterday = (list(Weekday)[(local.weekday() - back) % 7] for back in (0, 1))
-        at = local.time()
-        if self.start < self.end:
-            return today in self.days and self.start <= at < self.end
-        return (today in self.days and at >= self.start) or (yesterday in self.days and at < self.end)
 
 
 class Receiver(Model):

@@ -325,6 +325,7 @@ class ContractChanged(Partial):
     document_hash: str | None = None
     changes: str | None = None
     faults: str | None = None
+    file_hash: str | None = None
     pending_approval: str | None = None
     retirement_reason: str | None = None
     validated_now: bool = False
@@ -368,7 +369,7 @@ class EquipmentRegistered(Model):
 
 
 class EquipmentChanged(Partial):
-    """Changes columns of one line of the register, whose revision is the number of the ledger entry from then on."""
+    """Changes columns of one line of the register, which has the next revision from then on."""
 
     kind: Literal["equipment_changed"] = "equipment_changed"
     equipment_id: str

@@ -128,12 +128,14 @@ class TraceStart(Model):
         """Whether a test that began then with these, as they stood in the register, relied on an earlier calibration.
 
         One after the calibration that found the instrument bad begins anew. One of the same day may be earlier or
-        later: then it is the later one where the test began after the bad one was recorded.
+        later: then it is the later one where the test began after the bad one was recorded. Where nothing asked for a
+        calibration there was none to rely on, and it is in doubt until it was found bad.
         """
         for used in instruments:
             if used.equipment_id == self.equipment_id:
-                same_day = used.calibrated_on == self.calibrated_on
-                return started_at <= self.found_at if same_day else used.calibrated_on < self.calibrated_on
+                if used.calibrated_on is None or used.calibrated_on == self.calibrated_on:
+                    return started_at <= self.found_at
+                return used.calibrated_on < self.calibrated_on
         return False
 
 

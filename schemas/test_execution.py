@@ -102,13 +102,16 @@ class TestResult(Model):
 
 
 class Instrument(Model):
-    """An instrument as it stood in the register when the test began. Dates are those of the node."""
+    """An instrument as it stood in the register when the test began. Dates are those of the node.
+
+    Where no contract asks for its calibration, there need be none.
+    """
 
     equipment_id: Identifier
     equipment_type: Identifier
-    certificate: Text
-    calibrated_on: date
-    due_on: date
+    certificate: Text | None
+    calibrated_on: date | None
+    due_on: date | None
 
 
 class Begun(Model):
@@ -118,6 +121,15 @@ class Begun(Model):
     started_at: UtcDateTime
     instruments: tuple[Instrument, ...]
     document_hash: str
+
+    def overdue(self, day: date) -> tuple[str, ...]:
+        """A sentence for each instrument whose calibration was due before that day."""
+        return tuple(
+            f"{instrument.equipment_id} was due for calibration on {instrument.due_on}, before results were given on"
+            f" {day}"
+            for instrument in self.instruments
+            if instrument.due_on is not None and instrument.due_on < day
+        )
 
 
 class BeginTest(Model):
@@ -129,11 +141,35 @@ class BeginTest(Model):
     at: UtcDateTime
 
 
+class InstrumentCheck(Model):
+    """What the gate found of one instrument, in the words of specification 4, `link_contract_to_clientpo`."""
+
+    equipment_id: str
+    description: str | None = None
+    status: str
+    calibration_valid: bool
+    ready: bool
+
+
 class GateAnswer(Model):
-    """Begun, or everything that is missing, in words."""
+    """Begun, or everything that is missing, in words; and what was found of each instrument."""
 
     begun: Begun | None = None
     missing: tuple[str, ...] = ()
+    checks: tuple[InstrumentCheck, ...] = ()
+
+
+def validation_results(po: SmartClientPO, answer: GateAnswer) -> dict[str, Any]:
+    """As specification 4, `link_contract_to_clientpo`, has it, with what is missing in words."""
+    needed = (item for test in po.tests for item in test.equipment)
+    return {
+        "clientpo_id": po.clientpo_id,
+        "smart_contract_id": po.smart_contract_id,
+        "required_equipment": list(dict.fromkeys(item.equipment_id or item.equipment_type for item in needed)),
+        "validation_checks": [check.model_dump(mode="json", exclude_none=True) for check in answer.checks],
+        "all_equipment_ready": answer.begun is not None,
+        "missing": list(answer.missing),
+    }
 
 
 class Results(Model):
@@ -155,8 +191,13 @@ class Results(Model):
         )
 
 
+Flags = Annotated[tuple[Text, ...], Field(exclude_if=lambda flags: not flags)]
+"""Sentences on instruments that were not fit any more when results were submitted. Left out where there are none: what
+was written before there were any keeps its bytes."""
+
+
 class KeptResults(Model):
-    """A revision of a contract's results, as the node keeps its own copy."""
+    """A revision of a contract's results, as the node keeps its own copy; `flags` are what the node says of them."""
 
     smart_contract_id: Identifier
     revision: int
@@ -164,6 +205,13 @@ class KeptResults(Model):
     results: tuple[TestResult, ...]
     submitted_by: Identifier
     submitted_at: UtcDateTime
+    flags: Flags = ()
+
+
+class ResultsKept(Model):
+    """The node has its copy, with these flags."""
+
+    flags: Flags = ()
 
 
 # --- what a test is told ---------------------------------------------------------------------------------------------
@@ -207,6 +255,10 @@ class Disposed(Model):
     """Wakes a test whose results were not accepted: their disposition is there, and read where it is recorded."""
 
     package_id: Text
+
+
+class EquipmentNews(Model):
+    """Wakes a test that waits for equipment. It says nothing else: the gate is asked again, and nobody believed."""
 
 
 REQUESTS: dict[str, type[BaseModel]] = {
@@ -274,9 +326,17 @@ class CurrentResult(BaseModel):
     revision: int
 
 
+class BlockedStart(Model):
+    """A start that the gate did not let through, kept so that the gate can be asked again; `by` is who asked."""
+
+    request: StartRequest
+    by: str
+
+
 class TestLife(BaseModel):
     """What is known of a test: mutable, and the only state of its workflow. `revision` counts the submissions.
 
+    `missing` is what the gate asks for, `blocked` the start that it did not let through.
     `waits_since` is since when the next sign-off can be given, `asked` how often somebody was told so, `alerted` the
     causes of the lasting alerts that are open, `tokens` are the decision tokens that counted. An authorized test is
     `closed` when nothing can bring it back: its results are accepted, or their disposition is not to rework.
@@ -286,6 +346,7 @@ class TestLife(BaseModel):
 
     begun: Begun | None = None
     missing: tuple[str, ...] = ()
+    blocked: BlockedStart | None = None
     current: dict[str, CurrentResult] = Field(default_factory=dict)
     revision: int = 0
     signoffs: list[SignOff] = Field(default_factory=list)
@@ -372,7 +433,7 @@ class TestLife(BaseModel):
 
     def begin(self, begun: Begun) -> list[SignOff]:
         """Everything is measured from here on; returns the sign-offs that are void now."""
-        self.begun, self.missing, self.rework_reason = begun, (), None
+        self.begun, self.missing, self.blocked, self.rework_reason = begun, (), None, None
         void, self.current, self.signoffs = self.signoffs, {}, []
         return void
 
@@ -519,9 +580,7 @@ def outlook(
             return Outlook(waits_for=f"its start at {node}", moved_on_by=perform)
         case TestStatus.BLOCKED:
             waits_for = f"equipment: {missing}"
-            return Outlook(
-                waits_for=waits_for, moved_on_by=f"whoever brings it in order, then a new start by {perform}"
-            )
+            return Outlook(waits_for=waits_for, moved_on_by="whoever brings it in order: then it begins by itself")
         case TestStatus.RUNNING:
             return Outlook(waits_for="results", moved_on_by=performer or perform)
         case TestStatus.REWORK:

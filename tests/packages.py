@@ -127,7 +127,7 @@ class Guardians:
             package_id=package_id(po.smart_contract_id, revision),
             clientpo_id=po.clientpo_id,
             test_id=po.tests[0].test_id,
-            test_data=package_data(po, document_hash(document), request),
+            test_data=package_data(po, document_hash(document), request, {}),
             approvals=approvals,
             authorized_at=request.at,
             local_backup_path="/var/node/packages",

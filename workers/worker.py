@@ -6,24 +6,18 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 from sqlalchemy.ext.asyncio import AsyncEngine
-from temporalio.client import (
-    Client,
-    Schedule,
-    ScheduleActionStartWorkflow,
-    ScheduleAlreadyRunningError,
-    ScheduleIntervalSpec,
-    ScheduleOverlapPolicy,
-    SchedulePolicy,
-    ScheduleSpec,
-    ScheduleUpdate,
-)
+from temporalio.client import Client
 from temporalio.worker import Interceptor, Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from activities.approval import ApprovalActivities
 from activities.client_po import ClientPOActivities
 from activities.decision import DecisionActivities
+from activities.equipment import EquipmentActivities
 from activities.ledger import LedgerActivities
+from activities.maintenance import MaintenanceActivities
+from activities.maintenance_node import MaintenanceNodeActivities
+from activities.maintenance_pattern import MaintenancePatternActivities
 from activities.node import NodeActivities
 from activities.part_arrival import PartArrivalActivities
 from activities.reconcile import ReconcileActivities
@@ -37,29 +31,45 @@ from infra.client_po import ClientPOs
 from infra.contract_store import ContractStore
 from infra.decisions import DecisionVerifier
 from infra.dispatch import Dispatcher
-from infra.equipment import EquipmentList
+from infra.equipment import MaintenanceGate
+from infra.equipment_document import begin_register
+from infra.equipment_register import EquipmentRegister
 from infra.gatekeeper import Gatekeeper
 from infra.guardian import Guardian, TrustList
 from infra.hubs import Hubs
 from infra.ledger import Ledger
+from infra.maintenance import MaintenanceContracts
+from infra.maintenance_alerts import MaintenanceReviews
+from infra.maintenance_drafts import Drafts
+from infra.maintenance_orders import NodeOrdering
+from infra.node_maintenance import NodeMaintenance
 from infra.node_store import NodeStore
 from infra.personnel import Personnel
+from infra.policy_repository import PolicyRepository
 from infra.reconcile import Reconciler
 from infra.recorder import open_ledger
 from infra.registry import load_registry
 from infra.reverse_trace import ReverseTraces, Searcher
 from infra.settings import Settings
 from infra.telemetry import sdk_metrics
-from infra.temporal import ClientPOStarter, PartArrivals, connect
+from infra.temporal import ClientPOStarter, NodeSyncs, PartArrivals, connect
 from infra.test_execution import Tests
 from infra.test_reconcile import TestReconciler
 from infra.transfer import Transfers
 from infra.transfer_reconcile import TransferReconciler
 from schemas import names
 from workers.checkpoints import keep_checkpoints
+from workers.node_reports import tell_hub
 from workers.process import say_ready, stop_requested
+from workers.schedules import schedule_all
 from workflows.approval import ApprovalWorkflow
 from workflows.client_po import ClientPOWorkflow
+from workflows.contract_on_node import ContractOnNodeWorkflow
+from workflows.equipment import EquipmentWorkflow
+from workflows.maintenance import MaintenanceContractWorkflow
+from workflows.maintenance_pattern import MaintenancePatternWorkflow
+from workflows.node_sync import NodeSyncWorkflow
+from workflows.node_watch import NodeWatchWorkflow
 from workflows.part_arrival import PartArrivalWorkflow
 from workflows.reconcile import ReconcileWorkflow
 from workflows.reverse_trace import ReverseTraceWorkflow
@@ -72,6 +82,12 @@ WORKFLOWS: Sequence[type] = (
     TestExecutionWorkflow,
     ApprovalWorkflow,
     TransferWorkflow,
+    MaintenancePatternWorkflow,
+    NodeWatchWorkflow,
+    MaintenanceContractWorkflow,
+    ContractOnNodeWorkflow,
+    EquipmentWorkflow,
+    NodeSyncWorkflow,
     ReverseTraceWorkflow,
     ReconcileWorkflow,
 )
@@ -112,7 +128,12 @@ def main_worker(
     tests = TestExecutionActivities(Personnel(settings.personnel_file), transfers)
     gatekeeper = Gatekeeper(TrustList(settings.guardian_trust_dir), client_pos, transfers, settings)
     contracts, registry = ContractStore(settings.contracts_dir), load_registry(settings.nodes_file)
+    equipment = EquipmentActivities(EquipmentRegister(engine, registry), NodeSyncs(client))
     transfer = TransferActivities(gatekeeper, Dispatcher(contracts, client_pos, ledger, registry), hubs)
+    versions = MaintenanceContracts(engine)
+    drafts = Drafts(client, versions, ledger, registry, settings)
+    repository = PolicyRepository(settings.policy_repository_dir)
+    maintenance = MaintenanceActivities(drafts, versions, repository, NodeOrdering(client, versions, registry))
     trace = ReverseTraceActivities(ReverseTraces(engine), Searcher(engine, ledger, registry))
     return Worker(
         client,
@@ -130,9 +151,16 @@ def main_worker(
             transfer.admit,
             transfer.prepare,
             transfer.send,
-            trace.look,
-            trace.search,
-            trace.select,
+            MaintenancePatternActivities(MaintenanceReviews(engine)).read_executed,
+            maintenance.create_version,
+            maintenance.choose_nodes,
+            maintenance.publish_contract,
+            maintenance.read_policy,
+            maintenance.send_orders,
+            maintenance.read_progress,
+            *(equipment.look_up_line, equipment.look_up_calibration, equipment.read_register),
+            *(equipment.blocked_tests, equipment.refresh_node),
+            *(trace.look, trace.search, trace.select),
             ReconcileActivities(
                 Reconciler(client, client_pos, Alerts(engine), ledger, starter),
                 ApprovalReconciler(client, Approvals(engine), ledger),
@@ -148,21 +176,26 @@ def main_worker(
 
 def node_worker(
     client: Client,
-    node_id: str,
+    maintenance: NodeMaintenance,
     settings: Settings,
     executor: ThreadPoolExecutor,
     interceptors: Sequence[Interceptor] = (),
 ) -> Worker:
     """What one node does; its disk makes the order."""
+    node_id = maintenance.node.node_id
     store = NodeStore(node_id, settings.node_store(node_id))
     guardian = Guardian(node_id, store, settings.guardian_key_file(node_id), DecisionVerifier(settings))
     guardian.introduce(settings.guardian_trust_dir)
-    zone = load_registry(settings.nodes_file)[node_id].zone
-    node = NodeActivities(store, EquipmentList(settings.equipment_file, zone), guardian)
+    node = NodeActivities(store, MaintenanceGate(maintenance), guardian)
+    care = MaintenanceNodeActivities(maintenance)
     return Worker(
         client,
         task_queue=names.node_queue(node_id),
-        activities=[node.take_client_po, node.announce_part, node.begin_test, node.keep_results, node.authorize],
+        activities=[
+            *(node.take_client_po, node.announce_part, node.begin_test, node.keep_results, node.authorize),
+            *(care.take_contract, care.retire_contract, care.take_register, care.read_reports, care.confirm_reports),
+            care.check_expiry,
+        ],
         activity_executor=executor,
         max_concurrent_activities=AT_ONCE,
         interceptors=interceptors,
@@ -175,7 +208,8 @@ async def run_main_worker(settings: Settings, interceptors: Sequence[Interceptor
     stop = stop_requested()
     client = await connect(settings, sdk_metrics(settings.metrics_host, settings.metrics_port).runtime)
     async with open_ledger(settings, "worker") as (engine, ledger):
-        await schedule_reconcile(client, settings)
+        await schedule_all(client, settings)
+        await open_register(client, engine, ledger, settings)
         async with (
             Hubs(settings) as hubs,
             main_worker(client, engine, ledger, hubs, settings, interceptors),
@@ -190,23 +224,25 @@ async def run_main_worker(settings: Settings, interceptors: Sequence[Interceptor
 async def run_node_worker(settings: Settings, node_id: str, interceptors: Sequence[Interceptor] = ()) -> None:
     """Runs one node until SIGTERM or Ctrl-C."""
     stop = stop_requested()
+    maintenance = NodeMaintenance(load_registry(settings.nodes_file)[node_id], settings.node_store(node_id))
     client = await connect(settings, sdk_metrics(settings.metrics_host, settings.metrics_port).runtime)
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix=node_id) as executor:
-        async with node_worker(client, node_id, settings, executor, interceptors):
+        async with (
+            node_worker(client, maintenance, settings, executor, interceptors),
+            asyncio.TaskGroup() as tasks,
+        ):
+            telling = tasks.create_task(tell_hub(maintenance, NodeSyncs(client).reported))
             say_ready()
             await stop.wait()
+            telling.cancel()
 
 
-async def schedule_reconcile(client: Client, settings: Settings) -> None:
-    """The reconcile runs at its interval, and once now: whatever was down may have left something."""
-    schedule = Schedule(
-        action=ScheduleActionStartWorkflow(ReconcileWorkflow.run, id=names.RECONCILE_ID, task_queue=names.MAIN_QUEUE),
-        spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=settings.reconcile_every)]),
-        policy=SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP),
-    )
-    try:
-        await client.create_schedule(names.RECONCILE_ID, schedule, trigger_immediately=True)
-    except ScheduleAlreadyRunningError:
-        handle = client.get_schedule_handle(names.RECONCILE_ID)
-        await handle.update(lambda _: ScheduleUpdate(schedule))
-        await handle.trigger(overlap=ScheduleOverlapPolicy.SKIP)
+async def open_register(client: Client, engine: AsyncEngine, ledger: Ledger, settings: Settings) -> None:
+    """The register begins with its document, and every node is told: whoever was away may not know of a change.
+
+    Raises `CannotRead`.
+    """
+    registry = load_registry(settings.nodes_file)
+    await begin_register(settings.equipment_file, EquipmentRegister(engine, registry), ledger)
+    for node in registry.nodes:
+        await NodeSyncs(client).refresh(node.node_id)

@@ -8,7 +8,7 @@ from temporalio import workflow
 
 from schemas.alert import Alert, Severity, cause_of
 from schemas.base import timestamp
-from schemas.ledger import LedgerEntry
+from schemas.ledger import LedgerEntry, Receipt
 from schemas.record import AlertRaised, Change
 from workflows.inbox import Item
 from workflows.steps import record
@@ -61,7 +61,7 @@ class Book:
         user_id: str = "system",
         occurred_at: datetime | None = None,
         asked: bool = False,
-    ) -> None:
+    ) -> Receipt:
         """Commits an entry with the rows that it changes, about something else where a `target` is given.
 
         `asked` as in `record`.
@@ -77,7 +77,7 @@ class Book:
             metadata={**self._metadata, **metadata},
             occurred_at=occurred_at,
         )
-        await record(entry, *changes, asked=asked)
+        return await record(entry, *changes, asked=asked)
 
     def alert(
         self, event: str, alert_type: str, text: str, *what: str, severity: Severity = Severity.HIGH

@@ -6,7 +6,7 @@ not even that once everything is signed: from then on the package may exist.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
@@ -39,7 +39,10 @@ from schemas.test_execution import (
     AbortRequest,
     BeginTest,
     Begun,
+    BlockedStart,
     Disposed,
+    EquipmentNews,
+    GateAnswer,
     HoldRequest,
     KeptResults,
     Meaning,
@@ -60,6 +63,7 @@ from schemas.test_execution import (
     results_wanted,
     sentence,
     signoff_wanted,
+    validation_results,
 )
 from schemas.transfer import Disposition, PackageStatus, TransferStart, opened
 from workflows import retry
@@ -72,6 +76,9 @@ STATUS = SearchAttributeKey.for_keyword(names.SMART_STATUS)
 PART = SearchAttributeKey.for_keyword(names.SMART_PART)
 NODE = SearchAttributeKey.for_keyword(names.SMART_NODE)
 ORDER = SearchAttributeKey.for_keyword(names.SMART_ORDER)
+
+GATE_IS_ASKED_AGAIN = "a blocked test asks its gate again"
+"""Tests that were blocked before waited for a new start, and the gate's answer was in no entry of its own."""
 
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
@@ -104,7 +111,7 @@ class TestExecutionWorkflow:
             return
         self._po = SmartClientPO.model_validate(start.document)
         self._inbox = Inbox(
-            signals={**REQUESTS, names.DISPOSED: Disposed},
+            signals={**REQUESTS, names.DISPOSED: Disposed, names.EQUIPMENT_CHANGED: EquipmentNews},
             updates=REQUESTS,
             refusal=lambda message: self._life.refusal(self._po, message),
             signals_before=start.signals,
@@ -170,13 +177,20 @@ class TestExecutionWorkflow:
                 await self._refuse(item, refused.reason)
             case Disposed() as disposed:
                 await self._dispose(item, disposed)
+            case EquipmentNews():
+                while self._inbox.take(EquipmentNews):
+                    pass  # however many say so: the gate is asked once
+                await self._attempt(item, self._begin_again(item))
             case message if reason := self._life.refusal(self._po, message):
                 await self._refuse(item, reason)
             case message:
-                try:
-                    await self._do(item, message)
-                except NodeRefused as refused:
-                    await self._refuse(item, str(refused))
+                await self._attempt(item, self._do(item, message))
+
+    async def _attempt(self, item: Item, what: Coroutine[Any, Any, None]) -> None:
+        try:
+            await what
+        except NodeRefused as refused:
+            await self._refuse(item, str(refused))
 
     async def _do(self, item: Item, message: BaseModel) -> None:
         self._life.last_refusal = None
@@ -193,6 +207,7 @@ class TestExecutionWorkflow:
             case ResumeRequest():
                 self._life.hold_reason = None
                 await self._moved(item, "resume_test", f"Resumed: {message.reason}", message.user_id)
+                await self._begin_again(item)
             case AbortRequest():
                 self._life.aborted = self._life.closed = True
                 over = self._over("equipment_not_ready", "results_rejected", "node_late")
@@ -209,38 +224,77 @@ class TestExecutionWorkflow:
     # --- the gate -------------------------------------------------------------------------------------------
 
     async def _begin(self, item: Item, request: StartRequest) -> None:
+        by, asked_again = self._sender(item, request.user_id), False
+        answer = await self._ask_gate(request)
+        if workflow.patched(GATE_IS_ASKED_AGAIN):
+            self._life.blocked = BlockedStart(request=request, by=by)
+            asked_again = answer.begun is None
+            await self._link_contracts(item.key, answer, asked=item.asked)
+        await self._answered(item.key, request, answer, by, asked=item.asked)
+        item.answer(self._life)
+        if asked_again:  # whatever changed before this was recorded, nobody told this test
+            await self._begin_again(item)
+
+    async def _begin_again(self, item: Item) -> None:
+        """What was blocked is asked of the gate again; where that gives nothing new, nothing is recorded."""
+        blocked = self._life.blocked
+        if blocked is None or self._status is not TestStatus.BLOCKED:
+            return
+        answer = await self._ask_gate(blocked.request)
+        if answer.missing == self._life.missing:
+            return
+        key = f"{item.key}:again"
+        await self._link_contracts(key, answer)
+        await self._answered(key, blocked.request, answer, blocked.by)
+
+    async def _ask_gate(self, request: StartRequest) -> GateAnswer:
         begin = BeginTest(
             smart_contract_id=self._name,
             performer=request.performer,
             instruments=request.instruments,
             at=workflow.now(),
         )
-        answer = await self._at_node(NodeActivities.begin_test, begin, "begin the test", "node_late")
-        if answer.begun is None:
-            await self._block(item, request, answer.missing)
-        else:
-            await self._started(item, request, answer.begun)
-        item.answer(self._life)
+        return await self._at_node(NodeActivities.begin_test, begin, "begin the test", "node_late")
 
-    async def _block(self, item: Item, request: StartRequest, missing: tuple[str, ...]) -> None:
+    async def _link_contracts(self, key: str, answer: GateAnswer, *, asked: bool = False) -> None:
+        entry = LedgerEntry(
+            idempotency_key=f"{names.test_execution_id(self._name)}:link_contracts:{key}",
+            action_type="maintenance",
+            action="link_contracts",
+            target=self._po.clientpo_id,
+            details=f"Maintenance validation: {len(answer.checks)} equipment items checked",
+            smart_id=self._start.node_id,
+            metadata=validation_results(self._po, answer),
+        )
+        await record(entry, asked=asked)
+
+    async def _answered(
+        self, key: str, request: StartRequest, answer: GateAnswer, by: str, *, asked: bool = False
+    ) -> None:
+        if answer.begun is None:
+            await self._block(key, request, answer.missing, by, asked=asked)
+        else:
+            await self._started(key, request, answer.begun, by, asked=asked)
+
+    async def _block(self, key: str, request: StartRequest, missing: tuple[str, ...], by: str, *, asked: bool) -> None:
         self._life.missing = missing
-        event, text = f"equipment_not_ready:{item.key}", f"The test of {self._name} cannot begin: {self._missing}"
+        event, text = f"equipment_not_ready:{key}", f"The test of {self._name} cannot begin: {self._missing}"
         await self._book.enter(
             "equipment_not_ready",
             event,
             excerpt(text),
             {"performer": request.performer, "instruments": list(request.instruments), "missing": list(missing)},
             self._row(missing=self._missing),
-            self._lasting(event, "equipment_not_ready", f"{text}. Mend it, then start the test again."),
-            user_id=self._sender(item, request.user_id),
-            asked=item.asked,
+            self._lasting(event, "equipment_not_ready", f"{text}. Mend it: then the test begins by itself."),
+            user_id=by,
+            asked=asked,
         )
 
-    async def _started(self, item: Item, request: StartRequest, begun: Begun) -> None:
+    async def _started(self, key: str, request: StartRequest, begun: Begun, by: str, *, asked: bool) -> None:
         void = self._life.begin(begun)
         await self._book.enter(
             "start_test",
-            f"start_test:{item.key}",
+            f"start_test:{key}",
             f"Test started by {begun.performer} at {self._start.node_id}",
             {"reason": request.reason, "begun": begun.model_dump(mode="json"), "void": _who(void)},
             self._row(
@@ -252,8 +306,8 @@ class TestExecutionWorkflow:
             ),
             *self._void(self._tests),
             *self._over("equipment_not_ready"),
-            user_id=self._sender(item, request.user_id),
-            asked=item.asked,
+            user_id=by,
+            asked=asked,
         )
 
     # --- results --------------------------------------------------------------------------------------------
@@ -276,11 +330,14 @@ class TestExecutionWorkflow:
             submitted_by=decision.person,
             submitted_at=workflow.now(),
         )
-        await self._at_node(NodeActivities.keep_results, kept, "keep its copy of the results", "node_late")
-        await self._submitted(item, submission, decision)
+        answer = await self._at_node(NodeActivities.keep_results, kept, "keep its copy of the results", "node_late")
+        await self._submitted(item, submission, decision, answer.flags if answer else ())
         item.answer(self._life)
 
-    async def _submitted(self, item: Item, submission: SubmitRequest, decision: Decision) -> None:
+    async def _submitted(
+        self, item: Item, submission: SubmitRequest, decision: Decision, flags: tuple[str, ...]
+    ) -> None:
+        """`flags` are the node's own words on the equipment; a signer sees them beside the results."""
         void = self._life.submit(submission.results)
         self._life.await_signoffs(self._po, workflow.now())
         revision = self._life.revision
@@ -294,6 +351,7 @@ class TestExecutionWorkflow:
                 result=result.model_dump_json(),
                 content_hash=self._hash(result.test_id),
                 submitted_by=decision.person,
+                flags="; ".join(flags) or None,
             )
             for result in submission.results
         ]
@@ -305,6 +363,7 @@ class TestExecutionWorkflow:
                 "revision": revision,
                 "content_hashes": {result.test_id: result.content_hash for result in results},
                 "void": _who(void),
+                **({"flags": list(flags)} if flags else {}),
                 **_proof(decision, submission.token),
             },
             self._row(revision=revision, rework_reason=None, submitted_now=True),

@@ -27,6 +27,8 @@ from infra.settings import Settings
 from infra.temporal import connect
 from schemas import names
 from schemas.approval import RULES, ApprovalType
+from schemas.equipment_register import RecordCalibration, RegisterEquipment, TakeOutOfService, calibration_row
+from schemas.maintenance_life import MONITORED
 from schemas.node import NodeDelivery
 from schemas.part_arrival import withdrawal_wanted
 from schemas.permission import Role
@@ -34,7 +36,10 @@ from schemas.reverse_trace import TraceDisposition
 from schemas.test_execution import TestStatus, TestVerdict
 from schemas.transfer import Destination, Disposition, Preparation
 from tests.hubs import hub_server
+from tests.workflows.contracts import ContractLedger, Contracts, ContractVersion
 from tests.workflows.eager import EagerTemporal
+from tests.workflows.register import Station
+from tests.workflows.register import calibrated as calibration
 from tests.workflows.shop import PO, Approval, MemoryLedger, Shop, Tested, main_worker, result, until
 from tests.workflows.skipping import time_skipping_server
 from tests.workflows.traces import Trace
@@ -275,6 +280,64 @@ async def tested(shop: Shop) -> None:
         await tested.handle.result()
 
 
+async def unblocked(shop: Shop) -> None:
+    """Blocked by a lamp that is not calibrated: asked again for nothing, on hold, then begun by itself."""
+    test = {
+        "test_id": "T-1",
+        "test_type": "liquid_penetrant",
+        "assigned_node": shop.node,
+        "procedure": {"procedure_id": "E1417", "revision": "2021"},
+        "required_signoffs": ["inspector"],
+        "equipment": ["LAMP-1"],
+    }
+    tested = await shop.release(tests=[test])
+    async with shop.node_online():
+        await tested.start("ivan", "LAMP-1")
+        await tested.is_("blocked")
+        for _ in range(3):
+            await tested.ask("equipment_changed")
+        await tested.ask("hold", reason="because")
+        await tested.is_("hold")
+        await tested.ask("resume", reason="go on")
+        await tested.is_("blocked")
+        shop.equip("LAMP-1")
+        await tested.ask("equipment_changed")
+        await tested.is_("running")
+        shop.equip()
+        await tested.submit()
+        await tested.is_("awaiting_signoff")
+        await tested.sign()
+        await tested.handle.result()
+
+
+async def calibrated(shop: Shop) -> None:
+    """An instrument's life at the hub, and what its node did while it was away: reports, one that cannot stand."""
+    station, name = Station(shop.client, shop.node, shop.settings.state_dir), f"T-{shop.name}"
+    line = shop.client.get_workflow_handle(names.equipment_workflow_id(name))
+    new = RegisterEquipment(equipment_id=name, equipment_type="lamp", description="A lamp", node_id=shop.node)
+    for update, request in (
+        (names.REGISTER, new),
+        (names.RECORD_CALIBRATION, RecordCalibration(**calibration(name, "C-1", result="failed").model_dump())),
+        (names.TAKE_OUT_OF_SERVICE, TakeOutOfService(reason="it failed")),
+    ):
+        await shop.desk.ask(name, update, request)
+    await line.signal("explode")
+    await line.signal(names.RETURN_TO_SERVICE, {"reason": "mended"})
+    await until(lambda: shop.ledger.register.lines[name].out_of_service is None, lambda: str(shop))
+    async with station.online():
+        await station.handle.result()
+    station.maintenance.record_calibration(calibration(name, "C-2", on="2026-02-01"), "ines")
+    station.maintenance.record_calibration(calibration(name, "C-3", on="2026-03-01"), "ines")
+    shop.ledger.register.change(calibration_row(calibration(name, "C-3", on="2026-03-02"), shop.node))
+    shop.ledger.refuses = {"validate_calibration"}
+    async with station.online():
+        await shop.node_syncs.reported(shop.node)
+        await station.handle.signal("explode")
+        await station.handle.result()
+    await line.result()
+    shop.workflow_ids |= {line.id, station.handle.id}
+
+
 async def _sign(tested: Tested, *, by: str) -> None:
     await tested.is_("awaiting_signoff")
     await tested.sign(by=by)
@@ -313,6 +376,61 @@ async def refused(transfer: Transfer) -> None:
     await transfer.start()
     with suppress(WorkflowFailureError):
         await transfer.handle.result()
+
+
+async def drafted(contracts: Contracts) -> None:
+    """A draft with faults, revised; its deployment is refused once; a node is late; a newer version takes over."""
+    version = await contracts.create(calibration_interval_days=None)
+    await version.ask(names.VALIDATE)
+    await version.recorded("validate_contract")
+    await version.ask(names.REVISE, document=contracts.document(), reason="an interval")
+    await version.ask(names.VALIDATE)
+    await version.is_("validated")
+    await version.ask(names.DEPLOY, reason="now")
+    await version.recorded("refuse_decision")
+    await version.answer(await version.ask_deployment(), "refuse")
+    await version.recorded("keep_contract")
+    await version.answer(await version.ask_deployment())
+    await version.recorded("deployment_late", 2)
+    async with contracts.online():
+        await version.is_("monitoring")
+        newer = await contracts.improve(version, calibration_interval_days=90)
+        await newer.deploy()
+        await newer.is_("monitoring")
+        await version.handle.result()
+        await newer.retire()
+        await newer.handle.result()
+
+
+async def monitored(contracts: Contracts) -> ContractVersion:
+    """A version whose file somebody else had, and its first thirty days."""
+    version = await contracts.create()
+    file = contracts.folder / "v1.0" / f"{version.ref.contract_id}.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text("another: one\n")
+    await version.ask(names.VALIDATE)
+    await version.answer(await version.ask_deployment())
+    await version.recorded("policy_fault")
+    file.unlink()
+    async with contracts.online():
+        await contracts.shop.pass_time(timedelta(minutes=11))
+        await version.is_("monitoring")
+    await contracts.shop.pass_time(MONITORED)
+    await version.is_("active")
+    return version
+
+
+async def reworked(contracts: Contracts) -> None:
+    """A draft that is revised so often that it continues as new, and is retired while its approval is open."""
+    version = await contracts.create()
+    for days in range(100, 116):
+        revision = {"document": contracts.document(calibration_interval_days=days), "reason": "try"}
+        await version.handle.execute_update(names.REVISE, revision)
+    await version.ask(names.VALIDATE)
+    await version.is_("validated")
+    await version.ask_deployment()
+    await version.retire()
+    await version.handle.result()
 
 
 async def traced(trace: Trace) -> None:
@@ -356,17 +474,24 @@ SCENES: tuple[Callable[[Shop], Awaitable[None]], ...] = (
     ledger_away,
     continued,
     tested,
+    unblocked,
+    calibrated,
 )
 
 OF_A_TRANSFER: tuple[Callable[[Transfer], Awaitable[None]], ...] = (transferred, disposed, refused)
 
+OF_CONTRACTS: tuple[Callable[[Contracts], Awaitable[Any]], ...] = (drafted, monitored, reworked)
+
 OF_A_TRACE: tuple[Callable[[Trace], Awaitable[None]], ...] = (traced,)
 
-ALL: tuple[Callable[[Any], Awaitable[None]], ...] = (*SCENES, *OF_A_TRANSFER, *OF_A_TRACE)
+ALL: tuple[Callable[[Any], Awaitable[Any]], ...] = (*SCENES, *OF_A_TRANSFER, *OF_CONTRACTS, *OF_A_TRACE)
 
 
-async def record(scene: Callable[[Any], Awaitable[None]], environment: WorkflowEnvironment, state: Path) -> None:
+async def record(scene: Callable[[Any], Awaitable[Any]], environment: WorkflowEnvironment, state: Path) -> None:
     """Plays one scene and writes the histories of all workflows that took part."""
+    if scene in OF_CONTRACTS:
+        await _record_contracts(scene, environment, state)
+        return
     shop = Shop(environment, MemoryLedger(), state)
     async with hub_server() as hubs:
         transfer, trace = Transfer(shop, hubs), Trace(shop)
@@ -375,11 +500,24 @@ async def record(scene: Callable[[Any], Awaitable[None]], environment: WorkflowE
             await _write(scene.__name__, shop)
 
 
+async def _record_contracts(
+    scene: Callable[[Any], Awaitable[Any]], environment: WorkflowEnvironment, state: Path
+) -> None:
+    ledger = ContractLedger()
+    shop = Shop(environment, ledger, state)
+    contracts = Contracts(shop, ledger, state)
+    async with main_worker(shop, more=contracts.activities()):
+        await scene(contracts)
+        shop.workflow_ids |= contracts.played()
+        await _write(scene.__name__, shop)
+
+
 async def _write(scene: str, shop: Shop) -> None:
     for workflow_id in sorted(shop.workflow_ids):
         handle = shop.client.get_workflow_handle(workflow_id)
         kind = (await handle.describe()).workflow_type
-        name = workflow_id.rpartition("/")[2].replace(shop.name, "").strip("-")
+        _, _, key = workflow_id.partition("/")
+        name = key.replace(shop.name, "").replace("/", ".").strip("-")
         runs = [run async for run in _runs(shop.client, workflow_id)]
         for number, history in enumerate(reversed(runs), start=1):
             run = f".{number}" if len(runs) > 1 else ""
@@ -410,13 +548,13 @@ def _without_machine(value: Any) -> Any:
 
 
 @asynccontextmanager
-async def server_for(scene: Callable[[Shop], Awaitable[None]], state: Path) -> AsyncIterator[WorkflowEnvironment]:
+async def server_for(scene: Callable[[Any], Awaitable[Any]], state: Path) -> AsyncIterator[WorkflowEnvironment]:
     """A real one, with short runs or whose days pass at once where the scene needs that."""
-    if scene is expired:
+    if scene in (expired, monitored):
         async with time_skipping_server() as environment:
             yield environment
         return
-    kind = EagerTemporal if scene in (continued, noted) else Temporal
+    kind = EagerTemporal if scene in (continued, noted, reworked) else Temporal
     server = kind(state, report=lambda _: None, durable=False, headless=True)
     await server.start()
     try:

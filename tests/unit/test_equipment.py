@@ -8,26 +8,18 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from infra.documents import read_document
-from infra.equipment import EquipmentList
+from infra.equipment import MaintenanceGate
+from infra.node_maintenance import NodeMaintenance
 from infra.registry import load_registry
-from infra.settings import HERE
-from schemas.calibration import CalibrationState
-from schemas.client_po import SmartClientPO
+from schemas.maintenance_check import CheckWork, GivenReading
 from schemas.node import Node, NodeDelivery
-from schemas.test_execution import BeginTest, Begun, GateAnswer, Instrument
+from schemas.test_execution import BeginTest, Begun, GateAnswer, Instrument, InstrumentCheck
+from tests.instruments import NODE, Register, calibrated, daily, delivered, disk, in_force, item
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
-
-LAMP = {
-    "equipment_id": "LAMP-1",
-    "equipment_type": "uv_lamp",
-    "certificate": "C-1",
-    "calibrated_on": date(2026, 1, 10),
-    "due_on": date(2027, 1, 10),
-    "fit": True,
-}
-METER = LAMP | {"equipment_id": "METER-1", "equipment_type": "light_meter", "certificate": "C-2"}
+DUE: dict[str, Any] = {"due_on": date(2027, 1, 10)}
+LAMP = (item(), calibrated(**DUE))
+METER = (item("METER-1", equipment_type="light_meter"), calibrated(name="METER-1", number="C-2", **DUE))
 
 
 def delivery(*needed: Any, document: dict[str, Any] | None = None) -> NodeDelivery:
@@ -64,20 +56,14 @@ def delivery(*needed: Any, document: dict[str, Any] | None = None) -> NodeDelive
     )
 
 
-def node(time_zone: str) -> Node:
-    return Node(node_id="NODE-1", station_type="LP", name="Cell 1", time_zone=time_zone)
+class AtTheNode:
+    """A node with a gate, whose register can be written."""
 
-
-class Listed:
-    """An equipment list that can be written anew."""
-
-    def __init__(self, file: Path) -> None:
-        self.file = file
-        self.gate = EquipmentList(file)
-        self.write(LAMP, METER)
-
-    def write(self, *equipment: dict[str, Any]) -> None:
-        self.file.write_text(yaml.safe_dump({"equipment": list(equipment)}))
+    def __init__(self, folder: Path, node: Node = NODE) -> None:
+        self.maintenance = NodeMaintenance(node, disk(folder), lambda: NOON)
+        self.gate = MaintenanceGate(self.maintenance)
+        self.register = Register(self.maintenance)
+        self.register.write(LAMP, METER)
 
     def begin(self, *named: str, needs: tuple[Any, ...] = (), at: datetime = NOON) -> GateAnswer:
         begin = BeginTest(smart_contract_id="SC-1", performer="ivan", instruments=named, at=at)
@@ -85,24 +71,38 @@ class Listed:
 
 
 @pytest.fixture
-def listed(tmp_path: Path) -> Listed:
-    return Listed(tmp_path / "equipment.yaml")
+def node(tmp_path: Path) -> AtTheNode:
+    return AtTheNode(tmp_path)
+
+
+def instrument(name: str, equipment_type: str, certificate: str) -> Instrument:
+    return Instrument(
+        equipment_id=name,
+        equipment_type=equipment_type,
+        certificate=certificate,
+        calibrated_on=date(2026, 1, 10),
+        due_on=date(2027, 1, 10),
+    )
 
 
 class TestTheGate:
-    def test_freezes_who_with_what_by_which_document_and_when(self, listed: Listed) -> None:
-        answer = listed.begin("METER-1", "LAMP-1", "METER-1", needs=("LAMP-1", {"equipment_type": "light_meter"}))
-        lamp, meter = (
-            Instrument(**{key: value for key, value in line.items() if key != "fit"}) for line in (LAMP, METER)
-        )
-        assert answer == GateAnswer(
-            begun=Begun(performer="ivan", started_at=NOON, instruments=(lamp, meter), document_hash="abc")
-        )
+    def test_freezes_who_with_what_by_which_document_and_when(self, node: AtTheNode) -> None:
+        answer = node.begin("METER-1", "LAMP-1", "METER-1", needs=("LAMP-1", {"equipment_type": "light_meter"}))
+        frozen = (instrument("LAMP-1", "uv_lamp", "C-1"), instrument("METER-1", "light_meter", "C-2"))
+        assert answer.begun == Begun(performer="ivan", started_at=NOON, instruments=frozen, document_hash="abc")
+        assert answer.missing == ()
 
-    def test_opens_for_a_test_that_needs_nothing(self, listed: Listed) -> None:
-        begun = listed.begin().begun
+    def test_opens_for_a_test_that_needs_nothing(self, node: AtTheNode) -> None:
+        begun = node.begin().begun
         assert begun is not None
         assert begun.instruments == ()
+
+    def test_opens_with_what_nobody_has_to_calibrate(self, node: AtTheNode) -> None:
+        node.maintenance.take_contract(delivered(in_force(conditions=[], equipment_types=["oven"])))
+        node.register.write((item("OVEN-1", equipment_type="oven"), None))
+        begun = node.begin("OVEN-1").begun
+        assert begun is not None
+        assert begun.instruments[0].certificate is None
 
     @pytest.mark.parametrize(
         ("needs", "named", "missing"),
@@ -117,122 +117,117 @@ class TestTheGate:
         ],
     )
     def test_stays_shut_for_what_nobody_named(
-        self, listed: Listed, needs: Any, named: tuple[str, ...], missing: str
+        self, node: AtTheNode, needs: Any, named: tuple[str, ...], missing: str
     ) -> None:
-        assert listed.begin(*named, needs=(needs,)) == GateAnswer(missing=(missing,))
+        answer = node.begin(*named, needs=(needs,))
+        assert (answer.begun, answer.missing) == (None, (missing,))
 
     @pytest.mark.parametrize(
         ("line", "missing"),
         [
-            ({"fit": False}, "LAMP-1 is not fit for use"),
-            ({"certificate": None}, "LAMP-1 has a calibration certificate without a number"),
+            ((item(out_of_service="dropped"), LAMP[1]), "LAMP-1 is out of service: dropped"),
+            ((item(node_id="NODE-2"), LAMP[1]), "LAMP-1 is at NODE-2: check it out to NODE-1 first"),
+            ((item(), None), "LAMP-1 has no calibration certificate with its dates"),
+            ((item(), calibrated(due_on=date(2026, 11, 20))), "LAMP-1 was due for calibration on 2026-11-20"),
             (
-                {"certificate_for": "LAMP-9"},
+                (item(), calibrated(certificate_for="LAMP-9", **DUE)),
                 "LAMP-1 has the calibration certificate C-1, which is for LAMP-9",
             ),
-            ({"calibrated_on": None}, "LAMP-1 has no calibration certificate with its dates"),
-            ({"due_on": None}, "LAMP-1 has no calibration certificate with its dates"),
-            ({"calibrated_on": date(2026, 11, 22)}, "LAMP-1 is calibrated on 2026-11-22, which is not yet"),
-            ({"due_on": date(2026, 11, 20)}, "LAMP-1 was due for calibration on 2026-11-20"),
-            (
-                {"due_on": None, "calibration_interval_days": 314},
-                "LAMP-1 was due for calibration on 2026-11-20",
-            ),
-            ({"equipment_id": "LAMP-2"}, "LAMP-1 is not in the equipment list"),
         ],
     )
-    def test_stays_shut_for_what_may_not_be_used(self, listed: Listed, line: dict[str, Any], missing: str) -> None:
-        listed.write(LAMP | line)
-        assert listed.begin("LAMP-1", needs=("LAMP-1",)) == GateAnswer(missing=(missing,))
+    def test_stays_shut_for_what_may_not_be_used(self, node: AtTheNode, line: Any, missing: str) -> None:
+        node.register.write(line)
+        answer = node.begin("LAMP-1", needs=("LAMP-1",))
+        assert (answer.begun, answer.missing) == (None, (missing,))
 
-    def test_stays_shut_for_what_may_not_be_used_though_no_test_needs_it(self, listed: Listed) -> None:
-        listed.write(LAMP, METER | {"fit": False})
-        assert listed.begin("LAMP-1", "METER-1", needs=("LAMP-1",)).missing == ("METER-1 is not fit for use",)
+    def test_stays_shut_for_what_may_not_be_used_though_no_test_needs_it(self, node: AtTheNode) -> None:
+        node.register.write((item("METER-1", out_of_service="dropped"), None))
+        assert "METER-1 is out of service: dropped" in node.begin("LAMP-1", "METER-1", needs=("LAMP-1",)).missing
+
+    def test_stays_shut_until_the_checks_of_the_day_are_passed(self, node: AtTheNode) -> None:
+        node.maintenance.take_contract(delivered(in_force(**daily())))
+        assert node.begin("LAMP-1").missing == (
+            "LAMP-1: the check daily of LP-lamp 1.0 is not done in this day: do it",
+        )
+        work = CheckWork(
+            person="ines", readings={"intensity": GivenReading(value="1200", unit="uW/cm2")}, confirmed={"filter"}
+        )
+        node.maintenance.check("LAMP-1", "daily", work)
+        assert node.begin("LAMP-1").begun is not None
+
+    def test_says_what_it_found_of_each_instrument(self, node: AtTheNode) -> None:
+        node.register.write((item("METER-1", equipment_type="light_meter"), None))
+        assert node.begin("METER-1", "LAMP-1", "GONE-1").checks == (
+            InstrumentCheck(equipment_id="GONE-1", status="not_found", calibration_valid=False, ready=False),
+            InstrumentCheck(
+                equipment_id="LAMP-1",
+                description="Inspection lamp",
+                status="ready",
+                calibration_valid=True,
+                ready=True,
+            ),
+            InstrumentCheck(
+                equipment_id="METER-1",
+                description="Inspection lamp",
+                status="pending_calibration",
+                calibration_valid=False,
+                ready=False,
+            ),
+        )
 
     @pytest.mark.parametrize("at", [datetime(2026, 1, 10, tzinfo=UTC), datetime(2027, 1, 10, 23, 59, tzinfo=UTC)])
-    def test_counts_the_first_and_the_last_day_of_a_calibration(self, listed: Listed, at: datetime) -> None:
-        assert listed.begin("LAMP-1", at=at).begun is not None
-
-    def test_opens_while_a_calibration_is_expiring_soon(self, listed: Listed) -> None:
-        listed.write(LAMP | {"due_on": NOON.date()})
-        (instrument,) = listed.gate.status(NOON).equipment
-        assert instrument.state is CalibrationState.EXPIRING_SOON
-        assert listed.begin("LAMP-1").begun is not None
-
-    def test_freezes_the_due_date_that_follows_from_an_interval(self, listed: Listed) -> None:
-        listed.write(LAMP | {"due_on": None, "calibration_interval_days": 365})
-        begun = listed.begin("LAMP-1").begun
-        assert begun is not None
-        assert begun.instruments[0].due_on == date(2027, 1, 10)
-
-    def test_warns_as_early_as_the_list_says(self, listed: Listed) -> None:
-        listed.write(LAMP | {"warning_days": 50}, METER | {"warning_days": 49})
-        lamp, meter = listed.gate.status(NOON).equipment
-        assert (lamp.days_left, lamp.state) == (50, CalibrationState.EXPIRING_SOON)
-        assert (meter.days_left, meter.state) == (50, CalibrationState.CURRENT)
+    def test_counts_the_first_and_the_last_day_of_a_calibration(self, node: AtTheNode, at: datetime) -> None:
+        assert node.begin("LAMP-1", at=at).begun is not None
 
     @pytest.mark.parametrize(
         ("time_zone", "opens"),
         [("UTC", False), ("America/New_York", True), ("Europe/Berlin", False), ("Pacific/Kiritimati", False)],
     )
-    def test_ends_a_calibration_with_the_day_of_the_node(self, listed: Listed, time_zone: str, opens: bool) -> None:
-        gate = EquipmentList(listed.file, node(time_zone).zone)
+    def test_ends_a_calibration_with_the_day_of_the_node(self, tmp_path: Path, time_zone: str, opens: bool) -> None:
+        node = AtTheNode(tmp_path, NODE.model_copy(update={"time_zone": time_zone}))
         after_the_due_date_in_utc = datetime(2027, 1, 11, 3, tzinfo=UTC)
-        begin = BeginTest(
-            smart_contract_id="SC-1", performer="ivan", instruments=("LAMP-1",), at=after_the_due_date_in_utc
-        )
-        assert (gate.begin(delivery(), begin).begun is not None) == opens
+        assert (node.begin("LAMP-1", at=after_the_due_date_in_utc).begun is not None) == opens
 
-    def test_names_everything_that_is_missing_and_each_once(self, listed: Listed) -> None:
-        listed.write(LAMP | {"fit": False}, METER | {"due_on": date(2026, 1, 11)})
+    def test_names_everything_that_is_missing_and_each_once(self, node: AtTheNode) -> None:
+        meter = item("METER-1", equipment_type="light_meter")
+        overdue = calibrated(name="METER-1", due_on=date(2026, 1, 11))
+        node.register.write((item(out_of_service="dropped"), LAMP[1]), (meter, overdue))
         tank = {"equipment_type": "etch_tank"}
-        answer = listed.begin("METER-1", "LAMP-1", "GONE-1", needs=("LAMP-1", "CMM-1", "CMM-1", tank))
-        assert answer == GateAnswer(
-            missing=(
-                "GONE-1 is not in the equipment list",
-                "LAMP-1 is not fit for use",
-                "METER-1 was due for calibration on 2026-01-11",
-                "the contract needs CMM-1, which is not named",
-                "the contract needs a etch_tank, and none is named",
-            )
+        answer = node.begin("METER-1", "LAMP-1", "GONE-1", needs=("LAMP-1", "CMM-1", "CMM-1", tank))
+        assert answer.missing == (
+            "GONE-1 is not in the register of NODE-1: have it registered, or name another",
+            "LAMP-1 is out of service: dropped",
+            "METER-1 was due for calibration on 2026-01-11",
+            "the contract needs CMM-1, which is not named",
+            "the contract needs a etch_tank, and none is named",
         )
 
-    def test_reads_the_list_when_it_is_asked(self, listed: Listed) -> None:
-        assert listed.begin("LAMP-1").begun is not None
-        listed.write(METER)
-        assert listed.begin("LAMP-1").begun is None
+    def test_opens_by_itself_once_the_calibration_is_recorded_at_the_node(self, node: AtTheNode) -> None:
+        node.register.write((item(), calibrated(due_on=date(2026, 11, 20))))
+        assert node.begin("LAMP-1").begun is None
+        node.maintenance.record_calibration(calibrated(NOON.date(), number="C-9", **DUE), "ines")
+        begun = node.begin("LAMP-1").begun
+        assert begun is not None
+        assert begun.instruments[0].certificate == "C-9"
 
-    @pytest.mark.parametrize(
-        "text",
-        [
-            *(
-                "",
-                "[",
-                "equipment: {}",
-                "equipment: [{equipment_id: LAMP-1}]",
-                "\0",
-                "equipment: [{due_on: 2026-02-30}]",
-            ),
-            "equipment: [{equipment_id: A, equipment_type: a, due_on: 2026-02-01, calibration_interval_days: 9}]",
-        ],
-    )
-    def test_stays_shut_and_says_so_when_the_list_cannot_be_read(self, listed: Listed, text: str) -> None:
-        listed.file.write_text(text)
-        (missing,) = listed.begin().missing
-        assert missing.startswith("the equipment list equipment.yaml cannot be read")
-
-    def test_stays_shut_when_there_is_no_list(self, listed: Listed) -> None:
-        listed.file.unlink()
-        assert "cannot be read" in listed.begin().missing[0]
-
-    def test_stays_shut_for_an_instrument_that_is_listed_twice(self, listed: Listed) -> None:
-        listed.write(LAMP, LAMP)
-        assert "each equipment_id stands once" in listed.begin("LAMP-1").missing[0]
-
-    def test_stays_shut_for_a_contract_that_cannot_be_read(self, listed: Listed) -> None:
+    def test_stays_shut_for_a_contract_that_cannot_be_read(self, node: AtTheNode) -> None:
         begin = BeginTest(smart_contract_id="SC-1", performer="ivan", instruments=(), at=NOON)
-        answer = listed.gate.begin(delivery(document={"tests": []}), begin)
+        answer = node.gate.begin(delivery(document={"tests": []}), begin)
         assert "the contract that the node holds cannot be read" in answer.missing[0]
+
+
+class TestResults:
+    def test_are_flagged_for_what_ceased_to_hold_while_they_were_measured(self, node: AtTheNode) -> None:
+        begun = node.begin("LAMP-1", "METER-1").begun
+        assert begun is not None
+        assert node.gate.flags(begun, datetime(2027, 1, 10, tzinfo=UTC)) == ()
+        node.register.write((item(out_of_service="dropped"), calibrated(result="failed")))
+        assert node.gate.flags(begun, datetime(2027, 1, 11, tzinfo=UTC)) == (
+            "LAMP-1 was due for calibration on 2027-01-10, before results were given on 2027-01-11",
+            "METER-1 was due for calibration on 2027-01-10, before results were given on 2027-01-11",
+            "LAMP-1 went out of service before results were given: dropped",
+            "LAMP-1 failed its calibration of 2026-01-10 before results were given",
+        )
 
 
 class TestTheTimeZoneOfANode:
@@ -246,18 +241,3 @@ class TestTheTimeZoneOfANode:
         file.write_text(yaml.safe_dump({"nodes": [line]}))
         with pytest.raises(ValidationError, match=r"nodes\.0\.time_zone"):
             load_registry(file)
-
-
-class TestTheListOfThisProduct:
-    @pytest.mark.parametrize("sample", sorted((HERE / "samples").glob("*.yaml")), ids=lambda file: file.stem)
-    def test_has_what_the_samples_need(self, sample: Path) -> None:
-        document = read_document(sample.read_bytes(), is_yaml=True)
-        po = SmartClientPO.model_validate(document)
-        listed = yaml.safe_load((HERE / "equipment.yaml").read_text())["equipment"]
-        by_type = {line["equipment_type"]: line["equipment_id"] for line in listed}
-        named = tuple(
-            item.equipment_id or by_type[item.equipment_type or ""] for test in po.tests for item in test.equipment
-        )
-        begin = BeginTest(smart_contract_id=po.smart_contract_id, performer="ivan", instruments=named, at=NOON)
-        answer = EquipmentList(HERE / "equipment.yaml").begin(delivery(document=document), begin)
-        assert answer.missing == ()

@@ -9,12 +9,13 @@ from temporalio.exceptions import ApplicationError
 
 from activities.node import NodeActivities
 from infra.decisions import DecisionVerifier
-from infra.equipment import EquipmentList
+from infra.equipment import MaintenanceGate
 from infra.guardian import Guardian
+from infra.node_maintenance import NodeMaintenance
 from infra.node_store import NodeStore
 from infra.settings import Settings
 from schemas.guardian import AUTHORIZATION_REFUSED, AuthorizationRequest
-from schemas.node import DELIVERY_REFUSED
+from schemas.node import DELIVERY_REFUSED, Node
 from schemas.test_execution import BeginTest, Begun, KeptResults, TestResult, TestVerdict
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -26,7 +27,10 @@ def node(tmp_path: Path) -> NodeActivities:
     settings = Settings(state_dir=tmp_path)
     store = NodeStore("NODE-1", settings.node_store("NODE-1"))
     guardian = Guardian("NODE-1", store, settings.guardian_key_file("NODE-1"), DecisionVerifier(settings))
-    return NodeActivities(store, EquipmentList(settings.equipment_file), guardian)
+    maintenance = NodeMaintenance(
+        Node(node_id="NODE-1", station_type="LP", name="Cell 1"), settings.node_store("NODE-1")
+    )
+    return NodeActivities(store, MaintenanceGate(maintenance), guardian)
 
 
 def results(observations: str) -> KeptResults:

@@ -13,8 +13,9 @@ from infra.alerts import Message
 from infra.receivers import letter, load_notifications
 from infra.settings import Settings
 from schemas.alert import AlertEvent, Severity
-from schemas.notification import Notifications, Receiver, Shift
+from schemas.notification import Notifications, Receiver
 from schemas.permission import Role
+from schemas.shift import Shift
 
 MON_TO_FRI = ["mon", "tue", "wed", "thu", "fri"]
 FRIDAY, SATURDAY, SUNDAY = (datetime(2026, 11, day, tzinfo=UTC) for day in (20, 21, 22))

@@ -23,25 +23,31 @@ from temporalio.worker import Replayer, Worker
 from activities.approval import ApprovalActivities
 from activities.client_po import ClientPOActivities
 from activities.decision import DecisionActivities
+from activities.equipment import EquipmentActivities
 from activities.ledger import LedgerActivities
+from activities.maintenance_node import MaintenanceNodeActivities
 from activities.node import NodeActivities
 from activities.part_arrival import PartArrivalActivities
 from activities.test_execution import TestExecutionActivities
 from infra.decisions import DecisionSigner, DecisionVerifier
-from infra.equipment import EquipmentList
+from infra.equipment import MaintenanceGate
 from infra.guardian import Guardian
+from infra.node_maintenance import NodeMaintenance
 from infra.node_store import NodeStore
 from infra.personnel import Personnel
 from infra.settings import Settings
-from infra.temporal import ClientPOStarter, PartArrivals
+from infra.temporal import ClientPOStarter, EquipmentDesk, NodeSyncs, PartArrivals
 from schemas import names
 from schemas.alert import Alert
 from schemas.approval import ApprovalOutcome, ApprovalStatus
 from schemas.canonical import document_hash
 from schemas.client_po import acceptance_wanted
 from schemas.decision import Wanted
+from schemas.equipment import CalibrationRecord, CalibrationResult, EquipmentItem
 from schemas.identity import Identity
 from schemas.ledger import Draft, LedgerEntry, Receipt, RecordRefused
+from schemas.node import Node
+from schemas.node_report import RegisteredItem, RegisterPage
 from schemas.part_arrival import PartArrival, ReportedArrival
 from schemas.permission import Role
 from schemas.record import (
@@ -49,13 +55,20 @@ from schemas.record import (
     AlertResolved,
     ApprovalChanged,
     ApprovalOpened,
+    CalibrationRecorded,
     Change,
     ClientPOChanged,
+    EquipmentChanged,
+    EquipmentEvent,
+    EquipmentRegistered,
+    MaintenanceAlertReceived,
     NonconformanceDisposed,
     NonconformanceOpened,
     Record,
     ResultsTraced,
     ResultSubmitted,
+    ReviewEnded,
+    ReviewOpened,
     SignedOff,
     SignOffsVoided,
     TestChanged,
@@ -71,6 +84,7 @@ from schemas.record import (
 from schemas.reverse_trace import Selection, in_doubt_cause
 from schemas.test_execution import Meaning, Results, SignOffDecision, TestResult, results_wanted, signoff_wanted
 from schemas.transfer import Disposition
+from tests.workflows.register import MemoryRegister
 from workers.worker import SANDBOX, WORKFLOWS
 
 DEADLINE = 20.0
@@ -99,10 +113,13 @@ class MemoryLedger:
         self.transfer_rows: dict[str, dict[str, Any]] = {}
         self.nonconformances: dict[str, dict[str, Any]] = {}
         self.tests: dict[str, dict[str, Any]] = {}
+        self.register = MemoryRegister(self.tests)
         self.results: list[ResultSubmitted] = []
         self.signoffs: list[SignedOff] = []
         self.transfers: dict[str, TransferOpened] = {}
         self.dispositions: dict[str, Disposition] = {}
+        self.maintenance_alerts: dict[str, MaintenanceAlertReceived] = {}
+        self.reviews: dict[str, dict[str, Any]] = {}
         self.traces: dict[str, str] = {}
         self.traced: list[dict[str, Any]] = []
         self.amended: list[dict[str, Any]] = []
@@ -127,7 +144,8 @@ class MemoryLedger:
             self.entries[entry.idempotency_key] = entry
             for change in record.changes:
                 self._change(change, entry)
-        return Receipt(seq=0, leaf="00", recorded_at=datetime.now(UTC), repeated=known is not None)
+        seq = list(self.entries).index(entry.idempotency_key)
+        return Receipt(seq=seq, leaf="00", recorded_at=datetime.now(UTC), repeated=known is not None)
 
     def waiting(self, trace_id: str, selection: Selection) -> list[dict[str, Any]]:
         """As `infra.rows` reads a selection."""
@@ -148,6 +166,8 @@ class MemoryLedger:
             case ClientPOChanged():
                 row = self.rows.setdefault(change.smart_contract_id, {})
                 row.update(change.model_dump(exclude={"kind", "smart_contract_id"}))
+            case EquipmentRegistered() | EquipmentChanged() | EquipmentEvent() | CalibrationRecorded():
+                self.register.change(change)
             case TestOpened():
                 self.tests[change.smart_contract_id] = change.model_dump(exclude={"kind"})
             case TestChanged():
@@ -163,6 +183,12 @@ class MemoryLedger:
             case TransferChanged():
                 row = self.transfer_rows.setdefault(change.package_id, {})
                 row.update(change.model_dump(exclude={"kind", "package_id"}))
+            case MaintenanceAlertReceived():
+                self.maintenance_alerts.setdefault(change.alert_id, change)
+            case ReviewOpened():
+                self.reviews[change.review_id] = change.model_dump(exclude={"kind"}) | {"status": "open"}
+            case ReviewEnded():
+                self.reviews[change.review_id].update(change.model_dump(exclude={"kind"}))
             case NonconformanceOpened():
                 self.nonconformances[change.package_id] = change.model_dump(exclude={"kind"})
             case NonconformanceDisposed():
@@ -239,12 +265,16 @@ class Shop:
         self.node = f"NODE-{self.name}"
         self._disk = state / "node.sqlite"
         self.store = NodeStore(self.node, self._disk)
+        self.maintenance = NodeMaintenance(Node(node_id=self.node, station_type="LP", name="Cell 1"), self._disk)
+        self._revision = 0
         self.part_arrivals = PartArrivals(self.client, UNCLAIMED_AFTER)
+        self.node_syncs = NodeSyncs(self.client)
+        self.desk = EquipmentDesk(self.client)
         self.workflow_ids: set[str] = set()
         self.settings = Settings(
             release_alert_after=ALERT_AFTER,
+            deployment_alert_after=ALERT_AFTER,
             state_dir=state,
-            equipment_file=state / "equipment.yaml",
             personnel_file=state / "personnel.yaml",
         )
         self.equip()
@@ -325,19 +355,37 @@ class Shop:
         return tested
 
     def equip(self, *fit: str) -> None:
-        """Which instruments may be used from now on."""
-        lines = [
-            {
-                "equipment_id": name,
-                "equipment_type": "lamp",
-                "certificate": f"CERT-{name}",
-                "calibrated_on": date(2020, 1, 1),
-                "due_on": date(2099, 12, 31),
-                "fit": True,
-            }
-            for name in fit
-        ]
-        self.settings.equipment_file.write_text(yaml.safe_dump({"equipment": lines}))
+        """Which instruments may be used from now on; all others go out of service."""
+        self._revision += 1
+        self.maintenance.take_register(
+            RegisterPage(
+                since=self._revision - 1,
+                revision=self._revision,
+                items=tuple(self._line(name, fit) for name in {*fit, *self.maintenance.here()}),
+            )
+        )
+
+    def _line(self, name: str, fit: Sequence[str]) -> RegisteredItem:
+        return RegisteredItem(
+            revision=self._revision,
+            item=EquipmentItem(
+                equipment_id=name,
+                equipment_type="lamp",
+                description=f"Lamp {name}",
+                node_id=self.node,
+                home_node=self.node,
+                out_of_service=None if name in fit else "broken",
+            ),
+            last_calibration=CalibrationRecord(
+                equipment_id=name,
+                certificate_number=f"CERT-{name}",
+                calibrated_on=date(2020, 1, 1),
+                due_on=date(2099, 12, 31),
+                result=CalibrationResult.PASSED,
+                provider="Calibration laboratory",
+                technician="tess",
+            ),
+        )
 
     async def token(
         self,
@@ -374,8 +422,12 @@ class Shop:
             self.node, self.store, self.settings.guardian_key_file(self.node), DecisionVerifier(self.settings)
         )
         guardian.introduce(self.settings.guardian_trust_dir)
-        node = NodeActivities(self.store, EquipmentList(self.settings.equipment_file), guardian)
-        others = (node.announce_part, node.begin_test, node.keep_results, node.authorize)
+        node = NodeActivities(self.store, MaintenanceGate(self.maintenance), guardian)
+        care = MaintenanceNodeActivities(self.maintenance)
+        others = (
+            *(node.announce_part, node.begin_test, node.keep_results, node.authorize),
+            *(care.take_contract, care.retire_contract, care.take_register, care.read_reports, care.confirm_reports),
+        )
         with executor or ThreadPoolExecutor(1) as pool:
             async with Worker(
                 self.client,
@@ -391,8 +443,12 @@ class Shop:
 
     def forget_at_node(self) -> None:
         """What a person does at a node whose inbox holds something wrong."""
+        self.store.close()
+        self.maintenance.close()
         self._disk.unlink()
         self.store = NodeStore(self.node, self._disk)
+        self.maintenance = NodeMaintenance(self.maintenance.node, self._disk)
+        self._revision = 0
 
     def alter_results_at_node(self) -> None:
         """What nobody may do to a node's own copy."""
@@ -663,6 +719,7 @@ async def main_worker(
     """The product's workflows and short activities, over a ledger in memory; `more` are activities of the test's."""
     client, ledger = shop.client, shop.ledger
     part_arrivals = PartArrivalActivities(shop.part_arrivals)
+    equipment = EquipmentActivities(ledger.register, shop.node_syncs)  # type: ignore[arg-type]
     tests = TestExecutionActivities(Personnel(shop.settings.personnel_file), MemoryTransfers(ledger))  # type: ignore[arg-type]
     async with Worker(
         client,
@@ -677,6 +734,8 @@ async def main_worker(
             ApprovalActivities(MemoryApprovals(ledger)).read_outcome,  # type: ignore[arg-type]
             tests.check_qualification,
             tests.read_disposition,
+            *(equipment.look_up_line, equipment.look_up_calibration, equipment.read_register),
+            *(equipment.blocked_tests, equipment.refresh_node),
             *more,
         ],
         workflow_runner=SANDBOX,

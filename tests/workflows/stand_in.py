@@ -1,4 +1,4 @@
-"""A transfer that only waits, where a test is about what starts it; and what starts a reverse trace."""
+"""Workflows that only wait, where a test is about what starts them; and what starts a reverse trace."""
 
 from datetime import UTC, date, datetime
 from typing import Any
@@ -12,6 +12,15 @@ from workflows.reverse_trace import start_trace
 @workflow.defn(name="TransferWorkflow")
 class WaitingTransfer:
     """Started with a package, and never done."""
+
+    @workflow.run
+    async def run(self, start: dict[str, Any]) -> None:
+        await workflow.wait_condition(lambda: False)
+
+
+@workflow.defn(name="ReverseTraceWorkflow")
+class WaitingTrace:
+    """Started with a calibration, and never done."""
 
     @workflow.run
     async def run(self, start: dict[str, Any]) -> None:

@@ -22,6 +22,7 @@ from activities.transfer import TransferActivities
 from schemas import names
 from schemas.client_po import acceptance_wanted
 from schemas.decision import Wanted
+from schemas.equipment_register import REQUESTS, EquipmentStart
 from schemas.part_arrival import withdrawal_wanted
 from schemas.test_execution import TestVerdict
 from schemas.transfer import TransferStart
@@ -29,6 +30,10 @@ from tests.workflows.shop import PO, Approval, Shop, until
 from tests.workflows.traces import Trace
 from tests.workflows.transfers import NEXT_NODE, package
 from workers.worker import SANDBOX, WORKFLOWS
+from workflows.contract_on_node import ContractOnNodeWorkflow
+from workflows.equipment import EquipmentWorkflow
+from workflows.maintenance import MaintenanceContractWorkflow
+from workflows.node_sync import NodeSyncWorkflow
 from workflows.reconcile import ReconcileWorkflow
 from workflows.reverse_trace import ReverseTraceWorkflow
 from workflows.test_execution import TestExecutionWorkflow
@@ -293,9 +298,12 @@ MESSAGES: dict[tuple[str, str, str], Payload] = {
     ("ApprovalWorkflow", "update", names.CANCEL): because,
 }
 
+SHOP_FLOOR_WORK = "shop-floor work, written down as by nobody known"
+
 TESTS_AND_TRANSFERS: dict[str, dict[str, str]] = {
+    "EquipmentWorkflow": dict.fromkeys(REQUESTS, f"{SHOP_FLOOR_WORK}: test_equipment.TestACalibration"),
     "TestExecutionWorkflow": {
-        **dict.fromkeys(("start", "hold", "resume", "abort"), "shop-floor work, written down as by nobody known"),
+        **dict.fromkeys(("start", "hold", "resume", "abort"), SHOP_FLOOR_WORK),
         "submit_results": "test_test_execution.TestResults",
         "sign_off": "test_test_execution.TestATokenThatDoesNotCount",
     },
@@ -306,6 +314,10 @@ TESTS_AND_TRANSFERS: dict[str, dict[str, str]] = {
     "ReverseTraceWorkflow": {"dispose": "test_reverse_trace.TestADispositionThatDoesNotCount"},
 }
 """By signal and by update; what they do without a token is tested where these workflows are."""
+
+
+ASKED_ELSEWHERE = {MaintenanceContractWorkflow, ContractOnNodeWorkflow}
+"""Their handlers are named, and told lies, where they are tested: `test_maintenance`."""
 
 
 class TestAnyOtherMessage:
@@ -330,13 +342,19 @@ class TestTheTables:
         found = {
             (kind.__name__, by, handler)
             for kind in WORKFLOWS
+            if kind not in ASKED_ELSEWHERE
             for by, handlers in (await handlers_of(floor, kind)).items()
             for handler in handlers
         }
         decisions = {(decision.workflow, by, decision.name) for decision in DECISIONS for by in BY}
         elsewhere = {
             (kind, by, name) for kind, names_ in TESTS_AND_TRANSFERS.items() for name in names_ for by in BY
-        } | {("TestExecutionWorkflow", "signal", names.DISPOSED)}  # looked up in the row of its transfer
+        } | {
+            ("TestExecutionWorkflow", "signal", names.DISPOSED),  # looked up in the row of its transfer
+            ("TestExecutionWorkflow", "signal", names.EQUIPMENT_CHANGED),  # asks the gate, and believes nobody
+            ("NodeSyncWorkflow", "signal", names.REFRESH),  # what there is, is read where it is kept
+            ("NodeSyncWorkflow", "signal", names.REPORTED),
+        }
         assert found == MESSAGES.keys() | decisions | elsewhere
 
 
@@ -348,6 +366,13 @@ async def handlers_of(floor: Floor, kind: type) -> dict[str, list[str]]:
         return await handlers_of_traces(floor)
     if kind is ReconcileWorkflow:
         handle: Handle = await floor.shop.client.start_workflow(kind.run, id="reconcile", task_queue=names.MAIN_QUEUE)
+    elif kind is EquipmentWorkflow:
+        handle = await floor.shop.client.start_workflow(
+            kind.run, EquipmentStart(equipment_id="E-1"), id="equipment/E-1", task_queue=names.MAIN_QUEUE
+        )
+    elif kind is NodeSyncWorkflow:
+        await floor.shop.node_syncs.refresh("NODE-AWAY")
+        handle = floor.shop.client.get_workflow_handle(names.node_sync_id("NODE-AWAY"))
     elif kind is TestExecutionWorkflow:
         handle = floor.shop.client.get_workflow_handle(names.test_execution_id(floor.released.name))
     else:

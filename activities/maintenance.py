@@ -1,0 +1,77 @@
+"""What maintenance contracts need of the hub: drafts, the policy repository, where versions are in force."""
+
+from typing import TYPE_CHECKING
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from schemas.maintenance_life import (
+    ChosenNodes,
+    NodeOrders,
+    PolicyFile,
+    PolicyRef,
+    Progress,
+    Publication,
+    Published,
+    VersionRef,
+    WantedNodes,
+)
+from schemas.maintenance_version import NOT_CREATED, CannotApply, CreatedVersion, NewVersion
+
+if TYPE_CHECKING:
+    from infra.maintenance import MaintenanceContracts
+    from infra.maintenance_drafts import Drafts
+    from infra.maintenance_orders import NodeOrdering
+    from infra.policy_repository import PolicyRepository
+
+
+class MaintenanceActivities:
+    """Activities of the hub; each is idempotent, because each may be tried again."""
+
+    def __init__(
+        self,
+        drafts: "Drafts",
+        contracts: "MaintenanceContracts",
+        repository: "PolicyRepository",
+        ordering: "NodeOrdering",
+    ) -> None:
+        self._drafts = drafts
+        self._contracts = contracts
+        self._repository = repository
+        self._ordering = ordering
+
+    @activity.defn
+    async def create_version(self, new: NewVersion) -> CreatedVersion:
+        """A draft that changes a version, and its workflow; the same key again is the same draft.
+
+        Fails for good where there is no such parent, or a change does not fit it.
+        """
+        try:
+            return await self._drafts.create_version(new)
+        except (CannotApply, LookupError) as error:
+            raise ApplicationError(str(error), type=NOT_CREATED, non_retryable=True) from error
+
+    @activity.defn
+    async def choose_nodes(self, wanted: WantedNodes) -> ChosenNodes:
+        """The nodes of the registry that a version goes to; says why not where one is not of its station type."""
+        return self._ordering.choose(wanted)
+
+    @activity.defn
+    async def publish_contract(self, publication: Publication) -> Published:
+        """Writes a version into the policy repository, once; other content that lies there stays."""
+        return await self._repository.publish(publication)
+
+    @activity.defn
+    async def read_policy(self, ref: PolicyRef) -> PolicyFile:
+        """A published version, or why it is not what was published."""
+        return await self._repository.read(ref)
+
+    @activity.defn
+    async def send_orders(self, orders: NodeOrders) -> None:
+        """Starts the workflow of each node that a version is on its way to, or still in force on."""
+        await self._ordering.send(orders)
+
+    @activity.defn
+    async def read_progress(self, ref: VersionRef) -> Progress | None:
+        """What is recorded of a version; None where there is none."""
+        return await self._contracts.progress(ref)

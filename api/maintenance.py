@@ -1,0 +1,396 @@
+"""Maintenance contracts over HTTP: drafts, what people ask of a version, and where each one is in force."""
+
+import json
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from pydantic import BaseModel, ValidationError
+
+from api.documents import YAML, described, sent_contract
+from api.house import House, TheHouse
+from api.problems import Problem, invalid, not_found
+from api.security import GuardedRoute, requires
+from api.updates import NotOpen, Once, decision_token, refused
+from infra.maintenance import Row
+from infra.maintenance_drafts import NotADraft
+from infra.maintenance_orders import choose_nodes
+from infra.staging import OtherDocument
+from schemas import maintenance_life as schema
+from schemas import names
+from schemas.base import Identifier, Model, Text
+from schemas.canonical import NotCanonical, document_hash
+from schemas.faults import Fault, faults
+from schemas.identity import Identity
+from schemas.maintenance import ContractStatus, DeploymentStatus, MaintenanceContract, Validation, Version
+from schemas.maintenance_life import VersionRef
+from schemas.maintenance_version import CannotApply, Changes, FromTemplate, NewVersion
+from schemas.permission import Permission
+
+router = APIRouter(prefix="/api/v1/maintenance", tags=["Maintenance contracts"], route_class=GuardedRoute)
+
+MayDeploy = Annotated[Identity, requires(Permission.CONTRACT_DEPLOY)]
+ContractId = Annotated[Identifier, Path()]
+VersionNumber = Annotated[Version, Path()]
+
+
+class Template(BaseModel):
+    """A document that contracts can begin with."""
+
+    template: str
+    title: str
+    description: str
+    document: dict[str, Any]
+
+
+class VersionResource(BaseModel):
+    """One version of a contract; `active_days` are those from when all of its nodes had acknowledged it."""
+
+    contract_id: str
+    version: str
+    station_type: str
+    title: str
+    status: ContractStatus
+    document_hash: str
+    file_hash: str | None
+    parent_version: str | None
+    changes: list[dict[str, Any]]
+    pending_approval: str | None
+    retirement_reason: str | None
+    created_by: str
+    created_at: datetime
+    validated_at: datetime | None
+    deployed_at: datetime | None
+    active_at: datetime | None
+    deprecated_at: datetime | None
+    archived_at: datetime | None
+    active_days: int | None
+    waits_for: str
+    moved_on_by: str
+    links: dict[str, str]
+
+
+class VersionList(BaseModel):
+    """One page, by contract."""
+
+    matching: int
+    limit: int
+    offset: int
+    contracts: list[VersionResource]
+
+
+class ContractHistory(BaseModel):
+    """A contract's genealogy: its versions as they were created, and all that happened to it."""
+
+    contract_id: str
+    versions: list[VersionResource]
+    timeline: list["ContractEvent"]
+
+
+class ContractEvent(BaseModel):
+    """One ledger entry about the contract."""
+
+    seq: int
+    at: datetime
+    action: str
+    details: str
+    user_id: str
+    smart_id: str
+    version: str | None
+
+
+class DeploymentResource(BaseModel):
+    """A version on one node."""
+
+    node_id: str
+    status: DeploymentStatus
+    opened_at: datetime
+    acknowledged_at: datetime | None
+    ended_at: datetime | None
+    links: dict[str, str]
+
+
+class VersionDetails(VersionResource):
+    """A version with its document, what its last validation found, and where it is.
+
+    `policy_fault` says why its file in the policy repository is not what was published.
+    """
+
+    document: dict[str, Any]
+    validation: Validation | None
+    policy_path: str | None
+    policy_fault: str | None
+    deployments: list[DeploymentResource]
+
+
+class Amendment(Model):
+    """Fields that another version changes, and why."""
+
+    parent_version: Version
+    changes: Changes
+    reason: Text
+
+
+class Revision(Model):
+    """Another document for a draft, and why."""
+
+    document: dict[str, Any]
+    reason: Text
+
+
+class Deployment(Model):
+    """Nodes of the contract's station type, all of them where none are named, and why."""
+
+    nodes: schema.Nodes | None = None
+    reason: Text
+
+
+class Retirement(Model):
+    """Why nodes execute it no more."""
+
+    reason: Text
+
+
+@router.get("/templates", dependencies=[requires(Permission.JOB_VIEW)])
+async def templates(house: TheHouse) -> list[Template]:
+    """What `POST /maintenance/contracts` can begin with, given as `template`, `station_type`, `name` and `changes`."""
+    return [
+        Template(template=name, title=document["title"], description=document["description"], document=document)
+        for name, document in house.templates.all().items()
+    ]
+
+
+@router.post(
+    "/contracts",
+    status_code=201,
+    responses={200: {"model": VersionResource, "description": "It was created before"}},
+    openapi_extra=described(MaintenanceContract, *YAML),
+)
+async def create(request: Request, response: Response, house: TheHouse, who: MayDeploy) -> VersionResource:
+    """Create a contract as a draft (JSON or YAML), or from a template: 201 when it is new, 200 for the same again.
+
+    A draft may be wrong in all but its ID, `{station_type}-{name}`: its validation names every fault.
+    """
+    document = await sent_contract(request)
+    try:
+        if "template" in document:
+            document = _from_template(house, FromTemplate.model_validate(document))
+        row, new = await house.drafts.create(document, who.user_id)
+    except ValidationError as error:
+        raise invalid(faults(error)) from error
+    except NotADraft as error:
+        raise invalid(error.faults) from error
+    except (NotCanonical, CannotApply) as error:
+        raise invalid([Fault(field="document", message=str(error))]) from error
+    except OtherDocument as error:
+        raise Problem(409, "conflict", "Another document was created under this ID", str(error)) from error
+    if row["status"] != ContractStatus.ARCHIVED:
+        await house.drafts.start(row)
+    response.status_code = 201 if new else 200
+    response.headers["Location"] = _path(_ref(row))
+    return _resource(house, row)
+
+
+@router.get("/contracts", dependencies=[requires(Permission.JOB_VIEW)])
+async def contracts(
+    house: TheHouse,
+    status: ContractStatus | None = None,
+    station_type: Identifier | None = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 100,
+    offset: Annotated[int, Query(ge=0, le=10_000_000)] = 0,
+) -> VersionList:
+    """Versions of contracts, filtered and paged."""
+    matching, rows = await house.maintenance_contracts.find(
+        status=status, station_type=station_type, limit=limit, offset=offset
+    )
+    return VersionList(matching=matching, limit=limit, offset=offset, contracts=[_resource(house, row) for row in rows])
+
+
+@router.get("/contracts/{contract_id}", dependencies=[requires(Permission.JOB_VIEW)])
+async def history(contract_id: ContractId, house: TheHouse) -> ContractHistory:
+    """All versions of a contract, each with its parent and what it changes, and the contract's ledger entries."""
+    rows = await house.maintenance_contracts.versions(contract_id)
+    if not rows:
+        raise not_found(f"maintenance contract {contract_id}")
+    timeline = [
+        ContractEvent(
+            seq=entry.seq,
+            at=entry.occurred_at,
+            action=entry.action,
+            details=entry.details,
+            user_id=entry.user_id,
+            smart_id=entry.smart_id,
+            version=entry.metadata.get("version"),
+        )
+        for entry in await house.ledger.timeline(contract_id)
+    ]
+    return ContractHistory(contract_id=contract_id, versions=[_resource(house, row) for row in rows], timeline=timeline)
+
+
+@router.post("/contracts/{contract_id}/versions", status_code=201)
+async def create_version(
+    contract_id: ContractId, amendment: Amendment, response: Response, house: TheHouse, who: MayDeploy
+) -> VersionResource:
+    """Create a version that changes another one, as a draft: 201 when it is new, 200 for the same request again."""
+    asked = amendment.model_dump(mode="json")
+    try:
+        new = NewVersion(**asked, contract_id=contract_id, created_by=who.user_id, key=document_hash(asked))
+        ref, is_new = await house.drafts.record_version(new)
+    except ValidationError as error:
+        raise invalid(faults(error)) from error
+    except LookupError as error:
+        raise not_found(f"version {amendment.parent_version} of {contract_id}") from error
+    except CannotApply as error:
+        raise invalid([Fault(field="changes", message=str(error))]) from error
+    row = await _row(house, ref)
+    await house.drafts.start(row)
+    response.status_code = 201 if is_new else 200
+    response.headers["Location"] = _path(ref)
+    return _resource(house, row)
+
+
+class Asking:
+    """The version in the path; asks its workflow, and answers with the row that the answer is committed in."""
+
+    def __init__(
+        self, contract_id: ContractId, version: VersionNumber, house: TheHouse, once: Annotated[Once, Depends()]
+    ) -> None:
+        self.ref = VersionRef(contract_id=contract_id, version=version)
+        self._house = house
+        self._once = once
+
+    async def __call__(self, update: str, message: schema.ContractRequest, who: Identity) -> VersionDetails:
+        row = await self.row()
+        try:
+            await self._once.ask(self.ref.workflow_id, update, message, who)
+        except NotOpen as error:
+            row = await self.row()
+            if row["status"] != ContractStatus.ARCHIVED and await self._house.drafts.start(row):
+                return await self(update, message, who)
+            raise refused(f"the version is {row['status']}: nothing can be changed any more") from error
+        return await self.details()
+
+    async def row(self) -> Row:
+        """As it is now; raises `Problem` where there is none."""
+        return await _row(self._house, self.ref)
+
+    async def details(self) -> VersionDetails:
+        """The same with all that is known of it."""
+        return await _details(self._house, await self.row())
+
+
+Ask = Annotated[Asking, Depends()]
+
+
+@router.get("/contracts/{contract_id}/versions/{version}", dependencies=[requires(Permission.JOB_VIEW)])
+async def show(ask: Ask) -> VersionDetails:
+    """Its document, faults, and where it is on each node."""
+    return await ask.details()
+
+
+@router.put("/contracts/{contract_id}/versions/{version}")
+async def revise(revision: Revision, ask: Ask, who: MayDeploy) -> VersionDetails:
+    """Give a draft another document."""
+    message = schema.ReviseContract(**revision.model_dump(), user_id=who.user_id)
+    return await ask(names.REVISE, message, who)
+
+
+@router.post("/contracts/{contract_id}/versions/{version}/validate")
+async def validate(ask: Ask, who: MayDeploy) -> VersionDetails:
+    """Find all that is wrong with a draft; one without faults is validated from then on."""
+    return await ask(names.VALIDATE, schema.ValidateContract(user_id=who.user_id), who)
+
+
+@router.post("/contracts/{contract_id}/versions/{version}/deploy", status_code=202)
+async def deploy(deployment: Deployment, ask: Ask, house: TheHouse, who: MayDeploy) -> VersionDetails:
+    """Ask that it be deployed: `pending_approval` says which approval a second person answers."""
+    row = await ask.row()
+    wanted_nodes = schema.WantedNodes(contract_id=ask.ref.contract_id, nodes=deployment.nodes)
+    chosen = choose_nodes(house.registry, wanted_nodes)
+    if chosen.refusal is not None:
+        raise invalid([Fault(field="nodes", message=chosen.refusal)])
+    wanted = schema.deployment_wanted(ask.ref, row["document_hash"], chosen.nodes)
+    token = decision_token(house, who, wanted, meaning=f"asks to deploy {ask.ref} to {len(chosen.nodes)} nodes")
+    message = schema.DeployContract(nodes=chosen.nodes, reason=deployment.reason, token=token, user_id=who.user_id)
+    return await ask(names.DEPLOY, message, who)
+
+
+@router.post("/contracts/{contract_id}/versions/{version}/retire")
+async def retire(retirement: Retirement, ask: Ask, house: TheHouse, who: MayDeploy) -> VersionDetails:
+    """End it wherever it is in force; it is archived when its nodes have said so."""
+    await ask.row()
+    token = decision_token(house, who, schema.retirement_wanted(ask.ref), meaning=f"retires {ask.ref}")
+    message = schema.RetireContract(reason=retirement.reason, token=token, user_id=who.user_id)
+    return await ask(names.RETIRE, message, who)
+
+
+def _from_template(house: House, wanted: FromTemplate) -> dict[str, Any]:
+    try:
+        return house.templates.fill(wanted)
+    except KeyError as error:
+        message = f"there is none of that name: {', '.join(house.templates.all())}"
+        raise invalid([Fault(field="template", message=message)]) from error
+
+
+async def _row(house: House, ref: VersionRef) -> Row:
+    row = await house.maintenance_contracts.get(ref)
+    if row is None:
+        raise not_found(f"version {ref.version} of maintenance contract {ref.contract_id}")
+    return row
+
+
+def _ref(row: Row) -> VersionRef:
+    return VersionRef(contract_id=row["contract_id"], version=row["version"])
+
+
+def _path(ref: VersionRef) -> str:
+    return f"/api/v1/maintenance/contracts/{ref.contract_id}/versions/{ref.version}"
+
+
+def _validation(row: Row) -> Validation | None:
+    return Validation.model_validate_json(row["faults"]) if row["faults"] else None
+
+
+def _resource(house: House, row: Row) -> VersionResource:
+    ref, found = _ref(row), _validation(row)
+    view = schema.contract_outlook(
+        ContractStatus(row["status"]),
+        faults=len(found.faults) if found else 0,
+        pending_approval=row["pending_approval"],
+    )
+    active = (row["deprecated_at"] or datetime.now(UTC)) - row["active_at"] if row["active_at"] else None
+    links = {
+        "self": _path(ref),
+        "contract": f"/api/v1/maintenance/contracts/{ref.contract_id}",
+        "temporal_ui": house.workflow_url(ref.workflow_id),
+    }
+    if row["pending_approval"]:
+        links["approval"] = f"/api/v1/approvals/{row['pending_approval']}"
+    fields = {field: row[field] for field in VersionResource.model_fields if field in row}
+    fields["changes"] = json.loads(row["changes"] or "[]")
+    return VersionResource(**fields, **view.model_dump(), active_days=active.days if active else None, links=links)
+
+
+async def _details(house: House, row: Row) -> VersionDetails:
+    ref, file = _ref(row), schema.PolicyFile()
+    if row["file_hash"]:
+        file = await house.policy_repository.read(schema.PolicyRef(**dict(ref), file_hash=row["file_hash"]))
+    deployments = await house.maintenance_contracts.deployments(ref)
+    late = [one["node_id"] for one in deployments if one["status"] == DeploymentStatus.PENDING]
+    resource = _resource(house, row).model_dump()
+    if late and row["status"] in (ContractStatus.DEPLOYED, ContractStatus.DEPRECATED):
+        resource |= schema.contract_outlook(ContractStatus(row["status"]), late_nodes=late).model_dump()
+    return VersionDetails(
+        **resource,
+        document=json.loads(row["document"]),
+        validation=_validation(row),
+        policy_path=str(house.policy_repository.path(ref)) if row["file_hash"] else None,
+        policy_fault=file.fault,
+        deployments=[_deployment(house, ref, one) for one in deployments],
+    )
+
+
+def _deployment(house: House, ref: VersionRef, row: Row) -> DeploymentResource:
+    workflow_id = names.contract_on_node_id(ref.contract_id, ref.version, row["node_id"], retire=False)
+    fields = {field: row[field] for field in DeploymentResource.model_fields if field in row}
+    return DeploymentResource(**fields, links={"temporal_ui": house.workflow_url(workflow_id)})

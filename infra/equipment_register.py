@@ -1,0 +1,266 @@
+"""The equipment register: what its rows say, for whoever asks, decides, or keeps a copy of it."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, cast, func, lateral, select, true, tuple_
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from infra.registry import Registry
+from infra.tables import (
+    calibrations,
+    equipment,
+    equipment_events,
+    maintenance_contracts,
+    maintenance_deployments,
+    tests,
+)
+from schemas.equipment import CalibrationRecord, CalibrationResult, ContractInForce, EquipmentItem
+from schemas.equipment_register import CalibrationAsked, CalibrationFound, LineAsked, LineFound
+from schemas.expiry import asking_contract
+from schemas.maintenance import DeploymentStatus, MaintenanceContract
+from schemas.node_report import RegisteredItem, RegisterPage
+from schemas.test_execution import TestStatus
+
+Row = dict[str, Any]
+
+PAGE_LINES = 500
+PAGE_BYTES = 1_000_000
+"""Of one page of the register on its way to a node: Temporal takes 2 MB at once, and a calibration has many points."""
+
+MEASURING = (TestStatus.RUNNING, TestStatus.REWORK, TestStatus.HOLD)
+"""States in which a test may go on measuring with the instruments that it began with."""
+
+
+@dataclass(frozen=True)
+class EquipmentRecord:
+    """An instrument with everything that is recorded of it, the newest first."""
+
+    registered: RegisteredItem
+    row: Row
+    calibrations: list[Row]
+    events: list[Row]
+    contracts: tuple[ContractInForce, ...]
+
+
+class EquipmentRegister:
+    """Written only through the ledger's `record`."""
+
+    def __init__(self, engine: AsyncEngine, registry: Registry) -> None:
+        self._engine = engine
+        self._registry = registry
+
+    # --- for workflows
+
+    async def line(self, asked: LineAsked) -> LineFound:
+        """What a request about this instrument must know."""
+        name = asked.equipment_id
+        async with self._engine.connect() as connection:
+            found = await self._registered(connection, equipment.c.equipment_id == name)
+            item = found[0].item if found else None
+            contracts = await _in_force(connection, item.node_id, item.equipment_type) if item else ()
+            recorded = await _recorded(connection, name, asked.certificate_number)
+            used_by = (await connection.scalars(_measuring_with(name))).all()
+        intervals = [item.calibration_interval_days if item else None]
+        intervals += [each.contract.calibration_interval_days for each in contracts]
+        zone = self._registry[item.node_id].zone if item and item.node_id in self._registry else UTC
+        return LineFound(
+            item=item,
+            day=asked.at.astimezone(zone).date(),
+            last=found[0].last_calibration if found else None,
+            recorded=recorded,
+            interval_days=min((days for days in intervals if days is not None), default=None),
+            contract_id=asking_contract(item, contracts) if item else None,
+            used_by=tuple(used_by),
+            node_known=asked.node_id is None or asked.node_id in self._registry,
+        )
+
+    async def calibration(self, asked: CalibrationAsked) -> CalibrationFound:
+        """What stands under this certificate, and what was good before it."""
+        name = asked.equipment_id
+        async with self._engine.connect() as connection:
+            node_id = await connection.scalar(select(equipment.c.node_id).where(equipment.c.equipment_id == name))
+            this = (await connection.execute(_under(name, asked.certificate_number))).mappings().first()
+            if this is None:
+                return CalibrationFound(recorded=None, node_id=node_id)
+            own, order = (
+                (this["calibrated_on"], this["entry"]),
+                tuple_(calibrations.c.calibrated_on, calibrations.c.entry),
+            )
+            good = and_(
+                calibrations.c.equipment_id == name,
+                calibrations.c.result == CalibrationResult.PASSED,
+                calibrations.c.found_out_of_tolerance.is_(False),
+                order < own,
+            )
+            since = await connection.scalar(select(func.max(calibrations.c.calibrated_on)).where(good))
+        return CalibrationFound(
+            recorded=CalibrationRecord.model_validate_json(this["calibration"]), good_since=since, node_id=node_id
+        )
+
+    async def page(self, since: int) -> RegisterPage:
+        """Lines that changed after `since`, the oldest change first. Nothing is left out: writers commit in order."""
+        async with self._engine.connect() as connection:
+            found = await self._registered(connection, equipment.c.revision > since, limit=PAGE_LINES)
+        items: list[RegisteredItem] = []
+        size = 0
+        for line in found:
+            size += len(line.model_dump_json())
+            if items and size > PAGE_BYTES:
+                break
+            items.append(line)
+        return RegisterPage(since=since, revision=items[-1].revision if items else since, items=tuple(items))
+
+    async def blocked_tests(self, node_id: str) -> tuple[str, ...]:
+        """The contracts whose tests wait for equipment there."""
+        query = (
+            select(tests.c.smart_contract_id)
+            .where(tests.c.node_id == node_id, tests.c.status == TestStatus.BLOCKED)
+            .order_by(tests.c.opened_at)
+        )
+        async with self._engine.connect() as connection:
+            return tuple((await connection.scalars(query)).all())
+
+    async def known(self, equipment_ids: Iterable[str]) -> dict[str, set[str]]:
+        """Those that the register knows, each with the numbers of its certificates."""
+        query = (
+            select(equipment.c.equipment_id, calibrations.c.certificate_number)
+            .select_from(equipment.outerjoin(calibrations, calibrations.c.equipment_id == equipment.c.equipment_id))
+            .where(equipment.c.equipment_id.in_(list(equipment_ids)))
+        )
+        found: dict[str, set[str]] = {}
+        async with self._engine.connect() as connection:
+            for name, certificate in await connection.execute(query):
+                found.setdefault(name, set()).update([certificate] if certificate else [])
+        return found
+
+    # --- for people
+
+    async def find(
+        self, *, node: str | None = None, equipment_type: str | None = None, limit: int | None = None, offset: int = 0
+    ) -> tuple[int, list[RegisteredItem]]:
+        """Lines by ID, and how many there are in all."""
+        wanted = {equipment.c.node_id: node, equipment.c.equipment_type: equipment_type}
+        condition = and_(true(), *(column == value for column, value in wanted.items() if value is not None))
+        async with self._engine.connect() as connection:
+            total = await connection.scalar(select(func.count()).select_from(equipment).where(condition))
+            found = await self._registered(
+                connection, condition, order=equipment.c.equipment_id, limit=limit, offset=offset
+            )
+        return total or 0, found
+
+    async def get(self, equipment_id: str) -> EquipmentRecord | None:
+        """One instrument with its history; None where the register does not know it."""
+        async with self._engine.connect() as connection:
+            await connection.execution_options(isolation_level="REPEATABLE READ")  # else they are of different times
+            found = await self._registered(connection, equipment.c.equipment_id == equipment_id)
+            if not found:
+                return None
+            row = (
+                await connection.execute(select(equipment).where(equipment.c.equipment_id == equipment_id))
+            ).mappings()
+            order = (calibrations.c.calibrated_on.desc(), calibrations.c.entry.desc())
+            certificates = select(calibrations).where(calibrations.c.equipment_id == equipment_id).order_by(*order)
+            events = (
+                select(equipment_events)
+                .where(equipment_events.c.equipment_id == equipment_id)
+                .order_by(equipment_events.c.entry.desc())
+            )
+            return EquipmentRecord(
+                registered=found[0],
+                row=dict(row.one()),
+                calibrations=[dict(one) for one in (await connection.execute(certificates)).mappings()],
+                events=[dict(one) for one in (await connection.execute(events)).mappings()],
+                contracts=await _in_force(connection, found[0].item.node_id, found[0].item.equipment_type),
+            )
+
+    async def contracts_in_force(self) -> Mapping[str, Sequence[ContractInForce]]:
+        """By node, the contracts that it has acknowledged."""
+        async with self._engine.connect() as connection:
+            rows = (await connection.execute(_IN_FORCE)).all()
+        found: dict[str, list[ContractInForce]] = {}
+        for node_id, version, document in rows:
+            found.setdefault(node_id, []).append(_contract(version, document))
+        return found
+
+    async def _registered(
+        self,
+        connection: AsyncConnection,
+        condition: ColumnElement[bool],
+        *,
+        order: ColumnElement[Any] = equipment.c.revision,
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> list[RegisteredItem]:
+        query = _LINES.where(condition).order_by(order).limit(limit).offset(offset)
+        return [_line(row) for row in (await connection.execute(query)).mappings()]
+
+
+_NEWEST = lateral(
+    select(calibrations.c.calibration)
+    .where(calibrations.c.equipment_id == equipment.c.equipment_id)
+    .order_by(calibrations.c.calibrated_on.desc(), calibrations.c.entry.desc())
+    .limit(1)
+)
+_LINES = select(equipment, _NEWEST.c.calibration).select_from(equipment.outerjoin(_NEWEST, true()))
+
+_IN_FORCE = (
+    select(maintenance_deployments.c.node_id, maintenance_contracts.c.version, maintenance_contracts.c.document)
+    .join_from(
+        maintenance_deployments,
+        maintenance_contracts,
+        and_(
+            maintenance_deployments.c.contract_id == maintenance_contracts.c.contract_id,
+            maintenance_deployments.c.version == maintenance_contracts.c.version,
+        ),
+    )
+    .where(maintenance_deployments.c.status == DeploymentStatus.ACKNOWLEDGED)
+    .order_by(maintenance_contracts.c.contract_id)
+)
+
+
+def _line(row: Mapping[Any, Any]) -> RegisteredItem:
+    item = EquipmentItem.model_validate({field: row[field] for field in EquipmentItem.model_fields})
+    last = row["calibration"]
+    return RegisteredItem(
+        revision=row["revision"],
+        item=item,
+        last_calibration=CalibrationRecord.model_validate_json(last) if last else None,
+    )
+
+
+def _contract(version: str, document: str) -> ContractInForce:
+    return ContractInForce(version=version, contract=MaintenanceContract.model_validate_json(document))
+
+
+async def _in_force(connection: AsyncConnection, node_id: str, equipment_type: str) -> tuple[ContractInForce, ...]:
+    rows = await connection.execute(_IN_FORCE.where(maintenance_deployments.c.node_id == node_id))
+    contracts = [_contract(version, document) for _, version, document in rows]
+    return tuple(each for each in contracts if equipment_type in each.contract.equipment_types)
+
+
+def _under(equipment_id: str, certificate_number: str) -> Select[Any]:
+    return select(calibrations).where(
+        calibrations.c.equipment_id == equipment_id, calibrations.c.certificate_number == certificate_number
+    )
+
+
+async def _recorded(
+    connection: AsyncConnection, equipment_id: str, certificate_number: str | None
+) -> CalibrationRecord | None:
+    if certificate_number is None:
+        return None
+    row = (await connection.execute(_under(equipment_id, certificate_number))).mappings().first()
+    return CalibrationRecord.model_validate_json(row["calibration"]) if row else None
+
+
+def _measuring_with(equipment_id: str) -> Select[str]:
+    with_it = cast(tests.c.begun, JSONB).contains({"instruments": [{"equipment_id": equipment_id}]})
+    return (
+        select(tests.c.smart_contract_id)
+        .where(tests.c.status.in_(MEASURING), tests.c.begun.is_not(None), with_it)
+        .order_by(tests.c.smart_contract_id)
+    )

@@ -1,0 +1,99 @@
+"""Reading the rows of maintenance contracts and of their deployments."""
+
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from infra.tables import maintenance_contracts, maintenance_deployments
+from schemas.maintenance import ContractStatus, DeploymentStatus
+from schemas.maintenance_life import Progress, VersionRef
+
+Row = dict[str, Any]
+"""A row of `maintenance_contracts`, or of `maintenance_deployments`, by column name."""
+
+_LISTED = [column for column in maintenance_contracts.columns if column.name != "document"]
+
+OPEN = (DeploymentStatus.PENDING, DeploymentStatus.ACKNOWLEDGED)
+
+
+class MaintenanceContracts:
+    """What people list and look at; written only through the ledger's `record`."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def get(self, ref: VersionRef) -> Row | None:
+        """The row of a version, with its document."""
+        query = select(maintenance_contracts).where(*_of(maintenance_contracts, ref))
+        async with self._engine.connect() as connection:
+            row = (await connection.execute(query)).mappings().first()
+        return dict(row) if row else None
+
+    async def versions(self, contract_id: str) -> list[Row]:
+        """All versions of a contract as they were created, without their documents."""
+        query = select(*_LISTED).where(maintenance_contracts.c.contract_id == contract_id)
+        async with self._engine.connect() as connection:
+            rows = (await connection.execute(query.order_by(maintenance_contracts.c.created_at))).mappings().all()
+        return [dict(row) for row in rows]
+
+    async def find(
+        self, *, status: str | None = None, station_type: str | None = None, limit: int, offset: int
+    ) -> tuple[int, list[Row]]:
+        """One page of versions by contract, and how many there are in all."""
+        table = maintenance_contracts.c
+        wanted = {table.status: status, table.station_type: station_type}
+        conditions = [column == value for column, value in wanted.items() if value is not None]
+        page = select(*_LISTED).where(*conditions).order_by(table.contract_id, table.created_at)
+        async with self._engine.connect() as connection:
+            total = await connection.scalar(select(func.count()).select_from(maintenance_contracts).where(*conditions))
+            rows = (await connection.execute(page.limit(limit).offset(offset))).mappings().all()
+        return total or 0, [dict(row) for row in rows]
+
+    async def deployments(self, ref: VersionRef) -> list[Row]:
+        """Where a version is, by node."""
+        query = select(maintenance_deployments).where(*_of(maintenance_deployments, ref))
+        async with self._engine.connect() as connection:
+            rows = (await connection.execute(query.order_by(maintenance_deployments.c.node_id))).mappings().all()
+        return [dict(row) for row in rows]
+
+    async def open_nodes(self, ref: VersionRef, *, pending: bool) -> list[str]:
+        """The nodes that a version is on its way to, and without `pending` also those where it is in force."""
+        statuses = (DeploymentStatus.PENDING,) if pending else OPEN
+        table = maintenance_deployments.c
+        query = select(table.node_id).where(*_of(maintenance_deployments, ref), table.status.in_(statuses))
+        async with self._engine.connect() as connection:
+            return list((await connection.execute(query.order_by(table.node_id))).scalars())
+
+    async def progress(self, ref: VersionRef) -> Progress | None:
+        """Read in one statement, so that of two nodes that answer at the same time the later sees both."""
+        table = maintenance_deployments.c
+        count = {
+            status: select(func.count())
+            .select_from(maintenance_deployments)
+            .where(*_of(maintenance_deployments, ref), table.status == status)
+            .scalar_subquery()
+            .label(status.value)
+            for status in OPEN
+        }
+        query = select(maintenance_contracts.c.status, *count.values()).where(*_of(maintenance_contracts, ref))
+        async with self._engine.connect() as connection:
+            row = (await connection.execute(query)).mappings().first()
+        return Progress(**row) if row else None
+
+    async def not_terminal(self, *, after: tuple[str, str] = ("", ""), limit: int = 500) -> list[Row]:
+        """Rows whose workflow should be open, from after this contract and version on; with their documents."""
+        table = maintenance_contracts.c
+        query = (
+            select(maintenance_contracts)
+            .where(table.status != ContractStatus.ARCHIVED)
+            .where(func.row(table.contract_id, table.version) > func.row(*after))
+            .order_by(table.contract_id, table.version)
+            .limit(limit)
+        )
+        async with self._engine.connect() as connection:
+            return [dict(row) for row in (await connection.execute(query)).mappings()]
+
+
+def _of(table: Any, ref: VersionRef) -> tuple[Any, Any]:
+    return table.c.contract_id == ref.contract_id, table.c.version == ref.version

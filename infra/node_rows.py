@@ -1,0 +1,164 @@
+"""The rows of a node's maintenance, as SQL: contracts in force, the register, calibrations and checks."""
+
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from schemas.equipment import (
+    CalibrationRecord,
+    ContractInForce,
+    EquipmentItem,
+    LastCheck,
+    Standing,
+    shortest_interval,
+    standing,
+)
+from schemas.maintenance import ContractDelivery, MaintenanceContract
+from schemas.node import Node
+from schemas.node_report import RegisteredItem
+
+SCHEMA = (
+    # A retired contract keeps its row, without a version: its number keeps late deliveries out.
+    """
+    CREATE TABLE IF NOT EXISTS contracts (
+        contract_id   TEXT PRIMARY KEY,
+        number        INTEGER NOT NULL,
+        version       TEXT,
+        replaced      TEXT,
+        contract      TEXT,
+        document_hash TEXT
+    ) STRICT
+    """,
+    """
+    CREATE TABLE IF NOT EXISTS contract_types (
+        equipment_type TEXT NOT NULL,
+        contract_id    TEXT NOT NULL,
+        PRIMARY KEY (equipment_type, contract_id)
+    ) STRICT
+    """,
+    """
+    CREATE TABLE IF NOT EXISTS register (
+        equipment_id TEXT PRIMARY KEY,
+        node_id      TEXT NOT NULL,
+        revision     INTEGER NOT NULL,
+        line         TEXT NOT NULL
+    ) STRICT
+    """,
+    "CREATE INDEX IF NOT EXISTS register_node ON register (node_id)",
+    # Calibrations recorded here that are not in the register's line yet, under the number of their report.
+    """
+    CREATE TABLE IF NOT EXISTS own_calibrations (
+        number       INTEGER PRIMARY KEY,
+        equipment_id TEXT NOT NULL,
+        calibration  TEXT NOT NULL
+    ) STRICT
+    """,
+    "CREATE INDEX IF NOT EXISTS own_calibrations_equipment ON own_calibrations (equipment_id)",
+    """
+    CREATE TABLE IF NOT EXISTS checks (
+        equipment_id TEXT NOT NULL,
+        contract_id  TEXT NOT NULL,
+        check_type   TEXT NOT NULL,
+        last_check   TEXT NOT NULL,
+        causes       TEXT NOT NULL,
+        PRIMARY KEY (equipment_id, contract_id, check_type)
+    ) STRICT
+    """,
+)
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the node knows of an instrument: all that says where it stands.
+
+    `calibrations` are the newest that the hub knows, and after it those that were recorded here and are not in the
+    register's line yet, in their order.
+    """
+
+    item: EquipmentItem
+    calibrations: tuple[CalibrationRecord, ...]
+    contracts: tuple[ContractInForce, ...]
+    checks: Mapping[tuple[str, str], LastCheck]
+
+    @property
+    def last(self) -> CalibrationRecord | None:
+        """The newest; of those of one day it is the one that was recorded last."""
+        newest: CalibrationRecord | None = None
+        for record in self.calibrations:
+            if newest is None or record.calibrated_on >= newest.calibrated_on:
+                newest = record
+        return newest
+
+    @property
+    def interval_days(self) -> int | None:
+        return shortest_interval(self.item, (each.contract for each in self.contracts))
+
+    def standing(self, node: Node, at: datetime) -> Standing:
+        return standing(self.item, self.last, self.contracts, self.checks, node, at)
+
+    @property
+    def check_types(self) -> list[tuple[str, str]]:
+        """What contracts ask for, by contract and check type."""
+        return [
+            (each.contract.smart_contract_id, check_type)
+            for each in self.contracts
+            for check_type in each.contract.check_types
+        ]
+
+
+def held(database: sqlite3.Connection, contract_id: str) -> tuple[int, str | None] | None:
+    """Number and version; no version where it is retired."""
+    row: tuple[int, str | None] | None = database.execute(
+        "SELECT number, version FROM contracts WHERE contract_id = ?", (contract_id,)
+    ).fetchone()
+    return row
+
+
+def put(
+    database: sqlite3.Connection, delivery: ContractDelivery, replaced: str | None, contract: MaintenanceContract
+) -> None:
+    name = delivery.contract_id
+    database.execute(
+        "INSERT OR REPLACE INTO contracts VALUES (?, ?, ?, ?, ?, ?)",
+        (name, delivery.number, delivery.version, replaced, contract.model_dump_json(), delivery.document_hash),
+    )
+    database.execute("DELETE FROM contract_types WHERE contract_id = ?", (name,))
+    database.executemany(
+        "INSERT INTO contract_types VALUES (?, ?)", [(kind, name) for kind in set(contract.equipment_types)]
+    )
+
+
+def in_force(version: str, contract: str) -> ContractInForce:
+    return ContractInForce(version=version, contract=MaintenanceContract.model_validate_json(contract))
+
+
+def known(database: sqlite3.Connection, name: str) -> Known | None:
+    row = database.execute("SELECT line FROM register WHERE equipment_id = ?", (name,)).fetchone()
+    if row is None:
+        return None
+    line = RegisteredItem.model_validate_json(row[0])
+    contracts = database.execute(
+        "SELECT version, contract FROM contract_types JOIN contracts USING (contract_id)"
+        " WHERE equipment_type = ? ORDER BY contract_id",
+        (line.item.equipment_type,),
+    )
+    own = database.execute("SELECT calibration FROM own_calibrations WHERE equipment_id = ? ORDER BY number", (name,))
+    checks = database.execute("SELECT last_check FROM checks WHERE equipment_id = ?", (name,))
+    found = [LastCheck.model_validate_json(text) for (text,) in checks]
+    return Known(
+        item=line.item,
+        calibrations=(
+            *([line.last_calibration] if line.last_calibration else []),
+            *(CalibrationRecord.model_validate_json(text) for (text,) in own),
+        ),
+        contracts=tuple(in_force(*row) for row in contracts),
+        checks={(check.contract_id, check.check_type): check for check in found},
+    )
+
+
+def open_causes(database: sqlite3.Connection, key: tuple[str, str, str]) -> list[str]:
+    row = database.execute(
+        "SELECT causes FROM checks WHERE equipment_id = ? AND contract_id = ? AND check_type = ?", key
+    ).fetchone()
+    return row[0].split() if row else []

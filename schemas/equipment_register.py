@@ -1,0 +1,284 @@
+"""The equipment register as the hub keeps it: what is asked of a line, and when that is refused.
+
+A line changes only through its `EquipmentWorkflow`, and by what its node reports; both look at the register as it is
+at that moment. What is refused is refused in a sentence that says what to do.
+"""
+
+from datetime import date, timedelta
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field
+
+from schemas import names
+from schemas.base import Identifier, Model, Text, UtcDateTime
+from schemas.calibration import WARNING_DAYS
+from schemas.canonical import document_hash
+from schemas.client_po import Reasoned, Request
+from schemas.equipment import CalibrationRecord, CalibrationResult, EquipmentItem, calibration_refusal
+from schemas.ledger import LedgerEntry
+from schemas.record import CalibrationRecorded, EquipmentEvent, EquipmentRegistered, Record
+
+
+class NewEquipment(Model):
+    """A line for the register, where the instrument is and belongs; the fields are those of `EquipmentItem`."""
+
+    equipment_id: Identifier
+    equipment_type: Identifier
+    description: Text
+    node_id: Identifier
+    work_center: Identifier | None = None
+    calibration_interval_days: Annotated[int, Field(ge=1, le=36500)] | None = None
+    warning_days: Annotated[int, Field(ge=0, le=3650)] = WARNING_DAYS
+
+    @property
+    def item(self) -> EquipmentItem:
+        return EquipmentItem(home_node=self.node_id, **self.model_dump(include=set(NewEquipment.model_fields)))
+
+
+class RegisterEquipment(NewEquipment):
+    """Takes an instrument into the register."""
+
+    user_id: Identifier = "unidentified"
+
+
+class RecordCalibration(CalibrationRecord):
+    """Records a calibration, passed or failed. `user_id` records it; `technician` did it."""
+
+    user_id: Identifier = "unidentified"
+
+    @property
+    def calibration(self) -> CalibrationRecord:
+        return CalibrationRecord.model_validate(self.model_dump(exclude={"user_id"}))
+
+
+class Schedule(Reasoned):
+    """A calibration is arranged for that day of the instrument's node."""
+
+    on: date
+
+
+class ScheduleCalibration(Schedule, Request):
+    """Writes down that a calibration is arranged."""
+
+
+class TakeOutOfService(Request):
+    """The instrument is used for no test until it returns."""
+
+
+class ReturnToService(Request):
+    """It may be used again, as far as its calibration and its checks allow."""
+
+
+class Move(Reasoned):
+    """The instrument goes to another node."""
+
+    to_node: Identifier
+
+
+class CheckOut(Move, Request):
+    """It is used there from then on."""
+
+
+REQUESTS: dict[str, type[BaseModel]] = {
+    names.REGISTER: RegisterEquipment,
+    names.RECORD_CALIBRATION: RecordCalibration,
+    names.SCHEDULE_CALIBRATION: ScheduleCalibration,
+    names.TAKE_OUT_OF_SERVICE: TakeOutOfService,
+    names.RETURN_TO_SERVICE: ReturnToService,
+    names.CHECK_OUT: CheckOut,
+}
+"""Signals and updates of `EquipmentWorkflow`."""
+
+
+class EquipmentStart(Model):
+    """Input of an `EquipmentWorkflow`."""
+
+    equipment_id: Identifier
+
+
+class LineAsked(Model):
+    """What a request wants to know: the line, the certificate and the node that it names."""
+
+    equipment_id: Identifier
+    at: UtcDateTime
+    certificate_number: str | None = None
+    node_id: Identifier | None = None
+
+
+class LineFound(Model):
+    """The register at that moment.
+
+    `day` is the day at the instrument's node (at the hub, UTC, where there is no line). `last` is its newest
+    calibration, `recorded` the one under the certificate that was asked for. `interval_days` is the shortest that the
+    line and the contracts in force for it name, `contract_id` the contract that asks for its calibration. `used_by` are
+    tests that measure with it. `node_known` says whether the node that was asked for is in the registry.
+    """
+
+    item: EquipmentItem | None
+    day: date
+    last: CalibrationRecord | None = None
+    recorded: CalibrationRecord | None = None
+    interval_days: int | None = None
+    contract_id: str | None = None
+    used_by: tuple[str, ...] = ()
+    node_known: bool = True
+
+
+class CalibrationAsked(Model):
+    """A calibration that was recorded, by its instrument and certificate."""
+
+    equipment_id: Identifier
+    certificate_number: str
+
+
+class CalibrationFound(Model):
+    """What stands in the register under a certificate, and what it means for what was measured before.
+
+    `good_since` is the day of the newest earlier calibration that passed and did not find the instrument out of
+    tolerance; `node_id` is where the instrument is.
+    """
+
+    recorded: CalibrationRecord | None
+    good_since: date | None = None
+    node_id: Identifier | None = None
+
+
+class BlockedTests(Model):
+    """The contracts whose tests wait for equipment at a node."""
+
+    smart_contract_ids: tuple[str, ...]
+
+
+class LineAnswer(Model):
+    """What whoever asked is told: whether anything was changed, or was so before."""
+
+    equipment_id: str
+    changed: bool
+
+
+def registration(new: NewEquipment, user_id: str) -> Record:
+    """The entry of a new line, with its row."""
+    workflow_id, item = names.equipment_workflow_id(new.equipment_id), new.item
+    return Record(
+        entry=LedgerEntry(
+            idempotency_key=f"{workflow_id}:register",
+            action_type="maintenance",
+            action="register_equipment",
+            target=new.equipment_id,
+            details=f"Registered at {new.node_id}: {new.description}"[:1000],
+            user_id=user_id,
+            metadata=item.model_dump(mode="json", exclude={"out_of_service", "calibration_scheduled_on"}),
+        ),
+        changes=(
+            EquipmentRegistered(**item.model_dump(exclude={"out_of_service", "calibration_scheduled_on"})),
+            EquipmentEvent(equipment_id=new.equipment_id, event="registered", node_id=new.node_id),
+        ),
+    )
+
+
+def calibration_row(record: CalibrationRecord, node_id: str) -> CalibrationRecorded:
+    """The row of a calibration; nothing happens where one stands under its certificate."""
+    return CalibrationRecorded(
+        **record.model_dump(include={"equipment_id", "certificate_number", "calibrated_on", "due_on", "result"}),
+        found_out_of_tolerance=record.found_out_of_tolerance,
+        calibration=record.model_dump_json(),
+        node_id=node_id,
+    )
+
+
+def calibration_metadata(
+    record: CalibrationRecord, previous: CalibrationRecord | None, interval_days: int | None
+) -> dict[str, Any]:
+    """As specification 4, `record_calibration_event`, has it, with the whole record."""
+    due = next_due(record, interval_days)
+    return {
+        "success": record.result is CalibrationResult.PASSED,
+        "equipment_id": record.equipment_id,
+        "previous_calibration": str(previous.calibrated_on) if previous else None,
+        "new_calibration": str(record.calibrated_on),
+        "certificate": record.certificate_number,
+        "next_due": str(due) if due else None,
+        "calibration": record.model_dump(mode="json"),
+    }
+
+
+def calibration_key(record: CalibrationRecord) -> str:
+    """Names the event: an instrument has one calibration under a certificate. Of a length that every key can have."""
+    return f"record_calibration:{document_hash({'certificate_number': record.certificate_number})}"
+
+
+def next_due(record: CalibrationRecord, interval_days: int | None) -> date | None:
+    """The last day that this calibration counts; None where it failed, or where nothing says."""
+    if record.result is CalibrationResult.FAILED:
+        return None
+    due = [record.due_on] if record.due_on else []
+    if interval_days is not None:
+        due.append(record.calibrated_on + timedelta(days=interval_days))
+    return min(due, default=None)
+
+
+def same_calibration(one: CalibrationRecord, other: CalibrationRecord) -> bool:
+    """As it is written: 1.0 and 1.00 are equal as numbers, and not as what was measured."""
+    return one.model_dump(mode="json") == other.model_dump(mode="json")
+
+
+# --- when a request is refused ---------------------------------------------------------------------------------------
+
+
+def refusal(request: BaseModel, found: LineFound) -> str | None:
+    """Why it is not possible, in words for the person who asked; None where it is."""
+    if isinstance(request, RegisterEquipment):
+        return _of_registering(request, found)
+    if found.item is None:
+        return "the register does not know it: register it first"
+    match request:
+        case RecordCalibration():
+            return _of_calibrating(request.calibration, found)
+        case ScheduleCalibration() if request.on < found.day:
+            return f"{request.on} has passed: give a day to come"
+        case TakeOutOfService() if found.item.out_of_service is not None:
+            return f"it is out of service already: {found.item.out_of_service}"
+        case ReturnToService() if found.item.out_of_service is None:
+            return "it is not out of service"
+        case CheckOut():
+            return _of_checking_out(request, found, found.item)
+    return None
+
+
+def _of_registering(request: RegisterEquipment, found: LineFound) -> str | None:
+    if not found.node_known:
+        return f"node {request.node_id} is not in the registry: name one that is"
+    if found.item is not None and not registered_as(request, found.item):
+        return (
+            f"it is registered already, as {found.item.equipment_type} of {found.item.home_node}: give another ID, or"
+            " check it out to where it is"
+        )
+    return None
+
+
+def registered_as(new: NewEquipment, item: EquipmentItem) -> bool:
+    """Whether the line says what this one would; where the instrument is now does not matter."""
+    return new.item == item.model_copy(
+        update={"node_id": item.home_node, "out_of_service": None, "calibration_scheduled_on": None}
+    )
+
+
+def _of_calibrating(record: CalibrationRecord, found: LineFound) -> str | None:
+    if found.recorded is not None:
+        if same_calibration(found.recorded, record):
+            return None
+        return (
+            f"certificate {record.certificate_number} is recorded with other content: look at it, and record a"
+            " corrected one under a number of its own"
+        )
+    return calibration_refusal(record, found.day)
+
+
+def _of_checking_out(request: CheckOut, found: LineFound, item: EquipmentItem) -> str | None:
+    if not found.node_known:
+        return f"node {request.to_node} is not in the registry: name one that is"
+    if request.to_node == item.node_id:
+        return f"it is at {item.node_id} already"
+    if found.used_by:
+        return f"{', '.join(found.used_by)} measures with it: let that test end, or abort it, first"
+    return None

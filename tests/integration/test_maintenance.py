@@ -1,0 +1,324 @@
+"""Maintenance contracts over HTTP, with the real database, policy repository and nodes' disks."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import httpx
+import pytest
+import pytest_asyncio
+import yaml
+from fastapi import FastAPI
+from temporalio.worker import Worker
+
+from activities.maintenance_node import MaintenanceNodeActivities
+from infra.hubs import Hubs
+from infra.node_maintenance import NodeMaintenance
+from infra.registry import load_registry
+from infra.settings import Settings
+from schemas import names
+from schemas.maintenance_life import VersionRef
+from schemas.maintenance_version import ContractChange, NewVersion
+from schemas.permission import Role
+from workers.worker import main_worker
+
+if TYPE_CHECKING:
+    from api.house import House
+
+Json = dict[str, Any]
+Caller = Callable[..., httpx.AsyncClient]
+
+PATH = "/api/v1/maintenance/contracts"
+
+
+@pytest.fixture
+def settings(settings: Settings, tmp_path: Path) -> Settings:
+    """With three penetrant cells of the test's own."""
+    name = uuid4().hex[:8]
+    nodes = [
+        {"node_id": f"{kind}{number}-{name}", "station_type": kind, "name": "cell"}
+        for kind, number in (("LP", 1), ("LP", 2), ("LP", 3), ("CP", 1))
+    ]
+    file = tmp_path / "nodes.yaml"
+    file.write_text(yaml.safe_dump({"nodes": nodes}))
+    return settings.model_copy(update={"nodes_file": file})
+
+
+class Lab:
+    """Marta makes contracts, Quentin approves them."""
+
+    def __init__(self, house: "House", marta: httpx.AsyncClient, quentin: httpx.AsyncClient) -> None:
+        self.house = house
+        self.marta = marta
+        self.quentin = quentin
+        self.name = f"LP-lamp-{uuid4().hex[:8]}"
+        self.nodes = [node for node in house.registry.nodes if node.station_type == "LP"]
+
+    def document(self, **fields: Any) -> Json:
+        return {
+            "smart_contract_id": self.name,
+            "title": "UV lamp",
+            "description": "Irradiance before each shift",
+            "equipment_types": ["uv_lamp"],
+            "conditions": ["must-calibrate-before-test"],
+            "calibration_interval_days": 180,
+            **fields,
+        }
+
+    async def create(self, **fields: Any) -> httpx.Response:
+        return await self.marta.post(PATH, json=self.document(**fields))
+
+    async def created(self, **fields: Any) -> None:
+        answer = await self.create(**fields)
+        assert answer.status_code == 201, answer.text
+
+    def path(self, version: str = "1.0", then: str = "") -> str:
+        return f"{PATH}/{self.name}/versions/{version}{then}"
+
+    async def show(self, version: str = "1.0") -> Json:
+        answer = await self.marta.get(self.path(version))
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+    async def until(self, condition: Callable[[Json], bool], version: str = "1.0") -> Json:
+        shown: Json = {}
+        try:
+            async with asyncio.timeout(20):
+                while not condition(shown := await self.show(version)):
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            pytest.fail(f"did not happen: {shown}")
+        return shown
+
+    async def improve(self, days: int, *, before: int = 180, parent: str = "1.0") -> httpx.Response:
+        change = {"field": "/calibration_interval_days", "before": before, "after": days, "reason": "three failed"}
+        body = {"parent_version": parent, "reason": "three failed", "changes": [change]}
+        return await self.marta.post(f"{PATH}/{self.name}/versions", json=body)
+
+    async def deploy(self, version: str = "1.0", nodes: list[str] | None = None) -> None:
+        """Asked for by Marta, approved by Quentin."""
+        assert (await self.marta.post(self.path(version, "/validate"))).json()["status"] == "validated"
+        answer = await self.marta.post(self.path(version, "/deploy"), json={"reason": "ready", "nodes": nodes})
+        assert answer.status_code == 202, answer.text
+        approval_id = answer.json()["pending_approval"]
+        approval: Json = {}
+        async with asyncio.timeout(20):
+            while "content_hash" not in approval:
+                approval = (await self.quentin.get(f"/api/v1/approvals/{approval_id}")).json()
+        body = {"decision": "approve", "content_hash": approval["content_hash"]}
+        answer = await self.quentin.post(f"/api/v1/approvals/{approval_id}/respond", json=body)
+        assert answer.is_success, answer.text
+        await self.until(lambda shown: shown["deployments"] != [], version)
+
+    @asynccontextmanager
+    async def online(self, *numbers: int) -> AsyncIterator[None]:
+        async with AsyncExitStack() as workers:
+            for number in numbers or range(len(self.nodes)):
+                node = self.nodes[number]
+                file = self.house.settings.node_store(node.node_id)
+                file.parent.mkdir(parents=True, exist_ok=True)
+                does = MaintenanceNodeActivities(NodeMaintenance(node, file))
+                worker = Worker(
+                    self.house.temporal,
+                    task_queue=names.node_queue(node.node_id),
+                    activities=[does.take_contract, does.retire_contract],
+                    activity_executor=workers.enter_context(ThreadPoolExecutor(1)),
+                )
+                await workers.enter_async_context(worker)
+            yield
+
+
+@pytest_asyncio.fixture
+async def lab(api: FastAPI, settings: Settings, caller: Caller) -> AsyncIterator[Lab]:
+    house: House = api.state.house
+    async with (
+        caller(Role.MAINTENANCE_ENGINEER, "marta") as marta,
+        caller(Role.QUALITY_MANAGER, "quentin") as quentin,
+        Hubs(settings) as hubs,
+        main_worker(house.temporal, house.engine, house.ledger, hubs, settings),
+    ):
+        yield Lab(house, marta, quentin)
+
+
+class TestCreating:
+    async def test_a_contract_is_a_draft_and_once(self, lab: Lab) -> None:
+        first = await lab.create()
+        again = await lab.create()
+        other = await lab.create(title="another")
+        assert (first.status_code, again.status_code, other.status_code) == (201, 200, 409)
+        assert "new version" in other.json()["detail"]
+        shown = await lab.show()
+        assert (shown["status"], shown["created_by"], shown["version"]) == ("draft", "marta", "1.0")
+        entries = await lab.house.ledger.entries(target=lab.name, action="create_contract")
+        assert len(entries) == 1
+        assert entries[0].metadata["equipment_types"] == ["uv_lamp"]
+
+    async def test_a_contract_that_is_wrong_is_a_draft_whose_faults_are_named(self, lab: Lab) -> None:
+        await lab.created(title=None, conditions=["must-shine"], factor=0.5)
+        shown = (await lab.marta.post(lab.path(then="/validate"))).json()
+        assert shown["status"] == "draft"
+        assert len(shown["validation"]["structure"]) == 3
+        assert "3 faults" in shown["waits_for"]
+        answer = await lab.marta.put(lab.path(), json={"document": lab.document(), "reason": "mended"})
+        assert answer.json()["validation"] is None
+        assert (await lab.marta.post(lab.path(then="/validate"))).json()["status"] == "validated"
+
+    @pytest.mark.parametrize("name", ["XX-lamp", "LP", "LP lamp", None])
+    async def test_an_id_of_no_station_type_is_refused(self, lab: Lab, name: Any) -> None:
+        answer = await lab.create(smart_contract_id=name)
+        assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "smart_contract_id")
+
+    async def test_a_template_is_filled_with_what_is_changed(self, lab: Lab) -> None:
+        listed = (await lab.marta.get("/api/v1/maintenance/templates")).json()
+        assert "uv-lamp" in [template["template"] for template in listed]
+        change = {"field": "/validation_rules/uv-a/minimum", "before": "1000", "after": "1200", "reason": "client"}
+        name = lab.name.removeprefix("LP-")
+        body = {"template": "uv-lamp", "station_type": "LP", "name": name, "changes": [change]}
+        answer = await lab.marta.post(PATH, json=body)
+        assert answer.status_code == 201, answer.text
+        assert (await lab.show())["document"]["validation_rules"]["uv-a"]["minimum"] == "1200"
+        answer = await lab.marta.post(PATH, json={**body, "template": "no-such"})
+        assert (answer.status_code, "uv-lamp" in answer.json()["detail"]) == (422, True)
+
+    async def test_yaml_is_taken_as_it_is(self, lab: Lab) -> None:
+        headers = {"Content-Type": "application/yaml"}
+        answer = await lab.marta.post(PATH, content=yaml.safe_dump(lab.document()), headers=headers)
+        assert answer.status_code == 201
+        assert (await lab.show())["document"] == lab.document()
+
+    async def test_by_somebody_who_may_not_is_refused(self, lab: Lab, caller: Caller) -> None:
+        async with caller(Role.INSPECTOR, "ines") as ines:
+            assert (await ines.post(PATH, json=lab.document())).status_code == 403
+            assert (await ines.get(PATH)).status_code == 200
+
+
+class TestAVersion:
+    async def test_names_its_parent_and_what_it_changes_and_is_made_once(self, lab: Lab) -> None:
+        await lab.created()
+        first, again = await lab.improve(90), await lab.improve(90)
+        assert (first.status_code, again.status_code) == (201, 200)
+        shown = await lab.show("1.1")
+        assert (shown["parent_version"], shown["document"]["calibration_interval_days"]) == ("1.0", 90)
+        assert [change["after"] for change in shown["changes"]] == [90]
+        [entry] = await lab.house.ledger.entries(target=lab.name, action="create_version")
+        assert entry.metadata["parent_version"] == "1.0"
+
+    async def test_that_does_not_fit_its_parent_is_refused(self, lab: Lab) -> None:
+        await lab.created()
+        answer = await lab.improve(90, before=365)
+        assert (answer.status_code, "is 180, not 365" in answer.json()["detail"]) == (422, True)
+        assert (await lab.improve(90, parent="7.7")).status_code == 404
+
+    async def test_that_many_ask_for_at_once_has_a_number_of_its_own(self, lab: Lab) -> None:
+        await lab.created()
+
+        async def improve(days: int) -> str:
+            change = ContractChange(field="/calibration_interval_days", before=180, after=days, reason="r")
+            new = NewVersion(
+                contract_id=lab.name,
+                parent_version="1.0",
+                changes=(change,),
+                reason="r",
+                created_by="marta",
+                key=f"review-{days % 4}" if days < 4 else f"review-{days}",
+            )
+            ref, _ = await lab.house.drafts.record_version(new)
+            return ref.version
+
+        versions = await asyncio.gather(*(improve(days) for days in (1, 2, 3, 10, 11, 12)))
+        assert sorted(versions) == ["1.1", "1.2", "1.3", "1.4", "1.5", "1.6"]
+
+
+class TestADeployment:
+    async def test_goes_to_each_node_and_says_at_any_time_where_it_is(self, lab: Lab) -> None:
+        await lab.created()
+        async with lab.online(0, 1):
+            await lab.deploy()
+            shown = await lab.until(
+                lambda shown: (
+                    [one["status"] for one in shown["deployments"]] == ["acknowledged", "acknowledged", "pending"]
+                )
+            )
+        assert shown["status"] == "deployed"
+        assert lab.nodes[2].node_id in shown["waits_for"]
+        async with lab.online(2):
+            shown = await lab.until(lambda shown: shown["status"] == "monitoring")
+        assert all(one["acknowledged_at"] for one in shown["deployments"])
+        assert (shown["active_days"], shown["policy_path"]) == (0, f"v1.0/{lab.name}.yaml")
+        entries = await lab.house.ledger.entries(target=lab.name, action="acknowledge_contract")
+        assert {entry.smart_id for entry in entries} == {node.node_id for node in lab.nodes}
+
+    async def test_of_a_newer_version_takes_over_and_the_history_tells_it(self, lab: Lab) -> None:
+        await lab.created()
+        await lab.improve(90)
+        async with lab.online():
+            await lab.deploy()
+            await lab.until(lambda shown: shown["status"] == "monitoring")
+            await lab.deploy("1.1")
+            await lab.until(lambda shown: shown["status"] == "monitoring", "1.1")
+            old = await lab.until(lambda shown: shown["status"] == "archived")
+        assert {one["status"] for one in old["deployments"]} == {"superseded"}
+        history = (await lab.marta.get(f"{PATH}/{lab.name}")).json()
+        told = [(one["version"], one["status"], one["parent_version"]) for one in history["versions"]]
+        assert told == [("1.0", "archived", None), ("1.1", "monitoring", "1.0")]
+        actions = [event["action"] for event in history["timeline"]]
+        assert actions[0] == "create_contract"
+        assert {"validate_contract", "deploy_contract", "create_version", "retire_contract"} <= set(actions)
+        listed = (await lab.marta.get(PATH, params={"status": "monitoring", "station_type": "LP"})).json()
+        assert [one["version"] for one in listed["contracts"] if one["contract_id"] == lab.name] == ["1.1"]
+
+    async def test_to_a_node_of_another_type_is_refused(self, lab: Lab, settings: Settings) -> None:
+        await lab.created()
+        await lab.marta.post(lab.path(then="/validate"))
+        strange = next(node.node_id for node in load_registry(settings.nodes_file).nodes if node.station_type == "CP")
+        answer = await lab.marta.post(lab.path(then="/deploy"), json={"reason": "r", "nodes": [strange]})
+        assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "nodes")
+
+    async def test_of_a_draft_is_refused(self, lab: Lab) -> None:
+        await lab.created()
+        answer = await lab.marta.post(lab.path(then="/deploy"), json={"reason": "r"})
+        assert (answer.status_code, "validate it first" in answer.json()["detail"]) == (409, True)
+
+    async def test_whose_file_was_changed_is_named_as_such(self, lab: Lab, settings: Settings) -> None:
+        await lab.created()
+        async with lab.online():
+            await lab.deploy()
+            await lab.until(lambda shown: shown["status"] == "monitoring")
+        file = settings.policy_repository_dir / "v1.0" / f"{lab.name}.yaml"
+        file.chmod(0o644)
+        file.write_text(file.read_text().replace("180", "900"))
+        shown = await lab.show()
+        assert "changed after it was published" in shown["policy_fault"]
+        assert shown["document"]["calibration_interval_days"] == 180
+
+    async def test_that_is_retired_ends_on_its_nodes(self, lab: Lab) -> None:
+        await lab.created()
+        async with lab.online():
+            await lab.deploy()
+            await lab.until(lambda shown: shown["status"] == "monitoring")
+            answer = await lab.marta.post(lab.path(then="/retire"), json={"reason": "lamps are gone"})
+            assert answer.json()["retirement_reason"] == "lamps are gone"
+            shown = await lab.until(lambda shown: shown["status"] == "archived")
+        assert {one["status"] for one in shown["deployments"]} == {"retired"}
+        answer = await lab.marta.post(lab.path(then="/retire"), json={"reason": "again"})
+        assert (answer.status_code, "archived" in answer.json()["detail"]) == (409, True)
+
+    async def test_counts_once_of_two_that_answer_for_the_same_node(self, lab: Lab) -> None:
+        """The newer version says that it replaced the old one, before the old one says that it was acknowledged."""
+        await lab.created()
+        await lab.deploy()
+        await lab.improve(90)
+        await lab.deploy("1.1")
+        async with lab.online():
+            await lab.until(lambda shown: shown["status"] == "monitoring", "1.1")
+            await lab.until(lambda shown: shown["status"] == "archived")
+        for node in lab.nodes:
+            maintenance = NodeMaintenance(node, lab.house.settings.node_store(node.node_id))
+            assert [contract.version for contract in maintenance.contracts()] == ["1.1"]
+        progress = await lab.house.maintenance_contracts.progress(VersionRef(contract_id=lab.name, version="1.0"))
+        assert progress is not None
+        assert (progress.pending, progress.acknowledged) == (0, 0)

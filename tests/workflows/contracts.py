@@ -1,0 +1,283 @@
+"""A test's maintenance contracts: the real policy repository, real nodes' disks, and rows in memory."""
+
+import json
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from temporalio.worker import Worker
+
+from activities.maintenance import MaintenanceActivities
+from activities.maintenance_node import MaintenanceNodeActivities
+from infra.maintenance import OPEN
+from infra.maintenance_drafts import Drafts
+from infra.maintenance_orders import NodeOrdering
+from infra.node_maintenance import NodeMaintenance
+from infra.policy_repository import PolicyRepository
+from infra.registry import Registry
+from infra.rows import CAN_BECOME
+from schemas import names
+from schemas.canonical import document_hash
+from schemas.ledger import LedgerEntry
+from schemas.maintenance import DeploymentStatus
+from schemas.maintenance_life import Progress, Publication, Published, VersionRef, deployment_wanted, retirement_wanted
+from schemas.maintenance_version import ContractChange, NewVersion
+from schemas.node import Node
+from schemas.permission import Role
+from schemas.record import (
+    Change,
+    ContractChanged,
+    ContractCreated,
+    DeploymentChanged,
+    DeploymentOpened,
+)
+from tests.workflows.shop import MemoryLedger, Shop, until
+
+if TYPE_CHECKING:
+    from temporalio.client import WorkflowHandle
+
+Json = dict[str, Any]
+
+
+class ContractLedger(MemoryLedger):
+    """With the rows of contracts and of where they are, kept as `infra.rows` keeps them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.versions: dict[tuple[str, str], Json] = {}
+        self.deployments: dict[tuple[str, str, str], DeploymentStatus] = {}
+
+    async def under(self, idempotency_key: str) -> LedgerEntry | None:
+        return self.entries.get(idempotency_key)
+
+    def _change(self, change: Change, entry: LedgerEntry) -> None:
+        match change:
+            case ContractCreated():
+                self.versions[change.contract_id, change.version] = {
+                    **dict.fromkeys(("faults", "pending_approval", "file_hash", "retirement_reason")),
+                    **change.model_dump(exclude={"kind"}),
+                }
+            case ContractChanged():
+                self.versions[change.contract_id, change.version].update(change.model_dump(exclude={"kind"}))
+            case DeploymentOpened():
+                key = change.contract_id, change.version, change.node_id
+                self.deployments.setdefault(key, DeploymentStatus.PENDING)
+            case DeploymentChanged():
+                key, status = (change.contract_id, change.version, change.node_id), DeploymentStatus(change.status)
+                if self.deployments.get(key) in CAN_BECOME[status]:
+                    self.deployments[key] = status
+            case _:
+                super()._change(change, entry)
+
+
+class WatchedRepository(PolicyRepository):
+    """The real one; a test does something once a file is written."""
+
+    published: Callable[[], None] | None = None
+
+    async def publish(self, publication: Publication) -> Published:
+        answer = await super().publish(publication)
+        if self.published is not None and answer.fault is None:
+            self.published()
+        return answer
+
+
+class MemoryContracts:
+    """Reads what the ledger in memory wrote, as `infra.maintenance` reads rows."""
+
+    def __init__(self, ledger: ContractLedger) -> None:
+        self._ledger = ledger
+
+    async def get(self, ref: VersionRef) -> Json | None:
+        return self._ledger.versions.get((ref.contract_id, ref.version))
+
+    async def versions(self, contract_id: str) -> list[Json]:
+        return [row for (name, _), row in self._ledger.versions.items() if name == contract_id]
+
+    async def open_nodes(self, ref: VersionRef, *, pending: bool) -> list[str]:
+        wanted = (DeploymentStatus.PENDING,) if pending else OPEN
+        return [node for node, status in self.deployments(ref).items() if status in wanted]
+
+    async def progress(self, ref: VersionRef) -> Progress | None:
+        row, statuses = await self.get(ref), list(self.deployments(ref).values())
+        if row is None:
+            return None
+        return Progress(
+            status=row["status"],
+            pending=statuses.count(DeploymentStatus.PENDING),
+            acknowledged=statuses.count(DeploymentStatus.ACKNOWLEDGED),
+        )
+
+    def deployments(self, ref: VersionRef) -> dict[str, DeploymentStatus]:
+        return {
+            node: status
+            for (name, version, node), status in self._ledger.deployments.items()
+            if (name, version) == (ref.contract_id, ref.version)
+        }
+
+
+class Station(NamedTuple):
+    """A node with its own disk."""
+
+    node: Node
+    maintenance: NodeMaintenance
+
+    @property
+    def in_force(self) -> list[str]:
+        return [contract.version for contract in self.maintenance.contracts()]
+
+
+class Contracts:
+    """A registry of nodes, and the contracts that are made for them."""
+
+    def __init__(self, shop: Shop, ledger: ContractLedger, folder: Path, nodes: int = 2) -> None:
+        self.shop = shop
+        self.ledger = ledger
+        self.folder = folder / "maintenance-contracts"
+        self.rows = MemoryContracts(ledger)
+        found = [Node(node_id=f"N{number}-{shop.name}", station_type="LP", name="penetrant") for number in range(nodes)]
+        self.stations = [Station(node, NodeMaintenance(node, folder / f"{node.node_id}.sqlite")) for node in found]
+        other = Node(node_id=f"X-{shop.name}", station_type="CP", name="chemistry")
+        registry = Registry(nodes=(*found, other))
+        settings = shop.settings
+        self.drafts = Drafts(shop.client, self.rows, ledger, registry, settings)  # type: ignore[arg-type]
+        ordering = NodeOrdering(shop.client, self.rows, registry)  # type: ignore[arg-type]
+        self.repository = WatchedRepository(self.folder)
+        self._does = MaintenanceActivities(self.drafts, self.rows, self.repository, ordering)  # type: ignore[arg-type]
+
+    def activities(self) -> tuple[Callable[..., Any], ...]:
+        does = self._does
+        return (
+            *(does.create_version, does.choose_nodes, does.publish_contract),
+            *(does.read_policy, does.send_orders, does.read_progress),
+        )
+
+    @asynccontextmanager
+    async def online(self, *stations: Station) -> AsyncIterator[None]:
+        """The workers of these nodes, or of all."""
+        async with AsyncExitStack() as workers:
+            for station in stations or self.stations:
+                does = MaintenanceNodeActivities(station.maintenance)
+                worker = Worker(
+                    self.shop.client,
+                    task_queue=names.node_queue(station.node.node_id),
+                    activities=[does.take_contract, does.retire_contract],
+                    activity_executor=workers.enter_context(ThreadPoolExecutor(1)),
+                )
+                await workers.enter_async_context(worker)
+            yield
+
+    def document(self, **fields: Any) -> Json:
+        return {
+            "smart_contract_id": f"LP-{self.shop.name}",
+            "title": "UV lamp",
+            "description": "Irradiance before each shift",
+            "equipment_types": ["uv_lamp"],
+            "conditions": ["must-calibrate-before-test"],
+            "calibration_interval_days": 180,
+            **fields,
+        }
+
+    async def create(self, **fields: Any) -> "ContractVersion":
+        """A draft of the first version, by eve."""
+        row, _ = await self.drafts.create(self.document(**fields), "eve")
+        await self.drafts.start(row)
+        return self._version(row["contract_id"], row["version"])
+
+    async def improve(self, parent: "ContractVersion", **fields: Any) -> "ContractVersion":
+        """A draft that changes these fields of another version."""
+        before = json.loads(parent.row["document"])
+        changes = tuple(
+            ContractChange(field=f"/{name}", before=before.get(name), after=value, reason="three alerts")
+            for name, value in fields.items()
+        )
+        new = NewVersion(
+            contract_id=parent.ref.contract_id,
+            parent_version=parent.ref.version,
+            changes=changes,
+            reason="three alerts",
+            created_by="eve",
+            key=document_hash(fields),
+        )
+        created = await self._does.create_version(new)
+        return self._version(created.contract_id, created.version)
+
+    def _version(self, contract_id: str, version: str) -> "ContractVersion":
+        found = ContractVersion(self, VersionRef(contract_id=contract_id, version=version))
+        self.shop.workflow_ids.add(found.handle.id)
+        return found
+
+    def played(self) -> set[str]:
+        """The workflows of nodes that were started."""
+        return {
+            names.contract_on_node_id(*key, retire=retire)
+            for key, retire in ((key, retire) for key in self.ledger.deployments for retire in (False, True))
+            if f"{names.contract_on_node_id(*key, retire=retire)}:acknowledge" in self.ledger.entries
+        }
+
+
+class ContractVersion:
+    """One version of a test; what is asked of it comes by signal, as from the Temporal Web UI."""
+
+    def __init__(self, contracts: Contracts, ref: VersionRef) -> None:
+        self.contracts = contracts
+        self.shop = contracts.shop
+        self.ref = ref
+        self.handle: WorkflowHandle[Any, Any] = self.shop.client.get_workflow_handle(ref.workflow_id)
+
+    @property
+    def row(self) -> Json:
+        return self.contracts.ledger.versions[self.ref.contract_id, self.ref.version]
+
+    @property
+    def deployments(self) -> list[str]:
+        """Of the nodes, in their order."""
+        found = self.contracts.rows.deployments(self.ref)
+        return [found[name].value for station in self.contracts.stations if (name := station.node.node_id) in found]
+
+    async def is_(self, status: str) -> None:
+        await until(lambda: self.row["status"] == status, lambda: f"{self.ref} is {self.row['status']}; {self.shop}")
+
+    async def is_on_nodes(self, *statuses: str) -> None:
+        await until(
+            lambda: self.deployments == list(statuses), lambda: f"{self.ref} is {self.deployments}; {self.shop}"
+        )
+
+    def entries(self, action: str) -> list[LedgerEntry]:
+        return [e for e in self.shop.entries(action) if e.metadata.get("version") == self.ref.version]
+
+    async def recorded(self, action: str, count: int = 1) -> LedgerEntry:
+        await until(lambda: len(self.entries(action)) >= count, lambda: f"{count} of {action}: {self.shop}")
+        return self.entries(action)[count - 1]
+
+    async def ask(self, signal: str, **payload: Any) -> None:
+        await self.handle.signal(signal, payload)
+
+    async def deployment_token(self, nodes: list[str] | None = None, *, by: str = "eve") -> str:
+        chosen = nodes or [station.node.node_id for station in self.contracts.stations]
+        wanted = deployment_wanted(self.ref, self.row["document_hash"], chosen)
+        return await self.shop.token(wanted, names.DEPLOY, by=by, role=Role.MAINTENANCE_ENGINEER)
+
+    async def ask_deployment(self, nodes: list[str] | None = None) -> str:
+        """By eve; the approval's ID."""
+        before = len(self.entries("ask_approval"))
+        token = await self.deployment_token(nodes)
+        await self.ask(names.DEPLOY, reason="ready", token=token, nodes=nodes)
+        return str((await self.recorded("ask_approval", before + 1)).metadata["approval_id"])
+
+    async def deploy(self, nodes: list[str] | None = None) -> None:
+        """Validated, asked for by eve, approved by bob."""
+        await self.ask(names.VALIDATE)
+        await self.is_("validated")
+        await self.answer(await self.ask_deployment(nodes))
+        await self.recorded("deploy_contract")
+
+    async def answer(self, approval_id: str, answer: str = "approve", *, by: str = "bob") -> None:
+        approval = await self.shop.approval(approval_id)
+        await approval.answer(answer, by=by, role=Role.QUALITY_MANAGER)
+
+    async def retire(self, reason: str = "not needed", *, by: str = "bob") -> None:
+        token = await self.shop.token(retirement_wanted(self.ref), names.RETIRE, by=by, role=Role.QUALITY_MANAGER)
+        await self.ask(names.RETIRE, reason=reason, token=token)

@@ -1,0 +1,237 @@
+"""One version of a maintenance contract on one node: it comes into force there, or ends there.
+
+A workflow for each node, so that one that is away for weeks holds up no other, and is seen by itself in the working
+list; and so that the contract's own history stays small, however many nodes there are.
+"""
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError, is_cancelled_exception
+
+from activities.maintenance import MaintenanceActivities
+from activities.maintenance_node import MaintenanceNodeActivities
+from schemas import names
+from schemas.alert import cause_of
+from schemas.maintenance import ContractDelivery, ContractReceipt, ContractRetired, DeploymentStatus
+from schemas.maintenance_life import DeploymentsChanged, NodeOrder, PolicyRef, VersionRef
+from schemas.record import AlertRaised, AlertResolved, Change, DeploymentChanged
+from workflows import retry
+from workflows.book import Book
+from workflows.inbox import Inbox, Refused
+from workflows.steps import step, tell
+
+
+@workflow.defn
+class ContractOnNodeWorkflow:
+    """Workflow ID `maintenance/{contract_id}/{version}/{node_id}`, with `/end` where the version ends there.
+
+    Its result is what the node said. A node that is away is waited for: what it is to do waits in its queue.
+    """
+
+    @workflow.init
+    def __init__(self, order: NodeOrder) -> None:
+        self._order = order
+        self._late = False
+        self._refused = False
+        self._faulty = False
+        self._book = Book(
+            key=order.workflow_id,
+            source=order.workflow_id,
+            action_type="maintenance",
+            target=order.contract_id,
+            smart_id=order.node_id,
+            metadata={"version": order.version, "node_id": order.node_id, "number": order.number},
+        )
+        self._inbox = Inbox(signals={}, updates={})
+
+    @workflow.run
+    async def run(self, order: NodeOrder) -> ContractReceipt:
+        life = asyncio.create_task(self._live())
+        try:
+            return await asyncio.shield(life)
+        except asyncio.CancelledError:
+            reason = "what a node is to do is not cancelled: retire the version, or start the node's worker"
+            self._inbox.put("temporal", "cancel", Refused(reason=reason))
+            return await life
+
+    async def _live(self) -> ContractReceipt:
+        order = self._order
+        self._show(f"{order.node_id} to {'end' if order.retire else 'acknowledge'} it", "the node's worker, by itself")
+        document = None if order.retire else await self._document()
+        while (receipt := await self._ask(document)) is None:
+            await self._pause()
+        await self._record(receipt)
+        for version in filter(None, (order.version, receipt.replaced)):
+            await self._tell(VersionRef(contract_id=order.contract_id, version=version))
+        while not await self._inbox.drained():
+            await self._refuse()
+        return receipt
+
+    # --- what the node is sent ------------------------------------------------------------------------------
+
+    async def _document(self) -> dict[str, Any]:
+        """As it was published; one that was changed since is sent nowhere."""
+        order = self._order
+        ref = PolicyRef(contract_id=order.contract_id, version=order.version, file_hash=order.file_hash)
+        while True:
+            file = await step(MaintenanceActivities.read_policy, ref, summary=f"{order.contract_id} {order.version}")
+            if file.document is not None:
+                return file.document
+            await self._policy_fault(file.fault or "")
+            await self._pause()
+
+    async def _pause(self) -> None:
+        """Until what a person must mend is tried again; messages are answered meanwhile."""
+        over = asyncio.create_task(workflow.sleep(retry.LONGEST_PAUSE, summary="a person must look"))
+        while not over.done():
+            await workflow.wait_condition(lambda: over.done() or bool(self._inbox))
+            if self._inbox:
+                await self._refuse()
+
+    async def _policy_fault(self, fault: str) -> None:
+        self._show(f"the policy repository: {fault}", "whoever mends that; it goes on by itself within ten minutes")
+        if not self._faulty:
+            text = f"{fault}. {self._order.node_id} is not sent it; put the file back as it was published."
+            alert = self._book.alert("policy_fault", "policy_fault", text)
+            await self._book.enter("policy_fault", "policy_fault", text, {}, alert, asked=True)
+        self._faulty = True
+
+    async def _ask(self, document: dict[str, Any] | None) -> ContractReceipt | None:
+        """Until the node has answered, beside it the alert that it is late; None where it refuses for good."""
+        asking = self._asking(document)
+        late = asyncio.create_task(
+            workflow.sleep(timedelta(seconds=self._order.late_after), summary="alert when the node does not answer")
+        )
+        while not asking.done():
+            await workflow.wait_condition(
+                lambda: asking.done() or bool(self._inbox) or (late.done() and not self._late)
+            )
+            if self._inbox:
+                await self._refuse()
+            elif late.done() and not self._late and not asking.done():
+                await self._is_late()
+        late.cancel()
+        try:
+            return await asking
+        except ActivityError as error:
+            if is_cancelled_exception(error):
+                raise
+            await self._refused_by_node(str(error.cause))
+            return None
+
+    def _asking(self, document: dict[str, Any] | None) -> "workflow.ActivityHandle[ContractReceipt]":
+        order = self._order
+        if document is None:
+            return workflow.start_activity_method(
+                MaintenanceNodeActivities.retire_contract,
+                ContractRetired(contract_id=order.contract_id, number=order.number),
+                task_queue=names.node_queue(order.node_id),
+                start_to_close_timeout=retry.NODE_TIME,
+                retry_policy=retry.UNTIL_DONE,
+                summary=f"end {order.contract_id} {order.version} on {order.node_id}",
+            )
+        delivery = ContractDelivery(
+            contract_id=order.contract_id,
+            version=order.version,
+            number=order.number,
+            document=document,
+            document_hash=order.document_hash,
+        )
+        return workflow.start_activity_method(
+            MaintenanceNodeActivities.take_contract,
+            delivery,
+            task_queue=names.node_queue(order.node_id),
+            start_to_close_timeout=retry.NODE_TIME,
+            retry_policy=retry.UNTIL_DONE,
+            summary=f"send {order.contract_id} {order.version} to {order.node_id}",
+        )
+
+    # --- what is recorded -----------------------------------------------------------------------------------
+
+    async def _is_late(self) -> None:
+        self._late = True
+        order = self._order
+        text = (
+            f"{order.node_id} has not {'ended' if order.retire else 'acknowledged'} {self._what} for "
+            f"{order.late_after} s. It happens by itself when the node's worker is back: start it."
+        )
+        await self._alert("deployment_late", text)
+
+    async def _refused_by_node(self, reason: str) -> None:
+        if not self._refused:
+            text = f"{self._order.node_id} refuses {self._what}: {reason}. It is sent again every ten minutes: mend it."
+            await self._alert("deployment_refused", text)
+        self._refused = True
+
+    async def _alert(self, event: str, text: str) -> None:
+        """Late or refused, an order that is outstanding at its node is one cause, and ends with the answer."""
+        raised = self._book.alert(event, "deployment_late", text)
+        alert = raised.alert.model_copy(update={"cause": self._order.late_cause})
+        await self._book.enter(event, event, text, {}, AlertRaised(alert=alert))
+
+    @property
+    def _what(self) -> str:
+        return f"{self._order.contract_id} {self._order.version}"
+
+    async def _record(self, receipt: ContractReceipt) -> None:
+        """Also where the node has a newer version already, or this one was retired before it came."""
+        order, status = self._order, _became(self._order, receipt)
+        changes: list[Change] = [self._deployment(order.version, status)]
+        if receipt.replaced is not None and receipt.replaced != order.version:
+            changes.append(self._deployment(receipt.replaced, DeploymentStatus.SUPERSEDED))
+        await self._book.enter(
+            "acknowledge_contract",
+            "acknowledge",
+            _said(order, receipt, status),
+            {"status": status, "replaced": receipt.replaced, "in_force": receipt.version},
+            *changes,
+            AlertResolved(cause=order.late_cause),
+            AlertResolved(cause=cause_of("policy_fault", order.workflow_id)),
+        )
+
+    def _deployment(self, version: str, status: DeploymentStatus) -> DeploymentChanged:
+        order = self._order
+        return DeploymentChanged(contract_id=order.contract_id, version=version, node_id=order.node_id, status=status)
+
+    async def _tell(self, ref: VersionRef) -> None:
+        """Only where something follows for the version: of two hundred nodes one alone has the last word."""
+        progress = await step(MaintenanceActivities.read_progress, ref, summary=f"where is {ref}?")
+        if progress is not None and progress.next is not None:
+            await tell(ref.workflow_id, names.DEPLOYMENTS_CHANGED, DeploymentsChanged())
+
+    async def _refuse(self) -> None:
+        item = self._inbox.next()
+        reason = item.payload.reason if isinstance(item.payload, Refused) else "nothing can be asked here"
+        await self._book.refuse_request(item, reason)
+
+    # --- the operator's eye ---------------------------------------------------------------------------------
+
+    def _show(self, waits_for: str, moved_on_by: str) -> None:
+        order = self._order
+        workflow.set_current_details(
+            f"**{order.contract_id} {order.version}** · waits for {waits_for}\n\nMoved on by: {moved_on_by}"
+        )
+
+
+def _became(order: NodeOrder, receipt: ContractReceipt) -> DeploymentStatus:
+    if receipt.version is None:
+        return DeploymentStatus.RETIRED
+    if receipt.version == order.version and not order.retire:
+        return DeploymentStatus.ACKNOWLEDGED
+    return DeploymentStatus.SUPERSEDED
+
+
+def _said(order: NodeOrder, receipt: ContractReceipt, status: DeploymentStatus) -> str:
+    node, what = order.node_id, f"{order.contract_id} {order.version}"
+    match status:
+        case DeploymentStatus.ACKNOWLEDGED if receipt.replaced not in (None, order.version):
+            return f"{node} executes {what} from now on, in place of {receipt.replaced}"
+        case DeploymentStatus.ACKNOWLEDGED:
+            return f"{node} executes {what} from now on"
+        case DeploymentStatus.SUPERSEDED:
+            return f"{node} executes {receipt.version}, which is newer than {what}"
+        case _:
+            return f"{node} executes {what} no more"

@@ -1,0 +1,522 @@
+"""One version of a maintenance contract, from its draft until it is archived (specification 3).
+
+What it does next follows from its state alone; messages come first. What happens on a node is another workflow's
+(`workflows.contract_on_node`): this one is told that something changed, and reads what was recorded. So it is small
+however many nodes there are, and may continue as new at any time.
+"""
+
+import asyncio
+import json
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel
+from temporalio import workflow
+from temporalio.common import SearchAttributeKey
+
+from activities.maintenance import MaintenanceActivities
+from schemas import names
+from schemas.alert import cause_of
+from schemas.approval import ApprovalEnded, ApprovalStatus
+from schemas.maintenance import ContractStatus, validate
+from schemas.maintenance_life import (
+    REQUESTS,
+    ContractEnd,
+    ContractLife,
+    ContractRequest,
+    ContractStart,
+    DeployContract,
+    DeploymentsChanged,
+    NodeOrders,
+    PendingDeployment,
+    Publication,
+    RetireContract,
+    ReviseContract,
+    ValidateContract,
+    VersionRef,
+    WantedNodes,
+    contract_outlook,
+    deployment_approval_id,
+    deployment_request,
+    deployment_wanted,
+    retirement_wanted,
+)
+from schemas.maintenance_version import title_of
+from schemas.record import AlertResolved, Change, ContractChanged, DeploymentOpened
+from workflows import retry
+from workflows.approval import ask_approval, cancel_approval, outcome_of
+from workflows.book import Book
+from workflows.decisions import verify
+from workflows.inbox import Inbox, Item, Refused
+from workflows.steps import step
+
+STATUS = SearchAttributeKey.for_keyword(names.SMART_STATUS)
+
+MESSAGES: dict[str, type[BaseModel]] = {
+    **REQUESTS,
+    names.APPROVAL_ENDED: ApprovalEnded,
+    names.DEPLOYMENTS_CHANGED: DeploymentsChanged,
+}
+
+IN_FORCE = (ContractStatus.DEPLOYED, ContractStatus.ACTIVE, ContractStatus.MONITORING)
+
+
+@workflow.defn
+class MaintenanceContractWorkflow:
+    """Workflow ID `maintenance/{contract_id}/{version}`; started once its row is committed as a draft."""
+
+    @workflow.init
+    def __init__(self, start: ContractStart) -> None:
+        self._start = start
+        self._ref = VersionRef(contract_id=start.contract_id, version=start.version)
+        self._life = start.life or ContractLife(
+            document=start.document, document_hash=start.document_hash, changes=start.changes
+        )
+        self._shown = workflow.info().typed_search_attributes.get(STATUS)
+        self._handled = 0
+        self._book = Book(
+            key=start.workflow_id,
+            source=start.workflow_id,
+            action_type="maintenance",
+            target=start.contract_id,
+            metadata={"version": start.version},
+        )
+        self._inbox = Inbox(
+            signals=MESSAGES, updates=REQUESTS, refusal=self._life.refusal, signals_before=start.signals
+        )
+
+    @workflow.run
+    async def run(self, start: ContractStart) -> ContractEnd:
+        life = asyncio.create_task(self._live())
+        try:
+            return await asyncio.shield(life)
+        except asyncio.CancelledError:
+            reason = "a contract is not cancelled: retire it, with a reason"
+            self._inbox.put("temporal", "cancel", Refused(reason=reason))
+            return await life
+
+    async def _live(self) -> ContractEnd:
+        while self._life.status is not ContractStatus.ARCHIVED:
+            self._show()
+            if self._inbox:
+                await self._handle(self._inbox.next())
+                self._handled += 1
+            elif self._handled and workflow.info().is_continue_as_new_suggested():
+                await self._continue_as_new()
+            elif not await self._go_on():
+                await self._wait()
+        self._show()
+        while not await self._inbox.drained():
+            await self._handle(self._inbox.next())
+        return ContractEnd(contract_id=self._ref.contract_id, version=self._ref.version, status=self._life.status)
+
+    async def _continue_as_new(self) -> None:
+        if await self._inbox.drained():
+            kept = {"life": self._life, "signals": self._inbox.signals}
+            workflow.continue_as_new(self._start.model_copy(update=kept))
+
+    # --- what follows from its state ------------------------------------------------------------------------
+
+    async def _go_on(self) -> bool:
+        """Does the next thing that nobody has to ask for; False where there is none now."""
+        life = self._life
+        match life.status:
+            case ContractStatus.VALIDATED if life.approved and self._is_past(life.publish_again):
+                await self._deploy(life.approved)
+            case ContractStatus.DEPLOYED if not life.sent:
+                await self._send(retire=False)
+                life.sent = True
+            case ContractStatus.ACTIVE if not self._is_past(life.monitored_until):
+                await self._monitor()
+            case ContractStatus.MONITORING if self._is_past(life.monitored_until):
+                await self._end_monitoring()
+            case ContractStatus.DEPRECATED if not life.ended_on_nodes:
+                if life.number is not None:
+                    await self._send(retire=True)
+                life.ended_on_nodes = True
+                await self._look()
+            case _:
+                return False
+        return True
+
+    async def _wait(self) -> None:
+        due = self._life.publish_again if self._life.status is ContractStatus.VALIDATED else self._life.monitored_until
+        if self._life.status not in (ContractStatus.VALIDATED, ContractStatus.MONITORING) or due is None:
+            await workflow.wait_condition(lambda: bool(self._inbox))
+            return
+        left = max((due - workflow.now()).total_seconds(), 0)
+        try:
+            await workflow.wait_condition(
+                lambda: bool(self._inbox), timeout=left, timeout_summary=f"{self._life.status} until {due.isoformat()}"
+            )
+        except TimeoutError:
+            return
+
+    def _is_past(self, moment: datetime | None) -> bool:
+        return moment is None or workflow.now() >= moment
+
+    async def _send(self, *, retire: bool) -> None:
+        """Each node by a workflow of its own."""
+        life, ref = self._life, self._ref
+        orders = NodeOrders(
+            contract_id=ref.contract_id,
+            version=ref.version,
+            number=life.number or 0,
+            document_hash=life.document_hash,
+            file_hash=life.file_hash or "",
+            late_after=self._start.late_after,
+            retire=retire,
+        )
+        await workflow.execute_activity_method(
+            MaintenanceActivities.send_orders,
+            orders,
+            start_to_close_timeout=retry.ACTIVITY_TIME,
+            retry_policy=retry.UNTIL_DONE,
+            summary=f"{'end' if retire else 'begin'} {ref} on {len(life.nodes)} nodes",
+        )
+
+    # --- what comes in --------------------------------------------------------------------------------------
+
+    async def _handle(self, item: Item) -> None:
+        match item.payload:
+            case Refused() as refused:
+                await self._refuse_request(item, refused.reason)
+            case ApprovalEnded() as ended:
+                await self._approval_ended(item, ended)
+            case DeploymentsChanged():
+                while self._inbox.take(DeploymentsChanged):
+                    pass  # they all say the same
+                await self._look()
+            case ContractRequest() as request:
+                await self._handle_request(item, request)
+
+    async def _handle_request(self, item: Item, request: ContractRequest) -> None:
+        reason = self._life.refusal(request)
+        if reason is not None:
+            await self._refuse_request(item, reason)
+            return
+        self._life.last_refusal = None
+        match request:
+            case ReviseContract():
+                await self._revise(item, request)
+            case ValidateContract():
+                await self._validate(item, request)
+            case DeployContract():
+                await self._ask_deployment(item, request)
+            case RetireContract():
+                await self._retire(item, request)
+
+    async def _revise(self, item: Item, request: ReviseContract) -> None:
+        life = self._life
+        try:
+            life.revise(request.document, self._start.parent, request.reason)
+        except ValueError as error:
+            await self._refuse_request(item, str(error))
+            return
+        await self._record(
+            "revise_contract",
+            self._book.numbered("revise", item),
+            f"Revised: {request.reason}",
+            {"document_hash": life.document_hash, "changes": _listed(life)},
+            self._row(
+                title=title_of(life.document),
+                document=json.dumps(life.document, ensure_ascii=False),
+                document_hash=life.document_hash,
+                changes=json.dumps(_listed(life), ensure_ascii=False) if self._start.parent else None,
+                faults=None,
+            ),
+            user_id=item.sender(request.user_id),
+            asked=item.asked,
+        )
+        item.answer(life)
+
+    async def _validate(self, item: Item, request: ValidateContract) -> None:
+        life = self._life
+        found = life.validation = validate(life.document)
+        if found.valid:
+            life.enter(ContractStatus.VALIDATED)
+        await self._record(
+            "validate_contract",
+            self._book.numbered("validate", item),
+            f"Contract validation {'passed' if found.valid else 'failed'}",
+            {
+                "structure_valid": not found.structure,
+                "logic_valid": not found.logic,
+                "conditions_valid": not found.conditions,
+                "faults": list(found.faults),
+                "document_hash": life.document_hash,
+            },
+            self._row(faults=found.model_dump_json(), validated_now=found.valid),
+            user_id=item.sender(request.user_id),
+            asked=item.asked,
+        )
+        item.answer(life)
+
+    # --- deployment -----------------------------------------------------------------------------------------
+
+    async def _ask_deployment(self, item: Item, request: DeployContract) -> None:
+        life = self._life
+        chosen = await step(
+            MaintenanceActivities.choose_nodes,
+            WantedNodes(contract_id=self._ref.contract_id, nodes=request.nodes),
+            summary=f"which nodes does {self._ref} go to?",
+        )
+        if chosen.refusal is not None:
+            await self._refuse_request(item, chosen.refusal)
+            return
+        wanted = deployment_wanted(self._ref, life.document_hash, chosen.nodes)
+        verdict = await verify(request.token, wanted, life.tokens)
+        decision = verdict.decision
+        if decision is None or verdict.refusal is not None:
+            await self._refuse_decision(item, verdict.refusal or "", verdict.person)
+            return
+        life.asked += 1
+        asked = deployment_request(self._start, life, chosen.nodes, reason=request.reason, requested_by=decision.person)
+        if not await ask_approval(asked):
+            await self._refuse_decision(item, f"{asked.approval_id} exists and was not asked for here", decision.person)
+            return
+        life.deployment = PendingDeployment(
+            approval_id=asked.approval_id, content_hash=asked.content_hash, nodes=chosen.nodes
+        )
+        await self._record(
+            "ask_approval",
+            self._book.numbered("ask_deployment", item),
+            f"Asked that {self._ref} be deployed to {len(chosen.nodes)} nodes: {request.reason}",
+            {
+                "approval_id": asked.approval_id,
+                "nodes": list(chosen.nodes),
+                "document_hash": life.document_hash,
+                "decision": decision.model_dump(mode="json"),
+                "proof": request.token,
+            },
+            self._row(pending_approval=asked.approval_id),
+            user_id=decision.person,
+            asked=True,
+        )
+        item.answer(life)
+
+    async def _approval_ended(self, item: Item, ended: ApprovalEnded) -> None:
+        """What the signal says is looked up: anybody can send one. Being told again changes nothing."""
+        life = self._life
+        pending, outcome = life.deployment, await outcome_of(ended)
+        given_up = {deployment_approval_id(self._ref, number) for number in range(1, life.asked + 1)}
+        if (pending is None or pending.approved_by is not None) and ended.approval_id in given_up:
+            return
+        if (
+            pending is None
+            or outcome is None
+            or (pending.approval_id, pending.content_hash) != (ended.approval_id, outcome.content_hash)
+        ):
+            await self._refuse_request(item, f"{ended.approval_id} has not ended, or nothing waits for it here")
+        elif outcome.status is ApprovalStatus.APPROVED and outcome.decided_by is not None:
+            life.deployment = pending.model_copy(update={"approved_by": outcome.decided_by})
+        else:
+            life.deployment = None
+            await self._record(
+                "keep_contract",
+                f"keep:{ended.approval_id}",
+                f"{self._ref} is not deployed: {ended.approval_id} is {outcome.status}",
+                {"approval_id": ended.approval_id, "status": outcome.status},
+                self._row(pending_approval=None),
+                user_id=outcome.decided_by or "system",
+            )
+
+    async def _deploy(self, approved: PendingDeployment) -> None:
+        """Into the policy repository, then to its nodes. The number of the entry is that of the deployment."""
+        life, ref = self._life, self._ref
+        published = await step(
+            MaintenanceActivities.publish_contract,
+            Publication(contract_id=ref.contract_id, version=ref.version, document=life.document),
+            summary=f"publish {ref}",
+        )
+        if published.file_hash is None:
+            await self._not_published(published.fault or "")
+            return
+        life.nodes, life.file_hash, life.deployment = approved.nodes, published.file_hash, None
+        life.publish_fault = life.publish_again = None
+        life.enter(ContractStatus.DEPLOYED)
+        opened = (
+            DeploymentOpened(contract_id=ref.contract_id, version=ref.version, node_id=node) for node in life.nodes
+        )
+        receipt = await self._record(
+            "deploy_contract",
+            "deploy",
+            f"SmartMaintenance contract deployed to {len(life.nodes)} nodes",
+            {
+                "nodes": list(life.nodes),
+                "success_count": 0,
+                "path": published.path,
+                "file_hash": published.file_hash,
+                "document_hash": life.document_hash,
+                "approval_id": approved.approval_id,
+                "approval_hash": approved.content_hash,
+            },
+            self._row(deployed_now=True, file_hash=published.file_hash, pending_approval=None),
+            *opened,
+            AlertResolved(cause=cause_of("policy_fault", self._start.workflow_id)),
+            user_id=approved.approved_by or "",
+        )
+        life.number = receipt
+
+    async def _not_published(self, fault: str) -> None:
+        """Alerted once; tried again until a person has mended it."""
+        life = self._life
+        life.publish_again = workflow.now() + retry.LONGEST_PAUSE
+        if life.publish_fault is None:
+            text = f"{self._ref} is approved and cannot be published: {fault}. Mend it; it goes on by itself."
+            await self._record(
+                "policy_fault",
+                f"policy_fault:{life.asked}",
+                text,
+                {},
+                self._book.alert(f"policy_fault:{life.asked}", "policy_fault", text),
+                asked=True,
+            )
+        life.publish_fault = fault
+
+    # --- what its nodes said --------------------------------------------------------------------------------
+
+    async def _look(self) -> None:
+        """Moves on where that follows from what is recorded of its nodes.
+
+        From its own state, not its row's: a worker that was killed may have recorded already what follows here.
+        """
+        progress = await step(MaintenanceActivities.read_progress, self._ref, summary=f"where is {self._ref} in force?")
+        match progress and progress.model_copy(update={"status": self._life.status}).next:
+            case ContractStatus.ACTIVE:
+                self._life.enter(ContractStatus.ACTIVE)
+                self._life.active_since = workflow.now()
+                await self._record(
+                    "activate_contract",
+                    "activate",
+                    f"{self._ref} is acknowledged by all of its nodes",
+                    {"success_count": progress.acknowledged if progress else 0},
+                    self._row(active_now=True),
+                    asked=True,  # what was read stands in the history before it is recorded
+                )
+            case ContractStatus.DEPRECATED:
+                await self._deprecate("superseded by a newer version on each of its nodes", "superseded")
+            case ContractStatus.ARCHIVED:
+                self._life.enter(ContractStatus.ARCHIVED)
+                await self._record(
+                    "archive_contract", "archive", f"{self._ref} is archived", {}, self._row(archived_now=True)
+                )
+
+    async def _monitor(self) -> None:
+        self._life.enter(ContractStatus.MONITORING)
+        await self._record(
+            "monitor_contract", "monitor", f"Alerts of {self._ref} are watched for its first 30 days", {}, self._row()
+        )
+
+    async def _end_monitoring(self) -> None:
+        self._life.enter(ContractStatus.ACTIVE)
+        await self._record(
+            "end_monitoring", "end_monitoring", f"The first 30 days of {self._ref} are over", {}, self._row()
+        )
+
+    # --- its end --------------------------------------------------------------------------------------------
+
+    async def _retire(self, item: Item, request: RetireContract) -> None:
+        life = self._life
+        verdict = await verify(request.token, retirement_wanted(self._ref), life.tokens)
+        decision = verdict.decision
+        if decision is None or verdict.refusal is not None:
+            await self._refuse_decision(item, verdict.refusal or "", verdict.person)
+            return
+        pending, life.deployment = life.deployment, None
+        proof = {"decision": decision.model_dump(mode="json"), "proof": request.token}
+        await self._deprecate(request.reason, "retire", proof, user_id=decision.person)
+        if pending is not None:
+            await cancel_approval(pending.approval_id, f"{self._ref} is retired")
+        item.answer(life)
+
+    async def _deprecate(
+        self, reason: str, event: str, metadata: dict[str, Any] | None = None, *, user_id: str = "system"
+    ) -> None:
+        """Recorded after the workflow task, because it says how long the version was active until now."""
+        life = self._life
+        life.enter(ContractStatus.DEPRECATED)
+        life.retirement_reason = reason
+        active = (workflow.now() - life.active_since).days if life.active_since else 0
+        await self._record(
+            "retire_contract",
+            event,
+            f"Contract retired: {reason}",
+            {"retirement_reason": reason, "active_duration_days": active, **(metadata or {})},
+            self._row(retirement_reason=reason, deprecated_now=True, pending_approval=None),
+            AlertResolved(cause=cause_of("policy_fault", self._start.workflow_id)),
+            user_id=user_id,
+            asked=True,
+        )
+
+    # --- recording ------------------------------------------------------------------------------------------
+
+    def _row(self, **columns: Any) -> ContractChanged:
+        ref = self._ref
+        return ContractChanged(contract_id=ref.contract_id, version=ref.version, status=self._life.status, **columns)
+
+    async def _record(
+        self,
+        action: str,
+        event: str,
+        details: str,
+        metadata: dict[str, Any],
+        *changes: Change,
+        user_id: str = "system",
+        asked: bool = False,
+    ) -> int:
+        """The number of the entry."""
+        receipt = await self._book.enter(action, event, details, metadata, *changes, user_id=user_id, asked=asked)
+        return receipt.seq
+
+    async def _refuse_request(self, item: Item, reason: str) -> None:
+        self._life.last_refusal = f"`{item.name}` was refused: {reason}"
+        await self._book.refuse_request(item, reason)
+
+    async def _refuse_decision(self, item: Item, reason: str, person: str) -> None:
+        self._life.last_refusal = f"`{item.name}` was refused: {reason}"
+        await self._book.refuse_decision(item, reason, person)
+
+    # --- the operator's eye ---------------------------------------------------------------------------------
+
+    def _show(self) -> None:
+        life = self._life
+        view = contract_outlook(
+            life.status,
+            faults=len(life.validation.faults) if life.validation else 0,
+            pending_approval=life.deployment.approval_id if life.deployment else None,
+            publish_fault=life.publish_fault,
+        )
+        lines = [
+            f"**{self._ref}** · {title_of(life.document)}",
+            f"**{life.status}** · waits for {view.waits_for}",
+            f"Moved on by: {view.moved_on_by}",
+            f"Hash: `{life.document_hash}`",
+        ]
+        if life.status is ContractStatus.DRAFT and life.validation:
+            lines += [f"- {fault}" for fault in life.validation.faults[:20]]
+        if life.status is ContractStatus.DRAFT:
+            lines.append("To act, send a signal: `validate` with `{}`, `revise` with a `document` and a `reason`")
+        if life.status in IN_FORCE:
+            lines.append(f"Nodes that have not answered are the open workflows `{self._start.workflow_id}/…`")
+        if life.status not in (ContractStatus.DEPRECATED, ContractStatus.ARCHIVED):
+            lines.append(_how_to_retire(self._ref))
+        if life.last_refusal:
+            lines.append(f"⚠ {life.last_refusal}")
+        workflow.set_current_details("\n\n".join(lines))
+        if self._shown != life.status:
+            self._shown = life.status.value
+            workflow.upsert_search_attributes([STATUS.value_set(life.status.value)])
+
+
+def _listed(life: ContractLife) -> list[dict[str, Any]]:
+    return [change.model_dump(mode="json") for change in life.changes]
+
+
+def _how_to_retire(ref: VersionRef) -> str:
+    """By hand, in the Temporal Web UI."""
+    wanted = retirement_wanted(ref)
+    return (
+        f"To retire it: `smartfloor decide {wanted.workflow_id} {names.RETIRE} --hash {wanted.content_hash}` prints a "
+        'token; signal `retire` with `{"reason": "why", "token": "..."}`'
+    )

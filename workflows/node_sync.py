@@ -1,0 +1,203 @@
+"""What a node and the hub tell each other: its reports come here, in order and once, and the register goes there.
+
+A node works alone as long as it must; what it did meanwhile lies on its disk under numbers without gaps. Here each is
+recorded under its number before the node may forget it, so a worker that dies in between only repeats. A node that is
+away is waited for: what is asked of it waits in its queue.
+"""
+
+from typing import Any
+
+from temporalio import workflow
+from temporalio.exceptions import FailureError, is_cancelled_exception
+
+from activities.equipment import EquipmentActivities
+from activities.ledger import LedgerActivities
+from activities.maintenance_node import MaintenanceNodeActivities
+from schemas import names
+from schemas.alert import Alert
+from schemas.canonical import document_hash
+from schemas.equipment_register import calibration_row
+from schemas.ledger import LedgerEntry
+from schemas.node_report import (
+    NodeRef,
+    NodeReport,
+    NodeReports,
+    NodeSyncStart,
+    RegisterAsked,
+    RegisterPage,
+    ReportsConfirmed,
+)
+from schemas.record import AlertRaised, AlertResolved, Change, Record
+from schemas.test_execution import EquipmentNews
+from workflows import retry
+from workflows.book import Book
+from workflows.calibration import follow_up, refresh
+from workflows.inbox import Inbox, Refused
+from workflows.steps import step, tell
+
+
+@workflow.defn
+class NodeSyncWorkflow:
+    """Workflow ID `node/{node_id}`, started by whoever has news; ends when both know the same.
+
+    A message says only that there is something: what it is, is read where it is kept. Temporal's Cancel ends it;
+    whoever has news next starts it again.
+    """
+
+    @workflow.init
+    def __init__(self, start: NodeSyncStart) -> None:
+        self._start = start
+        self._node = start.node_id
+        self._since = start.since or workflow.info().workflow_start_time
+        workflow_id = names.node_sync_id(self._node)
+        self._book = Book(
+            key=workflow_id,
+            source=workflow_id,
+            action_type="maintenance",
+            target=self._node,
+            smart_id=self._node,
+            since=self._since,
+        )
+        signals = dict.fromkeys((names.REFRESH, names.REPORTED), NodeRef)
+        self._inbox = Inbox(signals=signals, updates={}, signals_before=start.signals)
+
+    @workflow.run
+    async def run(self, start: NodeSyncStart) -> None:
+        more = True
+        while more or self._inbox:
+            await self._hear()
+            if workflow.info().is_continue_as_new_suggested():
+                kept = {"since": self._since, "signals": self._inbox.signals}
+                workflow.continue_as_new(self._start.model_copy(update=kept))
+            more = await self._exchange()
+
+    async def _hear(self) -> None:
+        """However many say that there is something: it is looked at once."""
+        while self._inbox:
+            item = self._inbox.next()
+            if isinstance(item.payload, Refused):
+                await self._book.refuse_request(item, item.payload.reason)
+
+    async def _exchange(self) -> bool:
+        """One step; False when both know the same."""
+        found = await self._reports()
+        if found.reports:
+            for report in found.reports:
+                await self._take(report)
+            await self._confirm(found.reports[-1].number)
+            return True
+        asked = RegisterAsked(since=found.register_revision)
+        page = await step(EquipmentActivities.read_register, asked, summary=f"the register after {asked.since}")
+        if page.items:
+            return await self._hand_over(page) > page.since
+        await self._tell_tests()
+        return False
+
+    # --- at the node ----------------------------------------------------------------------------------------
+
+    async def _reports(self) -> NodeReports:
+        self._show("its reports")
+        return await workflow.execute_activity_method(
+            MaintenanceNodeActivities.read_reports, **self._there("what it did by itself")
+        )
+
+    async def _confirm(self, up_to: int) -> None:
+        self._show(f"its confirmation up to report {up_to}")
+        await workflow.execute_activity_method(
+            MaintenanceNodeActivities.confirm_reports,
+            ReportsConfirmed(up_to=up_to),
+            **self._there(f"recorded up to {up_to}"),
+        )
+
+    async def _hand_over(self, page: RegisterPage) -> int:
+        self._show(f"its receipt for the register up to {page.revision}")
+        return await workflow.execute_activity_method(
+            MaintenanceNodeActivities.take_register,
+            page,
+            **self._there(f"{len(page.items)} lines of the register, up to {page.revision}"),
+        )
+
+    def _there(self, what: str) -> dict[str, Any]:
+        return {
+            "task_queue": names.node_queue(self._node),
+            "start_to_close_timeout": retry.NODE_TIME,
+            "retry_policy": retry.UNTIL_DONE,
+            "summary": f"{self._node}: {what}",
+        }
+
+    # --- what it reports ------------------------------------------------------------------------------------
+
+    async def _take(self, report: NodeReport) -> None:
+        """Records it under its number. One that cannot stand there stops nothing: it is kept aside, and alerted."""
+        if not await self._recorded(report, str(report.number)) and not await self._kept_aside(report):
+            await self._given_up(report)
+        if report.calibration is not None:
+            stands = await follow_up(self._book, str(report.number), report.calibration, report.happened_at)
+            if stands.node_id not in (None, self._node):
+                await refresh(stands.node_id)
+
+    async def _kept_aside(self, report: NodeReport) -> bool:
+        """Other content stands under its number: the node's disk was replaced, or somebody changed it."""
+        content = document_hash(report.model_dump(mode="json"))[:32]
+        text = (
+            f"Node {self._node} gave report {report.number} ({report.action} of {report.target}) with other content"
+            " than before: was its disk replaced? Both stand in the ledger; look at the node."
+        )
+        number = f"{report.number}:{content}"
+        return await self._recorded(report, number, self._conflict(number, text))
+
+    async def _given_up(self, report: NodeReport) -> None:
+        text = (
+            f"Report {report.number} of node {self._node} cannot be kept in the ledger: look at it on the node's disk,"
+            " and write down by hand what it says."
+        )
+        event = f"refuse_report:{report.number}"
+        await self._book.enter("refuse_report", event, text, {}, self._conflict(event, text))
+
+    async def _recorded(self, report: NodeReport, number: str, *more: Change) -> bool:
+        entry = LedgerEntry(
+            idempotency_key=f"{names.node_sync_id(self._node)}:{number}",
+            action_type="maintenance",
+            action=report.action,
+            target=report.target,
+            details=report.details,
+            user_id=report.user_id,
+            smart_id=self._node,
+            metadata=report.metadata,
+            occurred_at=report.happened_at,
+        )
+        request = Record(entry=entry, changes=(*self._changes(report), *more))
+        try:
+            await step(LedgerActivities.record, request, summary=f"{report.number}: {report.action} {report.target}")
+        except FailureError as error:
+            if is_cancelled_exception(error):
+                raise
+            return False
+        return True
+
+    def _changes(self, report: NodeReport) -> list[Change]:
+        changes: list[Change] = [AlertResolved(cause=cause) for cause in report.resolved]
+        if report.calibration is not None:
+            changes.append(calibration_row(report.calibration, self._node))
+        if report.alert is not None:
+            source = names.node_sync_id(self._node)
+            alert = Alert(alert_id=f"{source}:{report.number}", source=source, **dict(report.alert))
+            changes.append(AlertRaised(alert=alert))
+        return changes
+
+    def _conflict(self, event: str, text: str) -> AlertRaised:
+        return self._book.alert(event, "report_conflict", text)
+
+    # --- what hangs on it -----------------------------------------------------------------------------------
+
+    async def _tell_tests(self) -> None:
+        """Those that wait for equipment there ask their gate again."""
+        node = NodeRef(node_id=self._node)
+        blocked = await step(EquipmentActivities.blocked_tests, node, summary=f"blocked tests of {self._node}")
+        for name in blocked.smart_contract_ids:
+            await tell(names.test_execution_id(name), names.EQUIPMENT_CHANGED, EquipmentNews())
+
+    def _show(self, what: str) -> None:
+        workflow.set_current_details(
+            f"Waits for node {self._node}, for {what}. Moved on by: the worker of that node, by itself once it is back."
+        )
