@@ -105,7 +105,7 @@ class Maintenance:
         check(answer.is_success, f"the quality manager could not approve {approval_id}: {answer.text}")
 
     async def check_lamp(self, lamp: str, intensity: int) -> None:
-        """At the node, by its own command, with nothing but its disk; waits until the node has heard of lamp and contract.
+        """By the node's own command, with nothing but its disk, once it has heard of the lamp and the contract.
 
         Too weak a lamp fails the check.
         """
