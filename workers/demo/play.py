@@ -19,6 +19,7 @@ from infra.settings import Settings
 from schemas.permission import Role
 from workers.demo.chain import Chain
 from workers.demo.main_job import MainJob
+from workers.demo.maintenance import Maintenance
 from workers.demo.stage import PATIENCE, REFRESH, Stage
 
 FIRST_PAUSE = timedelta(seconds=0.4)
@@ -71,8 +72,8 @@ def _client(settings: Settings, role: Role, user_id: str) -> httpx.AsyncClient:
 async def demo(settings: Settings, console: Console) -> bool:
     """Plays all scenes with a live table; True when every one came out as it should."""
     async with _open(settings, console) as show:
-        job, chain = MainJob(show), Chain(show)
-        show.pictures += [job, chain]
+        job, chain, maintenance = MainJob(show), Chain(show), Maintenance(show)
+        show.pictures += [job, chain, maintenance]
         with Live(show.view(), console=console, refresh_per_second=8) as live:
             watching = asyncio.create_task(show.watch(live))
             await show.stage(show.sample("fi-actuator-rod"))
@@ -85,6 +86,12 @@ async def demo(settings: Settings, console: Console) -> bool:
             await show.play("Two sign, the Guardian authorizes; no vault, and the part moves on", chain.vault_away)
             await show.play("The vault's leg tries four times, then a person retries it", chain.vault_back)
             await show.play("Three contracts, three stations: the client order is complete", chain.chain_ends)
+            await show.play(
+                "An expired thermometer blocks a test, until its calibration is recorded",
+                maintenance.expired_thermometer,
+            )
+            await show.play("Three alerts on two nodes open a review of their contract", maintenance.three_alerts)
+            await show.play("The better version takes over on both nodes", maintenance.improved)
             await show.play("A PO whose part never comes stays gated", job.gated)
             await show.play("The ledger verifies", job.ledger_verifies)
             await asyncio.sleep(2 * REFRESH)
