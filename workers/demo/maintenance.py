@@ -189,7 +189,7 @@ class Maintenance:
         )
         [review] = found["reviews"]
         check(review["review_type"] == "contract_review", f"alerts of two nodes opened an {review['review_type']}")
-        await self.approve(review["approval_id"])
+        await self.approve(review["review_id"])
 
     async def improved(self) -> None:
         draft = await self._stage.eventually(

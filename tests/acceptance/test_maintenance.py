@@ -1,0 +1,216 @@
+"""No test on an uncalibrated tool, told by what one sees of it: instruments, their contracts, and what is in doubt.
+
+Every test has instruments and contracts of its own, and after every one of them the invariants hold.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+
+import pytest_asyncio
+
+from schemas import names
+from schemas.equipment import CalibrationRecord
+from tests.acceptance import invariants
+from tests.acceptance.chain import INES, PETRA, QUENTIN, done
+from tests.acceptance.floor import CP, LP, Floor, Json, until
+from tests.acceptance.maintenance import INTERVAL, MIKE, ask, at_node, maintained, registered, tested_with, today
+
+LP_2 = "NOD-TestStation-LP-02"
+IN_FORCE = ("active", "monitoring")
+
+
+@pytest_asyncio.fixture(autouse=True)
+async def the_invariants_hold(floor: Floor) -> AsyncIterator[None]:
+    yield
+    await invariants.check(floor)
+
+
+class TestATestOnAnExpiredInstrument:
+    async def test_is_blocked_and_goes_on_by_itself_once_the_calibration_is_recorded(self, floor: Floor) -> None:
+        thermometer = await registered(floor)
+        await thermometer.calibrate(today() - timedelta(days=INTERVAL + 10))
+        assert (await thermometer.look())["state"] == "expired"
+        await thermometer.at_its_node()
+        tested = await tested_with(thermometer)
+
+        done(await tested.start())
+        await tested.until_test("blocked")
+        [alert] = [alert for alert in await _open_alerts(floor) if alert["subject"] == tested.name]
+        assert alert["alert_type"] == "equipment_not_ready"
+        assert thermometer.equipment_id in alert["text"]
+
+        await thermometer.calibrate(today())
+        await tested.until_test("running")
+        assert [alert for alert in await _open_alerts(floor) if alert["subject"] == tested.name] == []
+        linked = await tested.entries(tested.name, "link_contracts")
+        assert [entry["metadata"]["all_equipment_ready"] for entry in linked] == [False, True]
+        [recorded] = (await tested.entries(thermometer.equipment_id, "record_calibration"))[-1:]
+        assert recorded["metadata"]["new_calibration"] == today().isoformat()
+
+    async def test_goes_on_when_the_calibration_comes_by_signal(self, floor: Floor) -> None:
+        thermometer = await registered(floor)
+        await thermometer.at_its_node()
+        tested = await tested_with(thermometer)
+        done(await tested.start())
+        await tested.until_test("blocked")
+        await floor.temporal.start_workflow(
+            "EquipmentWorkflow",
+            {"equipment_id": thermometer.equipment_id},
+            id=names.equipment_workflow_id(thermometer.equipment_id),
+            task_queue=names.MAIN_QUEUE,
+            start_signal=names.RECORD_CALIBRATION,
+            start_signal_args=[thermometer.certificate(today())],
+        )
+        await tested.until_test("running")
+
+    async def test_is_not_helped_by_a_certificate_of_another_instrument_or_of_tomorrow(self, floor: Floor) -> None:
+        thermometer = await registered(floor)
+        path = f"/equipment/{thermometer.equipment_id}/calibrations"
+        for wrong in (
+            {"certificate_for": "THERMOMETER-OF-OTHERS"},
+            {"calibrated_on": (today() + timedelta(days=2)).isoformat()},
+            {"certificate_number": " "},
+        ):
+            answer = await ask(floor, MIKE, "POST", path, {**thermometer.certificate(today()), **wrong})
+            assert answer.status_code in (409, 422), wrong
+        assert (await thermometer.look())["state"] == "pending_calibration"
+
+
+class TestANodeThatIsCutOffForADay:
+    async def test_gets_and_gives_everything_once_and_in_order_when_it_is_back(self, floor: Floor) -> None:
+        lamp = await registered(floor, node_id=CP, equipment_type="lamp")
+        await lamp.at_its_node()
+        node = floor.shop.process(f"node-{CP}")
+        await node.stop()
+        try:
+            contract = await maintained(floor, "CP")
+            await contract.deploy()
+            deployed = await contract.until("deployed")
+            assert [one["status"] for one in deployed["deployments"]] == ["pending"]
+            other = await registered(floor, node_id=CP)
+
+            # Meanwhile at the node, which nobody can reach and which reaches nobody.
+            yesterday = timedelta(days=1)
+            certificates = [lamp.certificate(today() - timedelta(days=days)) for days in (9, 5, 2)]
+            for certificate in certificates:
+                record = CalibrationRecord.model_validate(certificate)
+                at_node(floor, CP, ago=yesterday).record_calibration(record, "mike")
+            assert (await lamp.look())["certificates"] == []
+        finally:
+            await node.start()
+
+        await contract.until(*IN_FORCE)
+        await other.at_its_node()
+        recorded = await floor.until_recorded(lamp.equipment_id, "record_calibration", 3)
+        assert [entry["metadata"]["certificate"] for entry in recorded] == [
+            certificate["certificate_number"] for certificate in certificates
+        ]
+        assert {entry["smart_id"] for entry in recorded} == {CP}
+        for entry in recorded:
+            late = _moment(entry["recorded_at"]) - _moment(entry["occurred_at"])
+            assert timedelta(hours=23) < late < timedelta(hours=25)
+        assert len((await lamp.look())["certificates"]) == 3
+        assert at_node(floor, CP).waiting()[0] == 0
+
+
+class TestANewVersion:
+    async def test_takes_over_while_tests_are_running(self, floor: Floor) -> None:
+        contract = await maintained(floor, "LP")
+        await contract.deploy()
+        await contract.until(*IN_FORCE)
+        lamp = await registered(floor, equipment_type=contract.equipment_type)
+        await lamp.calibrate(today())
+        await lamp.at_its_node()
+        assert contract.weak(lamp, "1100").success
+        running, waiting = await asyncio.gather(tested_with(lamp), tested_with(lamp))
+        done(await running.start())
+        await running.until_test("running")
+
+        path = f"/maintenance/contracts/{contract.contract_id}/versions"
+        change = {"field": "/validation_rules/uv-a/minimum", "before": "1000", "after": "1200", "reason": "ISO 3059"}
+        asked = {"parent_version": "1.0", "reason": "brighter", "changes": [change]}
+        done(await ask(floor, MIKE, "POST", path, asked))
+        await contract.deploy(version="1.1")
+        await contract.until("archived")
+        assert [version["parent_version"] for version in await contract.versions()] == [None, "1.0"]
+
+        done(await running.submit())  # what has begun goes on with what was frozen
+        await running.until_test("awaiting_signoff")
+        done(await waiting.start())  # what begins now needs the check of the version in force
+        await waiting.until_test("blocked")
+        assert not contract.weak(lamp, "1100").success
+        assert contract.weak(lamp, "1250").success
+        await waiting.until_test("running")
+
+    async def test_is_made_from_three_alerts_on_two_nodes(self, floor: Floor) -> None:
+        contract = await maintained(floor, "LP")
+        await contract.deploy()
+        await contract.until(*IN_FORCE)
+        lamps = [
+            await registered(floor, node_id=node, equipment_type=contract.equipment_type) for node in (LP, LP, LP_2)
+        ]
+        for lamp in lamps:
+            await lamp.at_its_node()
+            contract.weak(lamp)
+        review = await contract.review()
+        assert review["review_type"] == "contract_review"
+        assert (await contract.look())["status"] in IN_FORCE  # nothing is changed where it is executed
+        await contract.approve(review["review_id"])
+        versions = await until(contract.versions, lambda versions: len(versions) == 2)
+        [draft] = [version for version in versions if version["version"] == "1.1"]
+        assert (draft["status"], draft["parent_version"]) == ("draft", "1.0")
+        assert len(draft["changes"][0]["data"]["alerts"]) == 3
+
+
+class TestAnInstrumentThatTurnsOutToBeBad:
+    async def test_puts_in_doubt_what_was_measured_with_it_until_people_have_decided(self, floor: Floor) -> None:
+        thermometer = await registered(floor)
+        await thermometer.calibrate(today() - timedelta(days=30))
+        await thermometer.at_its_node()
+        tested = await tested_with(thermometer)
+        done(await tested.start())
+        done(await tested.submit())
+        await tested.until_test("awaiting_signoff")
+        done(await tested.sign(INES, "performed"))
+        done(await tested.sign(QUENTIN, "approved"))
+        await tested.until_leg("vault", "complete")
+
+        point = {
+            "name": "40 °C",
+            "unit": "°C",
+            "reference": "40.0",
+            "tolerance": "0.5",
+            "as_found": "42.1",
+            "as_left": "42.1",
+        }
+        await thermometer.calibrate(today(), result="failed", points=[point])
+        assert (await thermometer.look())["state"] == "calibration_failed"
+
+        async def traces() -> list[Json]:
+            return list(
+                (await floor.get("/api/v1/traces", equipment_id=thermometer.equipment_id, open="true"))["traces"]
+            )
+
+        [trace] = await until(traces, lambda found: bool(found) and found[0]["searched_at"] is not None)
+        path = f"/traces/{trace['trace_id']}"
+        shown = await floor.get(f"/api/v1{path}")
+        [result] = shown["results"]
+        assert (result["smart_contract_id"], result["disposition"]) == (tested.name, None)
+        in_doubt = [alert for alert in await _open_alerts(floor) if alert["alert_type"] == "results_in_doubt"]
+        assert tested.document["clientpo_id"] in {alert["subject"] for alert in in_doubt}
+
+        decided = {"disposition": "withdraw", "reason": "2.1 K too high", "content_hash": shown["content_hash"]}
+        assert (await ask(floor, INES, "POST", f"{path}/dispositions", decided)).status_code == 403
+        done(await ask(floor, PETRA, "POST", f"{path}/dispositions", decided))
+        assert await until(traces, lambda found: not found) == []
+        [revision] = await tested.vault()
+        assert [amendment["amendment"] for amendment in revision["amendments"]] == ["withdraw"]
+
+
+async def _open_alerts(floor: Floor) -> list[Json]:
+    return list((await floor.get("/api/v1/alerts", open="true", limit=500))["alerts"])
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text)
