@@ -97,7 +97,7 @@ async def registered(floor: Floor, *, node_id: str = LP, equipment_type: str = "
     return instrument
 
 
-async def tested_with(*instruments: Instrument) -> Contract:
+async def at_the_gate_with(*instruments: Instrument) -> Contract:
     """A contract whose part is at its node, where its test waits for somebody to start it with these instruments."""
     floor, node = instruments[0].floor, instruments[0].node_id
     name = new("SC")

@@ -14,7 +14,7 @@ from schemas.equipment import CalibrationRecord
 from tests.acceptance import invariants
 from tests.acceptance.chain import INES, PETRA, QUENTIN, done
 from tests.acceptance.floor import CP, LP, Floor, Json, until
-from tests.acceptance.maintenance import INTERVAL, MIKE, ask, at_node, maintained, registered, tested_with, today
+from tests.acceptance.maintenance import INTERVAL, MIKE, ask, at_node, at_the_gate_with, maintained, registered, today
 
 LP_2 = "NOD-TestStation-LP-02"
 IN_FORCE = ("active", "monitoring")
@@ -32,7 +32,7 @@ class TestATestOnAnExpiredInstrument:
         await thermometer.calibrate(today() - timedelta(days=INTERVAL + 10))
         assert (await thermometer.look())["state"] == "expired"
         await thermometer.at_its_node()
-        tested = await tested_with(thermometer)
+        tested = await at_the_gate_with(thermometer)
 
         done(await tested.start())
         await tested.until_test("blocked")
@@ -51,7 +51,7 @@ class TestATestOnAnExpiredInstrument:
     async def test_goes_on_when_the_calibration_comes_by_signal(self, floor: Floor) -> None:
         thermometer = await registered(floor)
         await thermometer.at_its_node()
-        tested = await tested_with(thermometer)
+        tested = await at_the_gate_with(thermometer)
         done(await tested.start())
         await tested.until_test("blocked")
         await floor.temporal.start_workflow(
@@ -123,7 +123,7 @@ class TestANewVersion:
         await lamp.calibrate(today())
         await lamp.at_its_node()
         assert contract.weak(lamp, "1100").success
-        running, waiting = await asyncio.gather(tested_with(lamp), tested_with(lamp))
+        running, waiting = await asyncio.gather(at_the_gate_with(lamp), at_the_gate_with(lamp))
         done(await running.start())
         await running.until_test("running")
 
@@ -168,7 +168,7 @@ class TestAnInstrumentThatTurnsOutToBeBad:
         thermometer = await registered(floor)
         await thermometer.calibrate(today() - timedelta(days=30))
         await thermometer.at_its_node()
-        tested = await tested_with(thermometer)
+        tested = await at_the_gate_with(thermometer)
         done(await tested.start())
         done(await tested.submit())
         await tested.until_test("awaiting_signoff")
