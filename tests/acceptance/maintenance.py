@@ -101,7 +101,7 @@ async def at_the_gate_with(*instruments: Instrument) -> Contract:
     """A contract whose part is at its node, where its test waits for somebody to start it with these instruments."""
     floor, node = instruments[0].floor, instruments[0].node_id
     name = new("SC")
-    document = contract(smart_contract_id=name, node=node, clientpo_id=f"CPO-{name}")
+    document = contract(smart_contract_id=name, node=node, clientpo_id=f"CPO-{name}", sequence_number=1)
     document["tests"][0] |= {
         "equipment": [instrument.equipment_id for instrument in instruments],
         "required_signoffs": ["inspector", "quality_manager"],

@@ -43,9 +43,9 @@ class TestATestOnAnExpiredInstrument:
         await thermometer.calibrate(today())
         await tested.until_test("running")
         assert [alert for alert in await _open_alerts(floor) if alert["subject"] == tested.name] == []
-        linked = await tested.entries(tested.name, "link_contracts")
+        linked = _in_order(await tested.entries(tested.name, "link_contracts"))
         assert [entry["metadata"]["all_equipment_ready"] for entry in linked] == [False, True]
-        [recorded] = (await tested.entries(thermometer.equipment_id, "record_calibration"))[-1:]
+        *_, recorded = _in_order(await tested.entries(thermometer.equipment_id, "record_calibration"))
         assert recorded["metadata"]["new_calibration"] == today().isoformat()
 
     async def test_goes_on_when_the_calibration_comes_by_signal(self, floor: Floor) -> None:
@@ -102,7 +102,7 @@ class TestANodeThatIsCutOffForADay:
 
         await contract.until(*IN_FORCE)
         await other.at_its_node()
-        recorded = await floor.until_recorded(lamp.equipment_id, "record_calibration", 3)
+        recorded = _in_order(await floor.until_recorded(lamp.equipment_id, "record_calibration", 3))
         assert [entry["metadata"]["certificate"] for entry in recorded] == [
             certificate["certificate_number"] for certificate in certificates
         ]
@@ -210,6 +210,10 @@ class TestAnInstrumentThatTurnsOutToBeBad:
 
 async def _open_alerts(floor: Floor) -> list[Json]:
     return list((await floor.get("/api/v1/alerts", open="true", limit=500))["alerts"])
+
+
+def _in_order(entries: list[Json]) -> list[Json]:
+    return sorted(entries, key=lambda entry: int(entry["seq"]))
 
 
 def _moment(text: str) -> datetime:
