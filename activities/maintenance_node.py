@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
+from schemas.expiry import ExpiryReport
 from schemas.maintenance import ContractDelivery, ContractReceipt, ContractRetired
 from schemas.node import DELIVERY_REFUSED, DeliveryConflict
 from schemas.node_report import NodeReports, RegisterPage, ReportsConfirmed
@@ -50,3 +51,8 @@ class MaintenanceNodeActivities:
     def confirm_reports(self, confirmed: ReportsConfirmed) -> None:
         """The hub has recorded them: they need not be told again."""
         self._maintenance.confirm(confirmed.up_to)
+
+    @activity.defn
+    def check_expiry(self) -> ExpiryReport:
+        """Which calibrations run out; the node reminds of them in its reports, once for each of its days."""
+        return self._maintenance.check_expiry(activity.info().started_time)

@@ -27,8 +27,10 @@ from api import (
     hubs,
     ledger,
     maintenance,
+    maintenance_analytics,
     part_arrival,
     problems,
+    reverse_trace,
     test_execution,
     transfer,
     vault,
@@ -49,11 +51,13 @@ from infra.gatekeeper import Gatekeeper
 from infra.guardian import TrustList
 from infra.hubs import OWN_ROUTES
 from infra.maintenance import MaintenanceContracts
+from infra.maintenance_alerts import MaintenanceReviews
 from infra.maintenance_drafts import Drafts
 from infra.policy_repository import PolicyRepository
 from infra.reception import Reception
 from infra.recorder import open_ledger
 from infra.registry import load_registry
+from infra.reverse_trace import ReverseTraces
 from infra.settings import Settings
 from infra.staging import Staging
 from infra.telemetry import sdk_metrics, start_metrics
@@ -68,7 +72,7 @@ from schemas.maintenance import MaintenanceContract
 
 ROUTES = (
     *(client_po, client_order, part_arrival, test_execution, equipment, approvals, transfer, contracts, hubs, vault),
-    *(maintenance, alert, analytics, ledger, health),
+    *(maintenance, maintenance_analytics, reverse_trace, alert, analytics, ledger, health),
 )
 
 
@@ -115,9 +119,11 @@ def create_app() -> FastAPI:
                 gatekeeper=Gatekeeper(trust, client_pos_, transfers, settings),
                 contracts=ContractStore(settings.contracts_dir),
                 vault=Vault(engine, reception, trust, client_pos_),
+                traces=ReverseTraces(engine),
                 floor_hub=FloorHub(reception, client_pos_, staging),
                 business_hub=BusinessHub(reception),
                 maintenance_contracts=maintenance_contracts,
+                reviews=MaintenanceReviews(engine),
                 drafts=Drafts(temporal, maintenance_contracts, ledger_, registry, settings),
                 templates=Templates(),
                 policy_repository=PolicyRepository(settings.policy_repository_dir),

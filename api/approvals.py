@@ -8,14 +8,15 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from api.house import House, TheHouse
-from api.problems import not_found
+from api.problems import invalid, not_found
 from api.security import GuardedRoute, requires
 from api.updates import NotOpen, ask_workflow, decision_token, refused
 from infra.approvals import Row
 from schemas import names
-from schemas.approval import AddNote, Answer, ApprovalStatus, ApprovalType, CancelApproval, Respond
+from schemas.approval import RULES, AddNote, Answer, ApprovalStatus, ApprovalType, CancelApproval, Respond
 from schemas.base import Model, Text
 from schemas.decision import Wanted
+from schemas.faults import Fault
 from schemas.identity import Identity
 from schemas.permission import Permission, Role
 
@@ -154,8 +155,11 @@ async def show(approval_id: str, house: TheHouse) -> ApprovalDetails:
 @router.post("/approvals/{approval_id}/respond")
 async def respond(approval_id: str, response: Response, house: TheHouse, who: MayRespond) -> ApprovalResource:
     """Approve or refuse what the hash stands for; whoever asked cannot."""
-    needed = Permission((await _row(house, approval_id))["permission"])
+    row = await _row(house, approval_id)
+    needed = Permission(row["permission"])
     house.access.demand(who, needed)
+    if incomplete := RULES[ApprovalType(row["request_type"])].incomplete(response.decision, response.note):
+        raise invalid([Fault(field="note", message=incomplete)])
     wanted = Wanted(
         workflow_id=names.approval_workflow_id(approval_id),
         content_hash=response.content_hash,

@@ -247,7 +247,7 @@ async def _record(house: House, equipment_id: str) -> EquipmentRecord:
     return record
 
 
-def _standing(house: House, line: RegisteredItem, contracts: Sequence[ContractInForce], at: datetime) -> Standing:
+def standing_of(house: House, line: RegisteredItem, contracts: Sequence[ContractInForce], at: datetime) -> Standing:
     """Without what the hub does not know: the checks."""
     node_id = line.item.node_id
     known = node_id in house.registry
@@ -258,7 +258,7 @@ def _standing(house: House, line: RegisteredItem, contracts: Sequence[ContractIn
 def _resource(
     house: House, line: RegisteredItem, contracts: Sequence[ContractInForce], at: datetime
 ) -> EquipmentResource:
-    found = _standing(house, line, contracts, at)
+    found = standing_of(house, line, contracts, at)
     of_checks = {check.sentence for check in found.due}
     missing = tuple(sentence for sentence in found.missing if sentence not in of_checks)
     known = ("state", "calibration", "certificate_number", "calibrated_on", "due_on", "days_left")

@@ -20,9 +20,11 @@ from infra.floor_hub import FloorHub
 from infra.gatekeeper import Gatekeeper
 from infra.ledger import Ledger
 from infra.maintenance import MaintenanceContracts
+from infra.maintenance_alerts import MaintenanceReviews
 from infra.maintenance_drafts import Drafts
 from infra.policy_repository import PolicyRepository
 from infra.registry import Registry
+from infra.reverse_trace import ReverseTraces
 from infra.settings import Settings
 from infra.staging import Staging
 from infra.telemetry import SdkMetrics
@@ -56,10 +58,12 @@ class House:
     gatekeeper: Gatekeeper
     contracts: ContractStore
     vault: Vault
+    traces: ReverseTraces
     floor_hub: FloorHub
     business_hub: BusinessHub
     maintenance_contracts: MaintenanceContracts
     drafts: Drafts
+    reviews: MaintenanceReviews
     templates: Templates
     policy_repository: PolicyRepository
     sdk_metrics: SdkMetrics

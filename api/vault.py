@@ -12,8 +12,9 @@ from api.ledger import InclusionProof
 from api.problems import not_found
 from api.security import GuardedRoute, requires
 from infra.test_report import render_report
-from infra.vault import Evidence, StoredPackage
+from infra.vault import Amendment, Evidence, StoredPackage
 from schemas.permission import Permission
+from schemas.reverse_trace import TraceDisposition
 
 router = APIRouter(
     prefix="/api/v1/vault",
@@ -36,8 +37,22 @@ class CitedProof(BaseModel):
     proof: InclusionProof | None
 
 
+class AmendmentResource(BaseModel):
+    """A result of the package that is withdrawn or measured again, because its instrument turned out to be bad."""
+
+    test_id: str
+    revision: int
+    amendment: TraceDisposition
+    reason: str
+    trace_id: str
+    decided_by: str
+    decided_at: datetime
+    ledger_entry: int
+    links: dict[str, str]
+
+
 class VaultRevision(BaseModel):
-    """A package as it was received; `content_hash` is the SHA-256 of its RFC 8785 form."""
+    """A package as it was received; `content_hash` is the SHA-256 of its RFC 8785 form. `amendments` came since."""
 
     package_id: str
     revision: int
@@ -47,6 +62,7 @@ class VaultRevision(BaseModel):
     content_hash: str
     received_at: datetime
     ledger_entry: int
+    amendments: list[AmendmentResource]
     package: dict[str, Any]
     audit_chain: list[CitedProof]
     links: dict[str, str]
@@ -64,11 +80,14 @@ class VaultResource(BaseModel):
 async def show(smart_contract_id: str, house: TheHouse) -> VaultResource:
     """The packages of a contract, with proofs that the ledger entries that they cite are in the ledger."""
     packages = await _packages(house, smart_contract_id)
-    evidence = await house.vault.evidence(packages)
+    evidence, amendments = await house.vault.evidence(packages), await house.vault.amendments(packages)
     return VaultResource(
         smart_contract_id=smart_contract_id,
         clientpo_id=packages[0].clientpo_id,
-        revisions=[_revision(package, packages, evidence[package.package_id]) for package in packages],
+        revisions=[
+            _revision(package, packages, evidence[package.package_id], amendments[package.package_id])
+            for package in packages
+        ],
     )
 
 
@@ -86,7 +105,8 @@ async def report(
     if found is None:
         raise not_found(f"revision {revision} of {smart_contract_id} in the vault")
     checkpoint = await house.vault.checkpoint_of(found)
-    pdf = await asyncio.to_thread(render_report, found, checkpoint, _replaced_by(found, packages))
+    amendments = (await house.vault.amendments([found]))[found.package_id]
+    pdf = await asyncio.to_thread(render_report, found, checkpoint, _replaced_by(found, packages), amendments)
     name = f"{found.package_id}.pdf"
     return Response(pdf, media_type="application/pdf", headers={"Content-Disposition": f'inline; filename="{name}"'})
 
@@ -102,13 +122,24 @@ def _replaced_by(package: StoredPackage, packages: list[StoredPackage]) -> str |
     return next((other.package_id for other in packages if other.replaces == package.package_id), None)
 
 
-def _revision(package: StoredPackage, packages: list[StoredPackage], evidence: list[Evidence]) -> VaultRevision:
+def _amendment(amendment: Amendment) -> AmendmentResource:
+    return AmendmentResource(
+        **{name: value for name, value in vars(amendment).items() if name != "entry"},
+        ledger_entry=amendment.entry,
+        links={"trace": f"/api/v1/traces/{amendment.trace_id}"},
+    )
+
+
+def _revision(
+    package: StoredPackage, packages: list[StoredPackage], evidence: list[Evidence], amendments: list[Amendment]
+) -> VaultRevision:
     fields = {name: getattr(package, name) for name in VaultRevision.model_fields if name in vars(package)}
     report = f"/api/v1/vault/{package.smart_contract_id}/report?revision={package.revision}"
     return VaultRevision(
         **fields,
         replaced_by=_replaced_by(package, packages),
         ledger_entry=package.entry,
+        amendments=[_amendment(amendment) for amendment in amendments],
         package=package.document,
         audit_chain=[
             CitedProof(

@@ -3,6 +3,7 @@
 Alerts are written through the ledger's `record` alone. What is written here is only how far the outbox has come.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -90,13 +91,14 @@ class Message:
         return Severity(self.alert["severity"])
 
     def body(self) -> dict[str, Any]:
-        """The same on every way out."""
+        """The same on every way out; of a maintenance alert with what it is about, as `MaintenanceAlert` has it."""
         told = ("alert_id", "alert_type", "severity", "source", "subject", "text", "cause", "count", "escalations")
         return {
             "message_id": self.message_id,
             "event": self.event,
             "id": self.alert["number"],
             **{name: self.alert[name] for name in told},
+            **(json.loads(self.alert["issue"]) if self.alert["issue"] else {}),
             "owner": self.owner,
             "raised_at": self.alert["raised_at"].astimezone(UTC).isoformat(),
             "occurred_at": self.occurred_at.astimezone(UTC).isoformat(),

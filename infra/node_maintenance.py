@@ -17,6 +17,8 @@ from infra.node_disk import NodeDisk
 from infra.node_outbox import SCHEMA as OUTBOX
 from infra.node_outbox import Outbox, counter
 from infra.node_rows import Known
+from infra.node_watch import SCHEMA as WATCH
+from infra.node_watch import ExpiryWatch
 from schemas.base import excerpt, timestamp
 from schemas.canonical import document_hash
 from schemas.equipment import (
@@ -28,7 +30,7 @@ from schemas.equipment import (
     calibration_refusal,
 )
 from schemas.equipment_register import calibration_metadata, same_calibration
-from schemas.expiry import asking_contract, calibration_causes
+from schemas.expiry import ExpiryReport, asking_contract, calibration_causes
 from schemas.faults import faults
 from schemas.maintenance import ContractDelivery, ContractReceipt, ContractRetired, MaintenanceContract
 from schemas.maintenance_check import CheckResult, CheckWork, check_alerts, execute, unfit
@@ -52,7 +54,7 @@ class NodeMaintenance:
 
     def __init__(self, node: Node, file: Path, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self.node = node
-        self._disk = NodeDisk(file, (*rows.SCHEMA, *OUTBOX))
+        self._disk = NodeDisk(file, (*rows.SCHEMA, *OUTBOX, *WATCH))
         self._outbox = Outbox(self._disk)
         self._clock = clock
 
@@ -318,6 +320,12 @@ class NodeMaintenance:
             for alert in alerts:
                 self._alert(database, at, work.person, alert)
             return result
+
+    # --- the daily watch
+
+    def check_expiry(self, at: datetime) -> ExpiryReport:
+        """Which calibrations run out; reminds of each at its steps. Once for a day: again, it answers what it found."""
+        return ExpiryWatch(self.node, self._disk, self._outbox, self._alert).look(self.here(), at)
 
     def _alert(self, database: sqlite3.Connection, at: datetime, person: str, alert: ReportedAlert) -> None:
         self._outbox.append(

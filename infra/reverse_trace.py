@@ -273,6 +273,7 @@ def _package() -> Any:
         select(newer.c.revision)
         .where(newer.c.smart_contract_id == row.smart_contract_id, newer.c.test_id == row.test_id)
         .where(newer.c.revision > row.revision, newer.c.revision <= transfers.c.revision)
+        .correlate(traced_results, transfers)
         .exists()
     )
     return (

@@ -8,9 +8,11 @@ from typing import Any
 from pydantic import TypeAdapter
 from sqlalchemy import (
     CTE,
+    JSON,
     ColumnElement,
     Executable,
     String,
+    Text,
     case,
     cast,
     column,
@@ -46,10 +48,11 @@ from infra.tables import (
     vault_amendments,
     vault_packages,
 )
-from schemas.alert import AlertEvent, AlertState
+from schemas.alert import Alert, AlertEvent, AlertState
 from schemas.base import Model
 from schemas.ledger import LedgerEntry
 from schemas.maintenance import DeploymentStatus
+from schemas.maintenance_alert import MaintenanceAlert
 from schemas.record import (
     AlertAcknowledged,
     AlertEscalated,
@@ -102,6 +105,11 @@ class Reason:
     entry: LedgerEntry
     seq: int
     at: datetime
+
+    @property
+    def revision(self) -> int:
+        """Of a line of the register: counted from 1, so that whoever has 0 has nothing. Entries are counted from 0."""
+        return self.seq + 1
 
 
 def statement(change: Change, reason: Reason) -> Executable:
@@ -296,7 +304,7 @@ def _deployment_changed(change: DeploymentChanged, at: datetime) -> Executable:
 
 
 def _equipment_registered(change: EquipmentRegistered, reason: Reason) -> Executable:
-    values = {**change.model_dump(exclude={"kind"}), "revision": reason.seq}
+    values = {**change.model_dump(exclude={"kind"}), "revision": reason.revision}
     return insert(equipment).values(**values, registered_at=reason.at, updated_at=reason.at).on_conflict_do_nothing()
 
 
@@ -305,7 +313,7 @@ def _equipment_changed(change: EquipmentChanged, reason: Reason) -> Executable:
     return (
         update(equipment)
         .where(equipment.c.equipment_id == change.equipment_id)
-        .values(**values, revision=reason.seq, updated_at=reason.at)
+        .values(**values, revision=reason.revision, updated_at=reason.at)
     )
 
 
@@ -322,7 +330,7 @@ def _calibration_recorded(change: CalibrationRecorded, reason: Reason) -> Execut
     return (
         update(equipment)
         .where(equipment.c.equipment_id == recorded.c.equipment_id)
-        .values(revision=reason.seq, updated_at=reason.at, calibration_scheduled_on=None)
+        .values(revision=reason.revision, updated_at=reason.at, calibration_scheduled_on=None)
         .add_cte(recorded)
     )
 
@@ -339,11 +347,14 @@ def _review_ended(change: ReviewEnded, at: datetime) -> Executable:
 # --- reverse traces: one statement for whatever number of results
 
 
+_TRACED = TypeAdapter(tuple[TracedResult, ...])
+
+
 def _results_traced(change: ResultsTraced) -> Executable:
     """As one JSON text: a statement with a parameter for each value takes longer to write than to run."""
     columns = [traced_results.c[name] for name in TracedResult.model_fields]
     found = (
-        func.json_to_recordset(literal(TypeAdapter(tuple[TracedResult, ...]).dump_json(change.results).decode()))
+        func.json_to_recordset(cast(literal(_TRACED.dump_json(change.results).decode(), Text), JSON))
         .table_valued(*(column(one.name, one.type) for one in columns))
         .render_derived(with_types=True)
     )
@@ -451,7 +462,7 @@ def _alert_raised(change: AlertRaised, reason: Reason) -> Executable:
     alert = change.alert
     values: Mapping[str, Any] = {
         **alert.model_dump(exclude={"issue"}),
-        "issue": alert.issue.model_dump_json() if alert.issue else None,
+        "issue": _issue(alert, reason),
         "owner": alert.owner or alert.kind.owner,
         "state": AlertState.RAISED,
         "raised_at": reason.at,
@@ -473,6 +484,15 @@ def _alert_raised(change: AlertRaised, reason: Reason) -> Executable:
         .cte("raised")
     )
     return _told(raised, AlertEvent.RAISED, reason.at, raised.c.count == 1)
+
+
+def _issue(alert: Alert, reason: Reason) -> str | None:
+    """With the time when it happened, which a node may report late."""
+    if alert.issue is None:
+        return None
+    happened_at = reason.entry.occurred_at or reason.at
+    told = MaintenanceAlert(**dict(alert.issue), alert_id=alert.alert_id, happened_at=happened_at)
+    return told.model_dump_json(exclude={"alert_id"})
 
 
 def _alert_acknowledged(change: AlertAcknowledged, reason: Reason) -> Executable:

@@ -88,6 +88,9 @@ class Settings(BaseSettings):
         default=timedelta(days=30), description="an arrival that no PO claimed is reported after this time"
     )
     reconcile_every: timedelta = timedelta(days=1)
+    maintenance_pattern_window: timedelta = Field(
+        default=timedelta(days=30), gt=timedelta(0), description="how far alerts of one review lie apart at most"
+    )
     failing_tasks_every: timedelta = Field(
         default=timedelta(seconds=30), description="how often workflows are looked for whose tasks keep failing"
     )

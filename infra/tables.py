@@ -363,7 +363,7 @@ equipment = Table(
     "equipment",
     metadata,
     Column("equipment_id", Text, primary_key=True),
-    Column("revision", BigInteger, nullable=False),  # the number of the ledger entry of its last change
+    Column("revision", BigInteger, nullable=False),  # of its last change: that entry's number and one
     Column("equipment_type", Text, nullable=False),
     Column("description", Text, nullable=False),
     Column("node_id", Text, nullable=False),  # where it is now

@@ -36,9 +36,10 @@ from reportlab.platypus import (
 )
 
 from infra.checkpoint import StoredCheckpoint
-from infra.vault import StoredPackage
+from infra.vault import Amendment, StoredPackage
 from schemas.base import excerpt
 from schemas.guardian import AuthorizationPackage, TestedItem
+from schemas.reverse_trace import TraceDisposition
 from schemas.test_execution import Instrument, SignOff
 from schemas.transfer import VaultPackage
 
@@ -60,24 +61,40 @@ _ONE_AT_A_TIME = threading.Lock()
 """The fonts are shared, and count the characters of the document that is being made."""
 
 
-def render_report(stored: StoredPackage, checkpoint: StoredCheckpoint | None, replaced_by: str | None) -> bytes:
-    """The report of one revision. `checkpoint` is the first that covers its storing; None while there is none."""
+def render_report(
+    stored: StoredPackage,
+    checkpoint: StoredCheckpoint | None,
+    replaced_by: str | None,
+    amendments: Sequence[Amendment] = (),
+) -> bytes:
+    """The report of one revision. `checkpoint` is the first that covers its storing; None while there is none.
+
+    `amendments` stand first of all: whoever reads a result must have read that it is withdrawn.
+    """
     with _ONE_AT_A_TIME:
         _register(REGULAR)
         _register(BOLD)
         buffer = BytesIO()
         template = _template(buffer, stored)
-        template.build(list(_story(stored, checkpoint, replaced_by)), canvasmaker=_numbered(stored))
+        story = list(_story(stored, checkpoint, replaced_by, amendments))
+        template.build(story, canvasmaker=_numbered(stored))
         return buffer.getvalue()
 
 
 # --- what it says ----------------------------------------------------------------------------------------------------
 
 
-def _story(stored: StoredPackage, checkpoint: StoredCheckpoint | None, replaced_by: str | None) -> Iterator[Flowable]:
+def _story(
+    stored: StoredPackage,
+    checkpoint: StoredCheckpoint | None,
+    replaced_by: str | None,
+    amendments: Sequence[Amendment],
+) -> Iterator[Flowable]:
     received = stored.package
     package, data = received.authorization, received.authorization.test_data
     yield _title(stored, package)
+    for amendment in amendments:
+        yield from _note(_amended(amendment), VERDICT_COLOURS["reject"])
     yield from _notes(stored, replaced_by)
     yield _facts(
         ("Client", data.client),
@@ -107,20 +124,28 @@ def _title(stored: StoredPackage, package: AuthorizationPackage) -> Flowable:
     return table
 
 
+def _amended(amendment: Amendment) -> str:
+    what = "must be measured again" if amendment.amendment == TraceDisposition.RETEST else "is withdrawn"
+    return (
+        f"The result of {amendment.test_id} {what}: {amendment.reason}. Decided by {amendment.decided_by} on "
+        f"{_time(amendment.decided_at)}, because an instrument that it relies on was found out of tolerance "
+        f"(trace {amendment.trace_id}, ledger entry {amendment.entry})."
+    )
+
+
 def _notes(stored: StoredPackage, replaced_by: str | None) -> Iterator[Flowable]:
-    notes = []
+    colour = VERDICT_COLOURS["inconclusive"]
     if stored.replaces is not None:
-        notes.append(f"This report amends {stored.replaces}, and replaces it. Both are kept.")
+        yield from _note(f"This report amends {stored.replaces}, and replaces it. Both are kept.", colour)
     if replaced_by is not None:
-        notes.append(f"This report is not current: {replaced_by} replaces it.")
-    for note in notes:
-        table = Table([[_text(note, _style(9.5, bold=True))]], colWidths=[WIDTH])
-        colour = VERDICT_COLOURS["inconclusive"]
-        table.setStyle(
-            TableStyle([("LINEBEFORE", (0, 0), (0, -1), 2, colour), ("BACKGROUND", (0, 0), (-1, -1), SHADE)])
-        )
-        yield table
-        yield Spacer(0, 3 * mm)
+        yield from _note(f"This report is not current: {replaced_by} replaces it.", colour)
+
+
+def _note(note: str, colour: Color) -> Iterator[Flowable]:
+    table = Table([[_text(note, _style(9.5, bold=True))]], colWidths=[WIDTH], splitInRow=1)
+    table.setStyle(TableStyle([("LINEBEFORE", (0, 0), (0, -1), 2, colour), ("BACKGROUND", (0, 0), (-1, -1), SHADE)]))
+    yield table
+    yield Spacer(0, 3 * mm)
 
 
 def _instruments(instruments: Sequence[Instrument]) -> Flowable:

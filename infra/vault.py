@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
@@ -15,7 +15,7 @@ from infra.checkpoint import Proof, StoredCheckpoint, first_checkpoint_of, prove
 from infra.client_po import ClientPOs, released_contract
 from infra.guardian import TrustList
 from infra.reception import Parcel, Reception
-from infra.tables import ledger_entries, vault_packages
+from infra.tables import ledger_entries, vault_amendments, vault_packages
 from schemas.canonical import document_hash
 from schemas.guardian import incomplete, package_id
 from schemas.record import VaultStored
@@ -46,6 +46,29 @@ class StoredPackage:
     @property
     def package(self) -> VaultPackage:
         return VaultPackage.model_validate(self.document)
+
+    @property
+    def results(self) -> frozenset[tuple[str, int]]:
+        """Those that stand in it: test, and the revision in which it was given."""
+        tests = self.package.authorization.test_data.tests
+        return frozenset((item.test_id, item.revision) for item in tests)
+
+
+@dataclass(frozen=True)
+class Amendment:
+    """What was decided on a result when the instrument it relied on turned out to be bad.
+
+    It is withdrawn, or measured again; `entry` is the number of the ledger entry with the decision.
+    """
+
+    revision: int
+    test_id: str
+    amendment: str
+    reason: str
+    trace_id: str
+    decided_by: str
+    decided_at: datetime
+    entry: int
 
 
 @dataclass(frozen=True)
@@ -164,6 +187,26 @@ class Vault:
         }
         proofs = await prove_all(self._engine, {entry.seq for entries in cited.values() for entry in entries})
         return {name: [Evidence(entry, proofs.get(entry.seq)) for entry in entries] for name, entries in cited.items()}
+
+    async def amendments(self, packages: Sequence[StoredPackage]) -> dict[str, list[Amendment]]:
+        """By package, those of the results that stand in it."""
+        contracts = {package.smart_contract_id for package in packages}
+        columns = [vault_amendments.c[field.name] for field in fields(Amendment)]
+        query = (
+            select(vault_amendments.c.smart_contract_id, *columns)
+            .where(vault_amendments.c.smart_contract_id.in_(contracts))
+            .order_by(vault_amendments.c.entry, vault_amendments.c.test_id)
+        )
+        async with self._engine.connect() as connection:
+            made = [(contract, Amendment(*rest)) for contract, *rest in await connection.execute(query)]
+        return {
+            package.package_id: [
+                amendment
+                for contract, amendment in made
+                if contract == package.smart_contract_id and (amendment.test_id, amendment.revision) in package.results
+            ]
+            for package in packages
+        }
 
     async def checkpoint_of(self, package: StoredPackage) -> StoredCheckpoint | None:
         """The first one that covers its storing."""

@@ -39,6 +39,13 @@ class ApprovalRule(Model):
     remind_after: timedelta
     escalate_after: timedelta
     expires_after: timedelta
+    declined_with_reason: bool = False
+
+    def incomplete(self, answer: "Answer", note: str | None) -> str | None:
+        """Why an answer is not enough; None where it is."""
+        if self.declined_with_reason and answer is Answer.REFUSE and note is None:
+            return "it is declined with a reason: say why in its note"
+        return None
 
 
 _REVIEW = ApprovalRule(
@@ -47,6 +54,7 @@ _REVIEW = ApprovalRule(
     remind_after=timedelta(days=2),
     escalate_after=timedelta(days=7),
     expires_after=timedelta(days=30),
+    declined_with_reason=True,
 )
 
 RULES: dict[ApprovalType, ApprovalRule] = {
@@ -220,15 +228,15 @@ class ApprovalLife(BaseModel):
         """Open until there is an outcome."""
         return self.outcome.status if self.outcome else ApprovalStatus.OPEN
 
-    def refusal(self, request: ApprovalRequest, decision: Decision) -> str | None:
-        """Why a verified decision does not count; None where it does.
+    def refusal(self, request: ApprovalRequest, decision: Decision, note: str | None) -> str | None:
+        """Why a verified decision does not count with this note; None where it does.
 
         One that was given in time counts though nobody could take it in at once, one that was given later does not.
         """
         expired = self.opened_at + request.rule.expires_after
         if decision.issued_at >= expired:
             return f"the approval expired at {expired.isoformat()}"
-        return request.refusal(decision)
+        return request.refusal(decision) or request.rule.incomplete(Answer(decision.decision), note)
 
     def next_step(self, rule: ApprovalRule) -> TimedStep:
         """What happens if nobody answers before."""

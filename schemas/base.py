@@ -58,7 +58,7 @@ Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._
 """A business key: safe in workflow IDs, URLs, topics and file names."""
 
 
-def _without_null(text: str) -> str:
+def without_null(text: str) -> str:
     """Refused at the door: Postgres keeps no text with U+0000, so what waits to record it would wait for ever."""
     if "\0" in text:
         raise ValueError("the null character cannot be kept")
@@ -66,11 +66,11 @@ def _without_null(text: str) -> str:
 
 
 Text = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000), AfterValidator(_without_null)
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000), AfterValidator(without_null)
 ]
 """A short text that a person wrote and that must not be empty."""
 
-BroadcastId = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_without_null)]
+BroadcastId = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(without_null)]
 """What a scanner calls its broadcast."""
 
 

@@ -1,13 +1,14 @@
 """Which calibrations run out, and when people are reminded of it (specification 4, `check_calibration_expiry`).
 
-Each certificate is reminded of once at every step; a watch that missed some makes up for them by the tightest one.
+Within the warning period of an instrument each certificate is reminded of once at every step; a watch that missed some
+makes up for them by the tightest one.
 """
 
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 
 from schemas.alert import Severity, cause_of
-from schemas.base import Identifier, Model, Text, UtcDateTime
+from schemas.base import Identifier, Model, Text, UtcDateTime, excerpt
 from schemas.calibration import CalibrationState
 from schemas.equipment import ContractInForce, EquipmentItem, Standing
 from schemas.maintenance import Condition
@@ -92,8 +93,8 @@ def due_step(where: Standing) -> int | None:
 
 
 def expiry_causes(equipment_id: str) -> tuple[str, ...]:
-    """The causes of all alerts that the watch may have raised for an instrument: a calibration resolves them."""
-    return tuple(expiry_cause(equipment_id, step) for step in STEPS)
+    """The causes of all alerts that the watch may have raised for an instrument: a calibration ends them."""
+    return cause_of(IssueType.CALIBRATION_EXPIRED, equipment_id), reminder_cause(equipment_id)
 
 
 def calibration_causes(equipment_id: str) -> tuple[str, ...]:
@@ -101,11 +102,9 @@ def calibration_causes(equipment_id: str) -> tuple[str, ...]:
     return (cause_of(IssueType.CALIBRATION_FAILED, equipment_id), *expiry_causes(equipment_id))
 
 
-def expiry_cause(equipment_id: str, step: int) -> str:
-    """Each step has its own, so that people are told again."""
-    if step == EXPIRED:
-        return cause_of(IssueType.CALIBRATION_EXPIRED, equipment_id)
-    return cause_of(IssueType.CALIBRATION_EXPIRING, equipment_id, str(step))
+def reminder_cause(equipment_id: str) -> str:
+    """Ended by the next step, which tells people anew."""
+    return cause_of(IssueType.CALIBRATION_EXPIRING, equipment_id)
 
 
 def expiry_alert(
@@ -126,14 +125,19 @@ def expiry_alert(
         severity=Severity.HIGH if expired else Severity.MEDIUM,
         subject=name,
         text=text,
-        cause=expiry_cause(name, step),
+        cause=cause_of(kind, name),
         issue=MaintenanceIssue(
             issue_type=kind,
             contract_id=asking_contract(item, contracts),
             equipment_id=name,
             equipment_type=item.equipment_type,
             node_id=node.node_id,
-            data={"due_on": str(where.due_on), "certificate": where.certificate_number or "", "days_left": str(days)},
+            data={
+                "description": excerpt(item.description, 500),
+                "certificate": where.certificate_number or "",
+                "due_on": str(where.due_on),
+                "days_overdue" if expired else "days_remaining": str(abs(days)),
+            },
         ),
     )
 

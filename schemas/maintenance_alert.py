@@ -3,9 +3,12 @@
 from collections.abc import Mapping
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from schemas.base import Identifier, Model, Text, UtcDateTime
+from schemas import names
+from schemas.base import Identifier, Model, Text, UtcDateTime, without_null
+
+Seen = Annotated[str, Field(max_length=500), AfterValidator(without_null)]
 
 
 class MaintenanceIssue(Model):
@@ -19,7 +22,7 @@ class MaintenanceIssue(Model):
     equipment_id: Identifier
     equipment_type: Identifier
     node_id: Identifier
-    data: Annotated[Mapping[str, str], Field(max_length=20)] = Field(default_factory=dict)
+    data: Annotated[Mapping[Seen, Seen], Field(max_length=20)] = Field(default_factory=dict)
 
 
 class MaintenanceAlert(MaintenanceIssue):
@@ -28,8 +31,19 @@ class MaintenanceAlert(MaintenanceIssue):
     `happened_at` is the time at the node, which may have been cut off since.
     """
 
-    alert_id: Annotated[Text, Field(max_length=300)]
+    alert_id: Annotated[Text, Field(max_length=400)]
     happened_at: UtcDateTime
+
+
+class TeachingAlert(MaintenanceAlert):
+    """One that names the contract about which it teaches."""
+
+    contract_id: Identifier
+
+    @property
+    def workflow_id(self) -> str:
+        """Who counts it."""
+        return names.maintenance_pattern_id(self.contract_id, self.issue_type)
 
 
 class IssueType:

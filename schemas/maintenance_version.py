@@ -117,6 +117,14 @@ def _apply(document: dict[str, Any], change: ContractChange) -> None:
             raise CannotApply(f"{change.field} cannot be set: change the whole list, or a field that holds others")
 
 
+def value_at(document: dict[str, Any], pointer: str) -> Any:
+    """What a document has there; None where it has nothing."""
+    place: Any = document
+    for step in _steps(pointer):
+        place = _at(place, step)
+    return place
+
+
 def _at(place: Any, step: str) -> Any:
     match place:
         case dict():

@@ -369,7 +369,7 @@ class EquipmentRegistered(Model):
 
 
 class EquipmentChanged(Partial):
-    """Changes columns of one line of the register, whose revision is the number of the ledger entry from then on."""
+    """Changes columns of one line of the register, which has the next revision from then on."""
 
     kind: Literal["equipment_changed"] = "equipment_changed"
     equipment_id: str

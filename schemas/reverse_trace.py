@@ -157,7 +157,7 @@ class Selection(Model):
 
     clientpo_id: Identifier | None = None
     smart_contract_id: Identifier | None = None
-    revision: Annotated[int, Field(ge=1)] | None = None
+    revision: Annotated[int, Field(ge=1, lt=2**31)] | None = None
     test_id: Identifier | None = None
 
     @model_validator(mode="after")
@@ -169,7 +169,7 @@ class Selection(Model):
     @property
     def terms(self) -> dict[str, str | int]:
         """What it names."""
-        return self.model_dump(exclude_none=True)
+        return self.model_dump(include=set(Selection.model_fields), exclude_none=True)
 
     def __str__(self) -> str:
         return ", ".join(f"{name} {value}" for name, value in self.terms.items()) or "all that wait"

@@ -1,7 +1,8 @@
 """The gateway: turns broadcasts into signals, and the outbox of alerts into broadcasts; the notifier runs beside it.
 
 A broadcast is acknowledged only after Temporal has accepted it, so a gateway that dies in between gets it again.
-Broadcasts of one part are handed over in the order in which they came, those of different parts side by side.
+Broadcasts of one part, and alerts of one pattern, are handed over in the order in which they came, others side by side.
+Alerts come from other houses and from this one: what the gateway publishes, it hears.
 """
 
 import asyncio
@@ -9,16 +10,16 @@ import hashlib
 import json
 import logging
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import aiomqtt
-from pydantic import ValidationError
 from temporalio.common import MetricMeter
 from tenacity import AsyncRetrying, before_sleep_log, retry_if_exception, wait_exponential
 
 from infra.alerts import AlertOutbox, Message
-from infra.documents import NotReadable, read_document
 from infra.ledger import Ledger
+from infra.maintenance_alerts import MaintenancePatterns
 from infra.mqtt import acknowledge, persistent_client
 from infra.recorder import open_ledger
 from infra.registry import Registry, load_registry
@@ -28,10 +29,11 @@ from infra.temporal import PartArrivals, connect
 from schemas import names
 from schemas.alert import Alert, AlertEvent, Severity, cause_of
 from schemas.base import excerpt
-from schemas.faults import faults
 from schemas.ledger import LedgerEntry
+from schemas.maintenance_alert import TeachingAlert
 from schemas.part_arrival import PartArrival, ReportedArrival
 from schemas.record import AlertRaised, Record
+from workers.broadcasts import Malformed, read_alert, read_arrival
 from workers.notifier import keep_notifying
 from workers.process import is_away, say_ready, stop_requested
 
@@ -40,12 +42,14 @@ log = logging.getLogger(__name__)
 IDENTIFIER = "smartfloor-gateway"
 LANES = 16
 OUTBOX_INTERVAL = 1.0
+EVERY_ALERT = f"{names.ALERT_TOPIC}/#"
 LETTER = 4000
 """Characters of a malformed broadcast that its dead letter repeats: well below what a broker carries."""
 
+Told = PartArrival | TeachingAlert | Malformed | None
+"""What a broadcast says; None where there is nothing to do about it."""
 
-class Malformed(ValueError):
-    """A broadcast that nobody can match; the text says which field and why."""
+Lane = asyncio.Queue[tuple[aiomqtt.Message, Told]]
 
 
 async def run_gateway(settings: Settings) -> None:
@@ -56,6 +60,7 @@ async def run_gateway(settings: Settings) -> None:
     async with open_ledger(settings, "gateway") as (engine, ledger):
         gateway = Gateway(
             PartArrivals(client, settings.unclaimed_after),
+            MaintenancePatterns(client, settings.maintenance_pattern_window),
             load_registry(settings.nodes_file),
             ledger,
             AlertOutbox(engine),
@@ -75,35 +80,27 @@ async def run_gateway(settings: Settings) -> None:
                 task.result()
 
 
-def read_arrival(payload: bytes) -> PartArrival:
-    """Raises `Malformed`."""
-    try:
-        return PartArrival.model_validate(read_document(payload, is_yaml=False))
-    except NotReadable as error:
-        raise Malformed(str(error)) from error
-    except ValidationError as error:
-        raise Malformed("; ".join(str(fault) for fault in faults(error))) from error
-
-
 class Gateway:
-    """Reads one topic with a persistent session."""
+    """Reads arrivals and alerts with a persistent session."""
 
     def __init__(
         self,
         part_arrivals: PartArrivals,
+        patterns: MaintenancePatterns,
         registry: Registry,
         ledger: Ledger,
         outbox: AlertOutbox,
         meter: MetricMeter,
     ) -> None:
         self._part_arrivals = part_arrivals
+        self._patterns = patterns
         self._registry = registry
         self._ledger = ledger
         self._outbox = outbox
         self._received = meter.create_counter("smartfloor_broadcasts_received_total", "delivered by the broker")
         self._dead_lettered = meter.create_counter("smartfloor_broadcasts_dead_lettered_total", "could not be read")
         self._acknowledged = meter.create_counter(
-            "smartfloor_broadcasts_acknowledged_total", "accepted by Temporal, or kept as dead letters"
+            "smartfloor_broadcasts_acknowledged_total", "accepted by Temporal, of no use, or kept as dead letters"
         )
         for counter in (self._received, self._dead_lettered, self._acknowledged):
             counter.add(0)  # shown before the first one comes
@@ -121,16 +118,14 @@ class Gateway:
         """
         try:
             async with client:
-                await client.subscribe(names.PART_ARRIVAL_TOPIC, qos=1)
+                await client.subscribe([(names.PART_ARRIVAL_TOPIC, 1), (EVERY_ALERT, 1)])
                 say_ready()
                 await self._serve(client)
         except* aiomqtt.MqttError as group:
             raise aiomqtt.MqttError(f"the broker went away: {group.exceptions[0]}") from group
 
     async def _serve(self, client: aiomqtt.Client) -> None:
-        lanes: list[asyncio.Queue[tuple[aiomqtt.Message, PartArrival | Malformed]]] = [
-            asyncio.Queue() for _ in range(LANES + 1)
-        ]
+        lanes: list[Lane] = [asyncio.Queue() for _ in range(LANES + 1)]
         in_hand: set[int] = set()
         async with asyncio.TaskGroup() as tasks:
             for lane in lanes:
@@ -142,24 +137,20 @@ class Gateway:
                         continue  # sent again because its acknowledgement is late
                     in_hand.add(message.mid)
                 self._received.add(1)
-                arrival = _read(message)
-                # Malformed ones wait for the database in the last lane, where they hold up nobody's arrival.
-                place = hash(arrival.workflow_id) % LANES if isinstance(arrival, PartArrival) else LANES
-                lanes[place].put_nowait((message, arrival))
+                told = _read(message)
+                lanes[_place(told)].put_nowait((message, told))
 
-    async def _work(
-        self,
-        client: aiomqtt.Client,
-        lane: "asyncio.Queue[tuple[aiomqtt.Message, PartArrival | Malformed]]",
-        in_hand: set[int],
-    ) -> None:
+    async def _work(self, client: aiomqtt.Client, lane: Lane, in_hand: set[int]) -> None:
         while True:
-            message, arrival = await lane.get()
-            if isinstance(arrival, PartArrival):
-                reported = ReportedArrival(arrival=arrival, at_node=arrival.location in self._registry)
-                await _persist(lambda: self._part_arrivals.report(reported))  # noqa: B023
-            else:
-                await self._dead_letter(client, message, excerpt(str(arrival), 500))
+            message, told = await lane.get()
+            match told:
+                case PartArrival():
+                    reported = ReportedArrival(arrival=told, at_node=told.location in self._registry)
+                    await _persist(lambda: self._part_arrivals.report(reported))  # noqa: B023
+                case TeachingAlert():
+                    await _persist(lambda: self._patterns.report(told))  # noqa: B023
+                case Malformed():
+                    await self._dead_letter(client, message, excerpt(str(told), 500))
             acknowledge(client, message)
             self._acknowledged.add(1)
             in_hand.discard(message.mid)
@@ -167,7 +158,8 @@ class Gateway:
     async def _dead_letter(self, client: aiomqtt.Client, message: aiomqtt.Message, reason: str) -> None:
         """Kept where people look for it: in the ledger, as an alert, on its topic; once for the same bytes.
 
-        The reason is the reader's, and another release may word it otherwise, so it is part of what makes it once.
+        One that came as an alert raises none: that would come as an alert again. The reason is the reader's, and
+        another release may word it otherwise, so it is part of what makes it once.
         """
         payload = bytes(message.payload)
         digest = hashlib.sha256(payload).hexdigest()
@@ -179,32 +171,18 @@ class Gateway:
             "sha256": digest,
         }
         topic = f"{names.DEADLETTER_TOPIC}/{message.topic}"
-        text = f"A broadcast on {message.topic} cannot be read: {reason}. It is on {topic}; send it again, corrected."
         fault = hashlib.sha256(reason.encode()).hexdigest()[:16]
-        alert_id = f"deadletter:{message.topic}:{digest}:{fault}"
+        key = f"deadletter:{message.topic}:{digest}:{fault}"
         record = Record(
             entry=LedgerEntry(
-                idempotency_key=alert_id,
+                idempotency_key=key,
                 action_type="arrival",
                 action="dead_letter",
                 target=str(message.topic),
                 details=f"Malformed broadcast: {reason}",
                 metadata={"reason": reason, "sha256": digest},
             ),
-            changes=(
-                AlertRaised(
-                    alert=Alert(
-                        alert_id=alert_id,
-                        alert_type="malformed_broadcast",
-                        severity=Severity.MEDIUM,
-                        source="gateway",
-                        subject=str(message.topic),
-                        text=excerpt(text),
-                        # A scanner that is set up wrongly sends the same fault with every part.
-                        cause=cause_of("malformed_broadcast", str(message.topic), fault),
-                    )
-                ),
-            ),
+            changes=() if message.topic.matches(EVERY_ALERT) else (_unreadable(message, reason, key, topic, fault),),
         )
         await _persist(lambda: self._ledger.record(record))
         await client.publish(topic, json.dumps(letter), qos=1)
@@ -236,9 +214,37 @@ def _topic(message: Message) -> str:
     return f"{names.ALERT_INFO_TOPIC}_{message.event}"
 
 
-def _read(message: aiomqtt.Message) -> PartArrival | Malformed:
+def _unreadable(message: aiomqtt.Message, reason: str, alert_id: str, kept_on: str, fault: str) -> AlertRaised:
+    text = f"A broadcast on {message.topic} cannot be read: {reason}. It is on {kept_on}; send it again, corrected."
+    return AlertRaised(
+        alert=Alert(
+            alert_id=alert_id,
+            alert_type="malformed_broadcast",
+            severity=Severity.MEDIUM,
+            source="gateway",
+            subject=str(message.topic),
+            text=excerpt(text),
+            # A scanner that is set up wrongly sends the same fault with every part.
+            cause=cause_of("malformed_broadcast", str(message.topic), fault),
+        )
+    )
+
+
+def _place(told: Told) -> int:
+    """The lane; malformed ones wait for the database in the last, where they hold up nobody's arrival."""
+    match told:
+        case Malformed():
+            return LANES
+        case None:
+            return 0
+        case _:
+            return hash(told.workflow_id) % LANES
+
+
+def _read(message: aiomqtt.Message) -> Told:
+    payload = bytes(message.payload)
     try:
-        return read_arrival(bytes(message.payload))
+        return read_alert(payload, datetime.now(UTC)) if message.topic.matches(EVERY_ALERT) else read_arrival(payload)
     except Malformed as malformed:
         return malformed
 

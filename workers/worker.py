@@ -6,17 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 from sqlalchemy.ext.asyncio import AsyncEngine
-from temporalio.client import (
-    Client,
-    Schedule,
-    ScheduleActionStartWorkflow,
-    ScheduleAlreadyRunningError,
-    ScheduleIntervalSpec,
-    ScheduleOverlapPolicy,
-    SchedulePolicy,
-    ScheduleSpec,
-    ScheduleUpdate,
-)
+from temporalio.client import Client
 from temporalio.worker import Interceptor, Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
@@ -27,6 +17,7 @@ from activities.equipment import EquipmentActivities
 from activities.ledger import LedgerActivities
 from activities.maintenance import MaintenanceActivities
 from activities.maintenance_node import MaintenanceNodeActivities
+from activities.maintenance_pattern import MaintenancePatternActivities
 from activities.node import NodeActivities
 from activities.part_arrival import PartArrivalActivities
 from activities.reconcile import ReconcileActivities
@@ -48,6 +39,7 @@ from infra.guardian import Guardian, TrustList
 from infra.hubs import Hubs
 from infra.ledger import Ledger
 from infra.maintenance import MaintenanceContracts
+from infra.maintenance_alerts import MaintenanceReviews
 from infra.maintenance_drafts import Drafts
 from infra.maintenance_orders import NodeOrdering
 from infra.maintenance_reconcile import MaintenanceReconciler
@@ -70,12 +62,15 @@ from schemas import names
 from workers.checkpoints import keep_checkpoints
 from workers.node_reports import tell_hub
 from workers.process import say_ready, stop_requested
+from workers.schedules import schedule_all
 from workflows.approval import ApprovalWorkflow
 from workflows.client_po import ClientPOWorkflow
 from workflows.contract_on_node import ContractOnNodeWorkflow
 from workflows.equipment import EquipmentWorkflow
 from workflows.maintenance import MaintenanceContractWorkflow
+from workflows.maintenance_pattern import MaintenancePatternWorkflow
 from workflows.node_sync import NodeSyncWorkflow
+from workflows.node_watch import NodeWatchWorkflow
 from workflows.part_arrival import PartArrivalWorkflow
 from workflows.reconcile import ReconcileWorkflow
 from workflows.reverse_trace import ReverseTraceWorkflow
@@ -88,6 +83,8 @@ WORKFLOWS: Sequence[type] = (
     TestExecutionWorkflow,
     ApprovalWorkflow,
     TransferWorkflow,
+    MaintenancePatternWorkflow,
+    NodeWatchWorkflow,
     MaintenanceContractWorkflow,
     ContractOnNodeWorkflow,
     EquipmentWorkflow,
@@ -155,6 +152,7 @@ def main_worker(
             transfer.admit,
             transfer.prepare,
             transfer.send,
+            MaintenancePatternActivities(MaintenanceReviews(engine)).read_executed,
             maintenance.create_version,
             maintenance.choose_nodes,
             maintenance.publish_contract,
@@ -198,6 +196,7 @@ def node_worker(
         activities=[
             *(node.take_client_po, node.announce_part, node.begin_test, node.keep_results, node.authorize),
             *(care.take_contract, care.retire_contract, care.take_register, care.read_reports, care.confirm_reports),
+            care.check_expiry,
         ],
         activity_executor=executor,
         max_concurrent_activities=AT_ONCE,
@@ -211,7 +210,7 @@ async def run_main_worker(settings: Settings, interceptors: Sequence[Interceptor
     stop = stop_requested()
     client = await connect(settings, sdk_metrics(settings.metrics_host, settings.metrics_port).runtime)
     async with open_ledger(settings, "worker") as (engine, ledger):
-        await schedule_reconcile(client, settings)
+        await schedule_all(client, settings)
         await open_register(client, engine, ledger, settings)
         async with (
             Hubs(settings) as hubs,
@@ -249,18 +248,3 @@ async def open_register(client: Client, engine: AsyncEngine, ledger: Ledger, set
     await begin_register(settings.equipment_file, EquipmentRegister(engine, registry), ledger)
     for node in registry.nodes:
         await NodeSyncs(client).refresh(node.node_id)
-
-
-async def schedule_reconcile(client: Client, settings: Settings) -> None:
-    """The reconcile runs at its interval, and once now: whatever was down may have left something."""
-    schedule = Schedule(
-        action=ScheduleActionStartWorkflow(ReconcileWorkflow.run, id=names.RECONCILE_ID, task_queue=names.MAIN_QUEUE),
-        spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=settings.reconcile_every)]),
-        policy=SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP),
-    )
-    try:
-        await client.create_schedule(names.RECONCILE_ID, schedule, trigger_immediately=True)
-    except ScheduleAlreadyRunningError:
-        handle = client.get_schedule_handle(names.RECONCILE_ID)
-        await handle.update(lambda _: ScheduleUpdate(schedule))
-        await handle.trigger(overlap=ScheduleOverlapPolicy.SKIP)

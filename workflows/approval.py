@@ -136,7 +136,7 @@ class ApprovalWorkflow:
     async def _respond(self, item: Item, response: Respond) -> None:
         verdict = await verify(response.token, self._request.wanted, self._life.tokens)
         decision = verdict.decision
-        reason = verdict.refusal or (decision and self._life.refusal(self._request, decision))
+        reason = verdict.refusal or (decision and self._life.refusal(self._request, decision, response.note))
         if decision is None or reason:
             await self._refuse_decision(item, reason or "", verdict.person)
             return

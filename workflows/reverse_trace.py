@@ -174,13 +174,7 @@ class ReverseTraceWorkflow:
     # --- what comes in --------------------------------------------------------------------------------------
 
     def _refusal(self, _message: BaseModel) -> str | None:
-        match self._life.status:
-            case TraceStatus.CLOSED:
-                return "the trace is closed: every result has its disposition"
-            case TraceStatus.SEARCHING:
-                return "the trace still searches: decide when it has listed its results"
-            case _:
-                return None
+        return "the trace is closed: every result has its disposition" if self._life.closed else None
 
     async def _handle(self, item: Item) -> None:
         match item.payload:

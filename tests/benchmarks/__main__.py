@@ -12,7 +12,7 @@ from rich.console import Console
 
 from infra.database import migrate
 from infra.embedded.shop import EmbeddedServers
-from tests.benchmarks import access, chain, decision, gate, ledger, maintenance, release, transfer
+from tests.benchmarks import access, chain, decision, gate, ledger, maintenance, release, reverse_trace, transfer
 
 
 async def main() -> None:
@@ -35,6 +35,7 @@ async def main() -> None:
             await decision.run(servers.settings, console)
             await access.run(servers.settings, console)
             gate.run(console)
+            await reverse_trace.run(servers.settings, console)
 
 
 if __name__ == "__main__":

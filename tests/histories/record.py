@@ -27,17 +27,22 @@ from infra.settings import Settings
 from infra.temporal import connect
 from schemas import names
 from schemas.approval import RULES, ApprovalType
+from schemas.equipment_register import RecordCalibration, RegisterEquipment, TakeOutOfService, calibration_row
 from schemas.maintenance_life import MONITORED
 from schemas.node import NodeDelivery
 from schemas.part_arrival import withdrawal_wanted
 from schemas.permission import Role
-from schemas.test_execution import TestVerdict
+from schemas.reverse_trace import TraceDisposition
+from schemas.test_execution import TestStatus, TestVerdict
 from schemas.transfer import Destination, Disposition, Preparation
 from tests.hubs import hub_server
 from tests.workflows.contracts import ContractLedger, Contracts, ContractVersion
 from tests.workflows.eager import EagerTemporal
+from tests.workflows.register import Station
+from tests.workflows.register import calibrated as calibration
 from tests.workflows.shop import PO, Approval, MemoryLedger, Shop, Tested, main_worker, result, until
 from tests.workflows.skipping import time_skipping_server
+from tests.workflows.traces import Trace
 from tests.workflows.transfers import FINAL, Transfer
 
 HERE = Path(__file__).parent
@@ -275,6 +280,64 @@ async def tested(shop: Shop) -> None:
         await tested.handle.result()
 
 
+async def unblocked(shop: Shop) -> None:
+    """Blocked by a lamp that is not calibrated: asked again for nothing, on hold, then begun by itself."""
+    test = {
+        "test_id": "T-1",
+        "test_type": "liquid_penetrant",
+        "assigned_node": shop.node,
+        "procedure": {"procedure_id": "E1417", "revision": "2021"},
+        "required_signoffs": ["inspector"],
+        "equipment": ["LAMP-1"],
+    }
+    tested = await shop.release(tests=[test])
+    async with shop.node_online():
+        await tested.start("ivan", "LAMP-1")
+        await tested.is_("blocked")
+        for _ in range(3):
+            await tested.ask("equipment_changed")
+        await tested.ask("hold", reason="because")
+        await tested.is_("hold")
+        await tested.ask("resume", reason="go on")
+        await tested.is_("blocked")
+        shop.equip("LAMP-1")
+        await tested.ask("equipment_changed")
+        await tested.is_("running")
+        shop.equip()
+        await tested.submit()
+        await tested.is_("awaiting_signoff")
+        await tested.sign()
+        await tested.handle.result()
+
+
+async def calibrated(shop: Shop) -> None:
+    """An instrument's life at the hub, and what its node did while it was away: reports, one that cannot stand."""
+    station, name = Station(shop.client, shop.node, shop.settings.state_dir), f"T-{shop.name}"
+    line = shop.client.get_workflow_handle(names.equipment_workflow_id(name))
+    new = RegisterEquipment(equipment_id=name, equipment_type="lamp", description="A lamp", node_id=shop.node)
+    for update, request in (
+        (names.REGISTER, new),
+        (names.RECORD_CALIBRATION, RecordCalibration(**calibration(name, "C-1", result="failed").model_dump())),
+        (names.TAKE_OUT_OF_SERVICE, TakeOutOfService(reason="it failed")),
+    ):
+        await shop.desk.ask(name, update, request)
+    await line.signal("explode")
+    await line.signal(names.RETURN_TO_SERVICE, {"reason": "mended"})
+    await until(lambda: shop.ledger.register.lines[name].out_of_service is None, lambda: str(shop))
+    async with station.online():
+        await station.handle.result()
+    station.maintenance.record_calibration(calibration(name, "C-2", on="2026-02-01"), "ines")
+    station.maintenance.record_calibration(calibration(name, "C-3", on="2026-03-01"), "ines")
+    shop.ledger.register.change(calibration_row(calibration(name, "C-3", on="2026-03-02"), shop.node))
+    shop.ledger.refuses = {"validate_calibration"}
+    async with station.online():
+        await shop.node_syncs.reported(shop.node)
+        await station.handle.signal("explode")
+        await station.handle.result()
+    await line.result()
+    shop.workflow_ids |= {line.id, station.handle.id}
+
+
 async def _sign(tested: Tested, *, by: str) -> None:
     await tested.is_("awaiting_signoff")
     await tested.sign(by=by)
@@ -370,6 +433,33 @@ async def reworked(contracts: Contracts) -> None:
     await version.handle.result()
 
 
+async def traced(trace: Trace) -> None:
+    """A search that fails first, a test that is held, a forged disposition, all three dispositions, Temporal's Cancel,
+    a search again before the end."""
+    tested = await trace.shop.release("A")
+    async with trace.shop.node_online():
+        await tested.start()
+        await tested.is_("running")
+        trace.search.under_way = {tested.name: TestStatus.RUNNING}
+        trace.search.failures = 1
+        trace.put("SC-1", "SC-2", "SC-3")
+        await trace.open()
+        await tested.is_("hold")
+        trace.search.under_way = {}
+        await trace.handle.signal(names.DISPOSE, {"token": "forged", "reason": "why not"})
+        await trace.recorded("refuse_decision")
+        for contract, disposition in zip(("SC-1", "SC-2"), TraceDisposition, strict=False):
+            await trace.dispose(disposition, smart_contract_id=contract)
+        await trace.recorded("dispose_traced", 2)
+        await trace.handle.cancel()
+        await trace.recorded("refuse_request")
+        told = {"reason": "too near the limit", "token": await trace.token(TraceDisposition.WITHDRAW)}
+        await trace.handle.execute_update(names.DISPOSE, told)
+        await trace.handle.result()
+        await tested.ask("abort", reason="over")
+        await tested.handle.result()
+
+
 SCENES: tuple[Callable[[Shop], Awaitable[None]], ...] = (
     released,
     held,
@@ -384,13 +474,17 @@ SCENES: tuple[Callable[[Shop], Awaitable[None]], ...] = (
     ledger_away,
     continued,
     tested,
+    unblocked,
+    calibrated,
 )
 
 OF_A_TRANSFER: tuple[Callable[[Transfer], Awaitable[None]], ...] = (transferred, disposed, refused)
 
 OF_CONTRACTS: tuple[Callable[[Contracts], Awaitable[Any]], ...] = (drafted, monitored, reworked)
 
-ALL: tuple[Callable[[Any], Awaitable[Any]], ...] = (*SCENES, *OF_A_TRANSFER, *OF_CONTRACTS)
+OF_A_TRACE: tuple[Callable[[Trace], Awaitable[None]], ...] = (traced,)
+
+ALL: tuple[Callable[[Any], Awaitable[Any]], ...] = (*SCENES, *OF_A_TRANSFER, *OF_CONTRACTS, *OF_A_TRACE)
 
 
 async def record(scene: Callable[[Any], Awaitable[Any]], environment: WorkflowEnvironment, state: Path) -> None:
@@ -400,9 +494,9 @@ async def record(scene: Callable[[Any], Awaitable[Any]], environment: WorkflowEn
         return
     shop = Shop(environment, MemoryLedger(), state)
     async with hub_server() as hubs:
-        transfer = Transfer(shop, hubs)
-        async with transfer.activities() as more, main_worker(shop, more=more):
-            await scene(transfer if scene in OF_A_TRANSFER else shop)
+        transfer, trace = Transfer(shop, hubs), Trace(shop)
+        async with transfer.activities() as more, main_worker(shop, more=(*more, *trace.activities)):
+            await scene(transfer if scene in OF_A_TRANSFER else trace if scene in OF_A_TRACE else shop)
             await _write(scene.__name__, shop)
 
 

@@ -696,7 +696,7 @@ class TestTheWorkerThatSigns:
 
         monkeypatch.setattr(checkpoints, "checkpoint", fail)
         monkeypatch.setattr(worker, "stop_requested", asyncio.Event)  # no signal handlers in a test process
-        monkeypatch.setattr(worker, "schedule_reconcile", nothing)
+        monkeypatch.setattr(worker, "schedule_all", nothing)
         hurried = {"checkpoint_every": timedelta(milliseconds=1), "temporal_address": embedded.temporal.address}
         with pytest.raises(ExceptionGroup) as ended:
             await worker.run_main_worker(settings.model_copy(update=hurried))

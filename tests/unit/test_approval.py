@@ -99,7 +99,7 @@ class TestTheTimeOfAnAnswer:
     def test_is_when_it_was_given_and_not_when_it_was_taken_in(self, early: timedelta, counts: bool) -> None:
         life = ApprovalLife(opened_at=NOW)
         given = decision(issued_at=NOW + REQUEST.rule.expires_after - early)
-        assert (life.refusal(REQUEST, given) is None) is counts
+        assert (life.refusal(REQUEST, given, None) is None) is counts
 
 
 class TestFourEyes:

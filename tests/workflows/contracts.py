@@ -52,7 +52,7 @@ class ContractLedger(MemoryLedger):
     async def under(self, idempotency_key: str) -> LedgerEntry | None:
         return self.entries.get(idempotency_key)
 
-    def _change(self, change: Change) -> None:
+    def _change(self, change: Change, entry: LedgerEntry) -> None:
         match change:
             case ContractCreated():
                 self.versions[change.contract_id, change.version] = {
@@ -69,7 +69,7 @@ class ContractLedger(MemoryLedger):
                 if self.deployments.get(key) in CAN_BECOME[status]:
                     self.deployments[key] = status
             case _:
-                super()._change(change)
+                super()._change(change, entry)
 
 
 class WatchedRepository(PolicyRepository):

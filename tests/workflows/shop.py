@@ -23,6 +23,7 @@ from temporalio.worker import Replayer, Worker
 from activities.approval import ApprovalActivities
 from activities.client_po import ClientPOActivities
 from activities.decision import DecisionActivities
+from activities.equipment import EquipmentActivities
 from activities.ledger import LedgerActivities
 from activities.maintenance_node import MaintenanceNodeActivities
 from activities.node import NodeActivities
@@ -35,7 +36,7 @@ from infra.node_maintenance import NodeMaintenance
 from infra.node_store import NodeStore
 from infra.personnel import Personnel
 from infra.settings import Settings
-from infra.temporal import ClientPOStarter, PartArrivals
+from infra.temporal import ClientPOStarter, EquipmentDesk, NodeSyncs, PartArrivals
 from schemas import names
 from schemas.alert import Alert
 from schemas.approval import ApprovalOutcome, ApprovalStatus
@@ -54,21 +55,36 @@ from schemas.record import (
     AlertResolved,
     ApprovalChanged,
     ApprovalOpened,
+    CalibrationRecorded,
     Change,
     ClientPOChanged,
+    EquipmentChanged,
+    EquipmentEvent,
+    EquipmentRegistered,
+    MaintenanceAlertReceived,
     NonconformanceDisposed,
     NonconformanceOpened,
     Record,
+    ResultsTraced,
     ResultSubmitted,
+    ReviewEnded,
+    ReviewOpened,
     SignedOff,
     SignOffsVoided,
     TestChanged,
     TestOpened,
+    TraceAlertsResolved,
+    TraceClosed,
+    TracedResultsDisposed,
+    TraceOpened,
     TransferChanged,
     TransferOpened,
+    VaultAmended,
 )
+from schemas.reverse_trace import Selection, in_doubt_cause
 from schemas.test_execution import Meaning, Results, SignOffDecision, TestResult, results_wanted, signoff_wanted
 from schemas.transfer import Disposition
+from tests.workflows.register import MemoryRegister
 from workers.worker import SANDBOX, WORKFLOWS
 
 DEADLINE = 20.0
@@ -97,10 +113,16 @@ class MemoryLedger:
         self.transfer_rows: dict[str, dict[str, Any]] = {}
         self.nonconformances: dict[str, dict[str, Any]] = {}
         self.tests: dict[str, dict[str, Any]] = {}
+        self.register = MemoryRegister(self.tests)
         self.results: list[ResultSubmitted] = []
         self.signoffs: list[SignedOff] = []
         self.transfers: dict[str, TransferOpened] = {}
         self.dispositions: dict[str, Disposition] = {}
+        self.maintenance_alerts: dict[str, MaintenanceAlertReceived] = {}
+        self.reviews: dict[str, dict[str, Any]] = {}
+        self.traces: dict[str, str] = {}
+        self.traced: list[dict[str, Any]] = []
+        self.amended: list[dict[str, Any]] = []
         self.conflicts: list[str] = []
         self.away = False
         self.refuses: set[str] = set()
@@ -121,11 +143,16 @@ class MemoryLedger:
         if known is None:
             self.entries[entry.idempotency_key] = entry
             for change in record.changes:
-                self._change(change)
+                self._change(change, entry)
         seq = list(self.entries).index(entry.idempotency_key)
         return Receipt(seq=seq, leaf="00", recorded_at=datetime.now(UTC), repeated=known is not None)
 
-    def _change(self, change: Change) -> None:
+    def waiting(self, trace_id: str, selection: Selection) -> list[dict[str, Any]]:
+        """As `infra.rows` reads a selection."""
+        wanted = {"trace_id": trace_id, "disposition": None, **selection.terms}
+        return [row for row in self.traced if wanted.items() <= row.items()]
+
+    def _change(self, change: Change, entry: LedgerEntry) -> None:
         match change:
             case AlertRaised():
                 self.alerts.setdefault(change.alert.alert_id, change.alert)
@@ -139,6 +166,8 @@ class MemoryLedger:
             case ClientPOChanged():
                 row = self.rows.setdefault(change.smart_contract_id, {})
                 row.update(change.model_dump(exclude={"kind", "smart_contract_id"}))
+            case EquipmentRegistered() | EquipmentChanged() | EquipmentEvent() | CalibrationRecorded():
+                self.register.change(change)
             case TestOpened():
                 self.tests[change.smart_contract_id] = change.model_dump(exclude={"kind"})
             case TestChanged():
@@ -154,11 +183,33 @@ class MemoryLedger:
             case TransferChanged():
                 row = self.transfer_rows.setdefault(change.package_id, {})
                 row.update(change.model_dump(exclude={"kind", "package_id"}))
+            case MaintenanceAlertReceived():
+                self.maintenance_alerts.setdefault(change.alert_id, change)
+            case ReviewOpened():
+                self.reviews[change.review_id] = change.model_dump(exclude={"kind"}) | {"status": "open"}
+            case ReviewEnded():
+                self.reviews[change.review_id].update(change.model_dump(exclude={"kind"}))
             case NonconformanceOpened():
                 self.nonconformances[change.package_id] = change.model_dump(exclude={"kind"})
             case NonconformanceDisposed():
                 self.nonconformances.setdefault(change.package_id, {}).update(change.model_dump(exclude={"kind"}))
                 self.dispositions[change.package_id] = Disposition(change.disposition)
+            case TraceOpened():
+                self.traces[change.trace_id] = "open"
+            case ResultsTraced():
+                own = {"trace_id": change.trace_id, "disposition": None}
+                self.traced += [{**result.model_dump(), **own} for result in change.results]
+            case TracedResultsDisposed():
+                for row in self.waiting(change.trace_id, change.selection):
+                    row.update(disposition=change.disposition, decided_by=entry.user_id, entry=entry.idempotency_key)
+            case TraceAlertsResolved():
+                left = {row["clientpo_id"] for row in self.waiting(change.trace_id, Selection())}
+                for order in {row["clientpo_id"] for row in self.traced} - left:
+                    self.open.pop(in_doubt_cause(change.trace_id, order), None)
+            case VaultAmended():
+                self.amended += [row for row in self.traced if row.get("entry") == entry.idempotency_key]
+            case TraceClosed():
+                self.traces[change.trace_id] = "closed"
 
 
 class MemoryClientPOs:
@@ -217,6 +268,8 @@ class Shop:
         self.maintenance = NodeMaintenance(Node(node_id=self.node, station_type="LP", name="Cell 1"), self._disk)
         self._revision = 0
         self.part_arrivals = PartArrivals(self.client, UNCLAIMED_AFTER)
+        self.node_syncs = NodeSyncs(self.client)
+        self.desk = EquipmentDesk(self.client)
         self.workflow_ids: set[str] = set()
         self.settings = Settings(
             release_alert_after=ALERT_AFTER,
@@ -666,6 +719,7 @@ async def main_worker(
     """The product's workflows and short activities, over a ledger in memory; `more` are activities of the test's."""
     client, ledger = shop.client, shop.ledger
     part_arrivals = PartArrivalActivities(shop.part_arrivals)
+    equipment = EquipmentActivities(ledger.register, shop.node_syncs)  # type: ignore[arg-type]
     tests = TestExecutionActivities(Personnel(shop.settings.personnel_file), MemoryTransfers(ledger))  # type: ignore[arg-type]
     async with Worker(
         client,
@@ -680,6 +734,8 @@ async def main_worker(
             ApprovalActivities(MemoryApprovals(ledger)).read_outcome,  # type: ignore[arg-type]
             tests.check_qualification,
             tests.read_disposition,
+            *(equipment.look_up_line, equipment.look_up_calibration, equipment.read_register),
+            *(equipment.blocked_tests, equipment.refresh_node),
             *more,
         ],
         workflow_runner=SANDBOX,

@@ -21,15 +21,20 @@ from activities.transfer import TransferActivities
 from schemas import names
 from schemas.client_po import acceptance_wanted
 from schemas.decision import Wanted
+from schemas.equipment_register import REQUESTS, EquipmentStart
 from schemas.part_arrival import withdrawal_wanted
 from schemas.test_execution import TestVerdict
 from schemas.transfer import TransferStart
 from tests.workflows.shop import PO, Approval, Shop, until
+from tests.workflows.traces import Trace
 from tests.workflows.transfers import NEXT_NODE, package
 from workers.worker import SANDBOX, WORKFLOWS
 from workflows.contract_on_node import ContractOnNodeWorkflow
+from workflows.equipment import EquipmentWorkflow
 from workflows.maintenance import MaintenanceContractWorkflow
+from workflows.node_sync import NodeSyncWorkflow
 from workflows.reconcile import ReconcileWorkflow
+from workflows.reverse_trace import ReverseTraceWorkflow
 from workflows.test_execution import TestExecutionWorkflow
 from workflows.transfer import TransferWorkflow
 
@@ -292,9 +297,12 @@ MESSAGES: dict[tuple[str, str, str], Payload] = {
     ("ApprovalWorkflow", "update", names.CANCEL): because,
 }
 
+SHOP_FLOOR_WORK = "shop-floor work, written down as by nobody known"
+
 TESTS_AND_TRANSFERS: dict[str, dict[str, str]] = {
+    "EquipmentWorkflow": dict.fromkeys(REQUESTS, f"{SHOP_FLOOR_WORK}: test_equipment.TestACalibration"),
     "TestExecutionWorkflow": {
-        **dict.fromkeys(("start", "hold", "resume", "abort"), "shop-floor work, written down as by nobody known"),
+        **dict.fromkeys(("start", "hold", "resume", "abort"), SHOP_FLOOR_WORK),
         "submit_results": "test_test_execution.TestResults",
         "sign_off": "test_test_execution.TestATokenThatDoesNotCount",
     },
@@ -302,6 +310,7 @@ TESTS_AND_TRANSFERS: dict[str, dict[str, str]] = {
         "retry_transfer": "sends the same again, written down as by nobody known",
         "dispose": "test_transfer.TestADispositionThatDoesNotCount",
     },
+    "ReverseTraceWorkflow": {"dispose": "test_reverse_trace.TestADispositionThatDoesNotCount"},
 }
 """By signal and by update; what they do without a token is tested where these workflows are."""
 
@@ -339,7 +348,12 @@ class TestTheTables:
         decisions = {(decision.workflow, by, decision.name) for decision in DECISIONS for by in BY}
         elsewhere = {
             (kind, by, name) for kind, names_ in TESTS_AND_TRANSFERS.items() for name in names_ for by in BY
-        } | {("TestExecutionWorkflow", "signal", names.DISPOSED)}  # looked up in the row of its transfer
+        } | {
+            ("TestExecutionWorkflow", "signal", names.DISPOSED),  # looked up in the row of its transfer
+            ("TestExecutionWorkflow", "signal", names.EQUIPMENT_CHANGED),  # asks the gate, and believes nobody
+            ("NodeSyncWorkflow", "signal", names.REFRESH),  # what there is, is read where it is kept
+            ("NodeSyncWorkflow", "signal", names.REPORTED),
+        }
         assert found == MESSAGES.keys() | decisions | elsewhere
 
 
@@ -347,8 +361,17 @@ async def handlers_of(floor: Floor, kind: type) -> dict[str, list[str]]:
     """As an open workflow of that type says itself."""
     if kind is TransferWorkflow:
         return await handlers_of_transfers(floor)
+    if kind is ReverseTraceWorkflow:
+        return await handlers_of_traces(floor)
     if kind is ReconcileWorkflow:
         handle: Handle = await floor.shop.client.start_workflow(kind.run, id="reconcile", task_queue=names.MAIN_QUEUE)
+    elif kind is EquipmentWorkflow:
+        handle = await floor.shop.client.start_workflow(
+            kind.run, EquipmentStart(equipment_id="E-1"), id="equipment/E-1", task_queue=names.MAIN_QUEUE
+        )
+    elif kind is NodeSyncWorkflow:
+        await floor.shop.node_syncs.refresh("NODE-AWAY")
+        handle = floor.shop.client.get_workflow_handle(names.node_sync_id("NODE-AWAY"))
     elif kind is TestExecutionWorkflow:
         handle = floor.shop.client.get_workflow_handle(names.test_execution_id(floor.released.name))
     else:
@@ -374,6 +397,15 @@ async def handlers_of_transfers(floor: Floor) -> dict[str, list[str]]:
         found = await handlers_at(handle)
         await handle.terminate()
         return found
+
+
+async def handlers_of_traces(floor: Floor) -> dict[str, list[str]]:
+    """Of one that nobody searches."""
+    trace = Trace(floor.shop)
+    await trace.open()
+    found = await handlers_at(trace.handle)
+    await trace.handle.terminate()
+    return found
 
 
 async def handlers_at(handle: Handle) -> dict[str, list[str]]:

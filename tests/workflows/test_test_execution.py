@@ -13,6 +13,7 @@ from temporalio.client import WorkflowExecutionStatus
 from temporalio.testing import WorkflowEnvironment
 
 from schemas import names
+from schemas.ledger import LedgerEntry
 from schemas.permission import Role
 from schemas.test_execution import ESCALATE_AFTER, REMIND_AFTER, signoff_wanted
 from schemas.transfer import Disposition
@@ -145,11 +146,136 @@ class TestTheGate:
         (frozen,) = (await demanding.recorded("start_test")).metadata["begun"]["instruments"]
         assert frozen["certificate"] == "CERT-LAMP-1"
 
+    async def test_writes_down_all_that_it_found(self, shop: Shop, demanding: Tested) -> None:
+        """The words are those of specification 4, `link_contract_to_clientpo`."""
+        await demanding.start("ivan", "LAMP-1")
+        await demanding.is_("blocked")
+        (entry,) = linked(shop)
+        assert (entry.action_type, entry.target, entry.smart_id) == ("maintenance", "CPO-1", shop.node)
+        found = {name: entry.metadata[name] for name in ("clientpo_id", "required_equipment", "all_equipment_ready")}
+        assert found == {"clientpo_id": "CPO-1", "required_equipment": ["LAMP-1"], "all_equipment_ready": False}
+        (check,) = entry.metadata["validation_checks"]
+        assert check == {"equipment_id": "LAMP-1", "status": "not_found", "calibration_valid": False, "ready": False}
+
+    async def test_lets_a_blocked_test_begin_by_itself(self, shop: Shop, demanding: Tested) -> None:
+        await demanding.start("ivan", "LAMP-1")
+        await demanding.is_("blocked")
+        shop.equip("LAMP-1")
+        await demanding.ask("equipment_changed")
+        await demanding.is_("running")
+        begun = (await demanding.recorded("start_test")).metadata["begun"]
+        assert (begun["performer"], begun["instruments"][0]["equipment_id"]) == ("ivan", "LAMP-1")
+        assert shop.open_alerts("equipment_not_ready") == []
+        assert [entry.metadata["all_equipment_ready"] for entry in linked(shop)] == [False, True]
+
+    async def test_lets_it_begin_where_the_equipment_came_while_it_was_being_blocked(
+        self, shop: Shop, demanding: Tested
+    ) -> None:
+        """Nobody tells a test that is not blocked yet: it asks once more as soon as it is."""
+        shop.ledger.away = True
+        await demanding.start("ivan", "LAMP-1")
+        await until(lambda: shop.ledger.attempts > 0 and shop.ledger.away, lambda: "it is being blocked")
+        shop.equip("LAMP-1")
+        shop.ledger.away = False
+        await demanding.is_("running")
+
+    async def test_that_says_the_same_again_is_not_written_down_again(self, shop: Shop, demanding: Tested) -> None:
+        await demanding.start("ivan", "LAMP-1")
+        await demanding.is_("blocked")
+        before = len(shop.ledger.entries)
+        for _ in range(5):
+            await demanding.ask("equipment_changed")
+        await demanding.ask("explode")
+        await demanding.recorded("refuse_request")
+        assert len(shop.ledger.entries) == before + 1
+
+    async def test_is_asked_few_times_however_many_say_that_equipment_changed(
+        self, shop: Shop, demanding: Tested
+    ) -> None:
+        await demanding.start("ivan", "LAMP-1")
+        await demanding.is_("blocked")
+        for _ in range(40):
+            await demanding.ask("equipment_changed")
+        await demanding.ask("explode")
+        await demanding.recorded("refuse_request")
+        asked = event_types(await demanding.handle.fetch_history()).count("ACTIVITY_TASK_SCHEDULED")
+        assert asked < 20
+
+    async def test_that_misses_something_else_now_says_so(self, shop: Shop, demanding: Tested) -> None:
+        await demanding.start("ivan", "LAMP-1")
+        await demanding.is_("blocked")
+        shop.equip("LAMP-1")
+        shop.equip()
+        await demanding.ask("equipment_changed")
+        await demanding.recorded("equipment_not_ready", 2)
+        assert "out of service" in demanding.row["missing"]
+        assert len(shop.open_alerts("equipment_not_ready")) == 1
+
+    async def test_is_asked_again_when_a_hold_ends(self, shop: Shop, demanding: Tested) -> None:
+        await demanding.start("ivan", "LAMP-1")
+        await demanding.is_("blocked")
+        await demanding.ask("hold", reason="because")
+        await demanding.is_("hold")
+        shop.equip("LAMP-1")
+        await demanding.ask("equipment_changed")
+        await demanding.ask("resume", reason="go on")
+        await demanding.is_("running")
+        assert [entry.action for entry in shop.ledger.entries.values()][-3:] == [
+            "resume_test",
+            "link_contracts",
+            "start_test",
+        ]
+
+    async def test_is_not_asked_by_a_test_that_waits_for_nobody(self, shop: Shop, demanding: Tested) -> None:
+        await demanding.ask("equipment_changed")
+        await demanding.ask("explode")
+        await demanding.recorded("refuse_request")
+        assert demanding.row["status"] == "waiting"
+        assert linked(shop) == []
+
     async def test_keeps_results_out_of_a_blocked_test(self, demanding: Tested) -> None:
         await demanding.start("ivan", "LAMP-1")
         await demanding.is_("blocked")
         await demanding.submit()
         assert "start it before" in (await demanding.recorded("refuse_request")).details
+
+
+def linked(shop: Shop) -> list[LedgerEntry]:
+    """What the gate found, each time that it was written down."""
+    return [entry for entry in shop.ledger.entries.values() if entry.action == "link_contracts"]
+
+
+class TestEquipmentThatLapsesWhileItIsUsed:
+    @pytest_asyncio.fixture
+    async def lapsed(self, shop: Shop) -> AsyncIterator[Tested]:
+        """Its lamp went out of service after the test had begun."""
+        tested = await released(shop, one("T-1", "inspector", equipment=("LAMP-1",)))
+        async with shop.node_online():
+            shop.equip("LAMP-1")
+            await tested.start("ivan", "LAMP-1")
+            await tested.is_("running")
+            shop.equip()
+            await tested.submit()
+            await tested.is_("awaiting_signoff")
+            yield tested
+
+    async def test_is_flagged_on_the_results(self, shop: Shop, lapsed: Tested) -> None:
+        (flag,) = (await lapsed.recorded("submit_results")).metadata["flags"]
+        assert "LAMP-1 went out of service" in flag
+        (found,) = [one for one in shop.ledger.results if one.smart_contract_id == lapsed.name]
+        assert found.flags == flag
+        (kept,) = shop.store.results(lapsed.name)
+        assert kept.flags == (flag,)
+
+    async def test_is_flagged_in_the_package(self, shop: Shop, lapsed: Tested) -> None:
+        await lapsed.sign()
+        package = shop.ledger.transfers[await package_of(lapsed)]
+        assert "LAMP-1 went out of service" in package.package
+
+    async def test_is_not_flagged_where_nothing_lapsed(self, shop: Shop, measured: Tested) -> None:
+        assert "flags" not in (await measured.recorded("submit_results")).metadata
+        await signed_by_all(measured)
+        assert '"flags"' not in shop.ledger.transfers[await package_of(measured)].package
 
 
 class TestResults:

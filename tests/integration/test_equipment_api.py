@@ -1,0 +1,184 @@
+"""The equipment register over HTTP, with real workflows behind it: what is answered, refused, and recorded."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest_asyncio
+from fastapi import FastAPI
+
+from api.house import House
+from infra.hubs import Hubs
+from infra.settings import Settings
+from schemas.permission import Role
+from workers.worker import main_worker
+
+LP, CP = "NOD-TestStation-LP-01", "NOD-TestStation-CP-01"
+
+Json = dict[str, Any]
+
+
+class Desk:
+    """Who asks: a maintenance engineer, and an operator who may look."""
+
+    def __init__(self, house: House, mia: httpx.AsyncClient, otto: httpx.AsyncClient, name: str) -> None:
+        self.house = house
+        self.mia = mia
+        self.otto = otto
+        self.name = name
+        self.url = f"/api/v1/equipment/{name}"
+
+    def line(self, **fields: Any) -> Json:
+        return {
+            "equipment_id": self.name,
+            "equipment_type": "thermometer",
+            "description": "Digital thermometer",
+            "node_id": LP,
+            "calibration_interval_days": 180,
+            **fields,
+        }
+
+    def calibration(self, days_ago: int = 10, number: str = "C-1", **fields: Any) -> Json:
+        return {
+            "equipment_id": self.name,
+            "certificate_number": number,
+            "calibrated_on": str((datetime.now(UTC) - timedelta(days=days_ago)).date()),
+            "result": "passed",
+            "provider": "Lab GmbH",
+            "technician": "t.lab",
+            **fields,
+        }
+
+    async def post(self, what: str, body: Json, **headers: str) -> httpx.Response:
+        return await self.mia.post(f"{self.url}/{what}", json=body, headers=headers)
+
+    async def look(self) -> Json:
+        answer = await self.otto.get(self.url)
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+    async def told(self) -> list[str]:
+        return [entry.action for entry in await self.house.ledger.timeline(self.name)]
+
+
+@pytest_asyncio.fixture
+async def desk(api: FastAPI, settings: Settings, caller: Callable[..., httpx.AsyncClient]) -> AsyncIterator[Desk]:
+    """The register knows a thermometer that was never calibrated. No node is there."""
+    house: House = api.state.house
+    async with (
+        caller(Role.MAINTENANCE_ENGINEER, "mia") as mia,
+        caller(Role.OPERATOR, "otto") as otto,
+        Hubs(settings) as hubs,
+        main_worker(house.temporal, house.engine, house.ledger, hubs, settings),
+    ):
+        desk = Desk(house, mia, otto, f"T-{settings.state_dir.name}")
+        registered = await mia.post("/api/v1/equipment", json=desk.line())
+        assert registered.status_code == 201, registered.text
+        yield desk
+
+
+class TestAnInstrument:
+    async def test_is_registered_once(self, desk: Desk) -> None:
+        assert (await desk.mia.post("/api/v1/equipment", json=desk.line())).status_code == 200
+        other = await desk.mia.post("/api/v1/equipment", json=desk.line(description="Another"))
+        assert (other.status_code, "registered already" in other.json()["detail"]) == (409, True)
+        unknown = await desk.mia.post("/api/v1/equipment", json=desk.line(node_id="NODE-9") | {"equipment_id": "N-1"})
+        assert (unknown.status_code, "not in the registry" in unknown.json()["detail"]) == (409, True)
+        assert await desk.told() == ["register_equipment"]
+
+    async def test_is_listed_by_node_type_and_state(self, desk: Desk) -> None:
+        async def found(**query: str) -> list[str]:
+            answer = await desk.otto.get("/api/v1/equipment", params=query)
+            assert answer.json()["matching"] == len(answer.json()["equipment"])
+            return [line["equipment_id"] for line in answer.json()["equipment"]]
+
+        assert await found(state="pending_calibration") == [desk.name]
+        assert await found(state="ready") == []
+        await desk.post("calibrations", desk.calibration())
+        assert await found(state="ready") == [desk.name]
+        assert await found(node=LP, type="thermometer") == [desk.name]
+        assert await found(node=CP) == await found(type="lamp") == []
+
+    async def test_that_nobody_knows_is_not_found(self, desk: Desk) -> None:
+        assert (await desk.otto.get("/api/v1/equipment/T-0")).status_code == 404
+        answer = await desk.mia.post("/api/v1/equipment/T-0/return", json={"reason": "mended"})
+        assert answer.status_code == 404
+
+    async def test_is_changed_by_nobody_who_may_not(self, desk: Desk) -> None:
+        answer = await desk.otto.post(f"{desk.url}/calibrations", json=desk.calibration())
+        assert answer.status_code == 403
+        assert await desk.told() == ["register_equipment"]
+
+    async def test_shows_its_history(self, desk: Desk) -> None:
+        await desk.post("calibrations", desk.calibration(40, "C-1"))
+        await desk.post("calibrations", desk.calibration(10, "C-2"))
+        await desk.post("out-of-service", {"reason": "dropped"})
+        await desk.post("return", {"reason": "it is whole"})
+        await desk.post("check-out", {"reason": "lent", "to_node": CP})
+        shown = await desk.look()
+        assert (shown["node_id"], shown["home_node"], shown["ready"]) == (CP, LP, True)
+        numbers = [one["calibration"]["certificate_number"] for one in shown["certificates"]]
+        assert numbers == ["C-2", "C-1"]
+        assert shown["certificates"][0]["recorded_by"] == "mia"
+        events = [(one["event"], one["reason"]) for one in shown["events"]]
+        assert events == [
+            ("moved", "lent"),
+            ("returned", "it is whole"),
+            ("out_of_service", "dropped"),
+            ("registered", None),
+        ]
+
+    async def test_says_why_it_may_not_be_used(self, desk: Desk) -> None:
+        assert (await desk.look())["state"] == "pending_calibration"
+        await desk.post("calibrations", desk.calibration(181))
+        shown = await desk.look()
+        assert (shown["state"], shown["ready"], shown["days_left"]) == ("expired", False, -1)
+        answer = await desk.post("out-of-service", {"reason": "dropped"})
+        assert answer.json()["state"] == "out_of_service"
+        assert any("dropped" in sentence for sentence in answer.json()["missing"])
+
+
+class TestACalibration:
+    async def test_is_recorded_once_however_often_it_comes(self, desk: Desk) -> None:
+        answers = await asyncio.gather(*(desk.post("calibrations", desk.calibration()) for _ in range(4)))
+        assert sorted(answer.status_code for answer in answers) == [200, 200, 200, 201]
+        assert (await desk.told()).count("record_calibration") == 1
+        shown = answers[0].json()
+        assert (shown["state"], shown["certificate_number"], shown["ready"]) == ("ready", "C-1", True)
+
+    async def test_with_other_content_is_a_conflict(self, desk: Desk) -> None:
+        await desk.post("calibrations", desk.calibration())
+        answer = await desk.post("calibrations", desk.calibration(9))
+        assert (answer.status_code, "other content" in answer.json()["detail"]) == (409, True)
+
+    async def test_that_cannot_be_is_refused_in_a_sentence(self, desk: Desk) -> None:
+        future = await desk.post("calibrations", desk.calibration(-2))
+        assert (future.status_code, "not yet" in future.json()["detail"]) == (409, True)
+        foreign = await desk.post("calibrations", desk.calibration(certificate_for="T-OTHER"))
+        assert (foreign.status_code, "is for T-OTHER" in foreign.json()["detail"]) == (409, True)
+        nameless = await desk.post("calibrations", desk.calibration(number=" "))
+        assert (nameless.status_code, nameless.json()["errors"][0]["field"]) == (422, "certificate_number")
+        other = await desk.post("calibrations", desk.calibration() | {"equipment_id": "T-OTHER"})
+        assert (other.status_code, other.json()["errors"][0]["field"]) == (422, "equipment_id")
+        assert await desk.told() == ["register_equipment"]
+
+    async def test_that_is_arranged_stands_until_it_is_recorded(self, desk: Desk) -> None:
+        day = str((datetime.now(UTC) + timedelta(days=3)).date())
+        answer = await desk.post("schedule", {"reason": "due", "on": day})
+        assert answer.json()["calibration_scheduled_on"] == day
+        await desk.post("calibrations", desk.calibration())
+        assert (await desk.look())["calibration_scheduled_on"] is None
+
+    async def test_that_failed_takes_effect_at_once(self, desk: Desk) -> None:
+        await desk.post("calibrations", desk.calibration())
+        answer = await desk.post("calibrations", desk.calibration(1, "C-2", result="failed"))
+        assert (answer.json()["state"], answer.json()["ready"]) == ("calibration_failed", False)
+
+
+async def test_a_request_under_an_idempotency_key_is_done_once(desk: Desk) -> None:
+    body = {"reason": "dropped"}
+    answers = [await desk.post("out-of-service", body, **{"Idempotency-Key": "K-1"}) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert (await desk.told()).count("take_out_of_service") == 1

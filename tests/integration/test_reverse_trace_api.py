@@ -1,0 +1,273 @@
+"""Reverse traces over HTTP, with the real database and a real Temporal server."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, date, datetime
+from io import BytesIO
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+import pytest_asyncio
+from pypdf import PdfReader
+from temporalio.client import WorkflowHandle
+from temporalio.worker import Worker
+
+from activities.decision import DecisionActivities
+from activities.ledger import LedgerActivities
+from activities.reverse_trace import ReverseTraceActivities
+from infra import reverse_trace
+from infra.decisions import DecisionVerifier
+from infra.reverse_trace import ReverseTraces, Searcher
+from infra.settings import Settings
+from schemas import names
+from schemas.ledger import LedgerEntry
+from schemas.permission import Role
+from schemas.record import Record, TraceOpened
+from schemas.reverse_trace import Search, Searched, TraceStart, trace_id
+from tests.integration.hubs import Hubs
+from tests.past import Past, instrument, write
+from workers.worker import SANDBOX
+from workflows.reverse_trace import ReverseTraceWorkflow
+
+
+class Floor:
+    """One instrument that turned out to be bad, and what was measured with it."""
+
+    def __init__(self, hubs: Hubs, settings: Settings) -> None:
+        self.hubs = hubs
+        self.house = hubs.house
+        self._settings = settings
+        self.equipment_id = f"MIC-{hubs.name}"
+        self.id = trace_id(self.equipment_id, "CAL-BAD")
+        self.url = f"/api/v1/traces/{self.id}"
+        self.searcher = Searcher(self.house.engine, self.house.ledger, self.house.registry)
+        self._queue = f"traces-{uuid4().hex[:8]}"
+
+    async def measured(self, contract: str, *tests: str, order: str = "CPO-1", performer: str = "ines") -> None:
+        """By a test that is authorized."""
+        past = Past(contract, order=order).start(instrument(self.equipment_id), performer=performer).submit(*tests)
+        await write(self.house.ledger, [past.authorize()])
+
+    @asynccontextmanager
+    async def worker(self) -> AsyncIterator[None]:
+        does = ReverseTraceActivities(ReverseTraces(self.house.engine), self.searcher)
+        decisions = DecisionActivities(DecisionVerifier(self._settings))
+        async with Worker(
+            self.house.temporal,
+            task_queue=self._queue,
+            workflows=[ReverseTraceWorkflow],
+            activities=[
+                LedgerActivities(self.house.ledger).record,
+                decisions.verify_decision,
+                *(does.look, does.search, does.select),
+            ],
+            workflow_runner=SANDBOX,
+        ):
+            yield
+
+    @property
+    def start(self) -> TraceStart:
+        return TraceStart(
+            trace_id=self.id,
+            equipment_id=self.equipment_id,
+            certificate_number="CAL-BAD",
+            calibrated_on=date(2026, 7, 1),
+            since=date(2026, 1, 10),
+            found_at=datetime(2026, 7, 2, 8, tzinfo=UTC),
+        )
+
+    async def open(self) -> WorkflowHandle[Any, Any]:
+        return await self.house.temporal.start_workflow(
+            ReverseTraceWorkflow.run, self.start, id=names.reverse_trace_id(self.id), task_queue=self._queue
+        )
+
+    @property
+    def first(self) -> tuple[str, str]:
+        """The contract of the package that the vault is given, and its test."""
+        return self.hubs.first["smart_contract_id"], self.hubs.first["tests"][0]["test_id"]
+
+    async def shown(self, **params: Any) -> dict[str, Any]:
+        answer = await self.hubs.quality.get(self.url, params=params)
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+    async def searched(self) -> dict[str, Any]:
+        """The trace once its results are listed."""
+        async with asyncio.timeout(20):
+            while not (seen := (await self.hubs.quality.get(self.url)).json()).get("searched_at"):
+                await asyncio.sleep(0.05)
+        return dict(seen)
+
+    async def dispose(
+        self, disposition: str, who: httpx.AsyncClient | None = None, content_hash: str | None = None, **selection: Any
+    ) -> httpx.Response:
+        seen = await self.shown(**selection)
+        decision = {"disposition": disposition, "reason": "too near the limit", **selection}
+        body = {**decision, "content_hash": content_hash or seen["content_hash"]}
+        return await (who or self.hubs.quality).post(f"{self.url}/dispositions", json=body)
+
+
+@pytest_asyncio.fixture
+async def floor(hubs: Hubs, settings: Settings) -> AsyncIterator[Floor]:
+    floor = Floor(hubs, settings)
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(floor.worker())
+        yield floor
+
+
+class TestATrace:
+    async def test_lists_what_is_in_doubt_and_who_is_concerned(self, floor: Floor) -> None:
+        await floor.measured("SC-1", "T-1", "T-2")
+        await floor.measured("SC-2", order="CPO-2")
+        handle = await floor.open()
+        seen = await floor.searched()
+        assert (seen["found"], seen["waiting"], seen["client_orders"], seen["closed_at"]) == (3, 3, 2, None)
+        assert seen["orders"] == [
+            {"clientpo_id": "CPO-1", "found": 2, "waiting": 2},
+            {"clientpo_id": "CPO-2", "found": 1, "waiting": 1},
+        ]
+        assert [(one["smart_contract_id"], one["test_id"]) for one in seen["results"]] == [
+            ("SC-1", "T-1"),
+            ("SC-1", "T-2"),
+            ("SC-2", "T-1"),
+        ]
+        second = await floor.shown(limit=1, offset=1, clientpo_id="CPO-1")
+        assert [one["test_id"] for one in second["results"]] == ["T-2"]
+        assert (second["selected"], second["selected_waiting"]) == (2, 2)
+        listed = (await floor.hubs.quality.get("/api/v1/traces", params={"open": True})).json()
+        assert [trace["trace_id"] for trace in listed["traces"]] == [floor.id]
+        await handle.terminate()
+
+    async def test_that_is_unknown_is_not_found(self, floor: Floor) -> None:
+        assert (await floor.hubs.quality.get("/api/v1/traces/NONE")).status_code == 404
+
+    async def test_closes_when_all_is_decided_and_says_by_whom(self, floor: Floor) -> None:
+        await floor.measured("SC-1")
+        await floor.measured("SC-2", order="CPO-2")
+        handle = await floor.open()
+        await floor.searched()
+        first = await floor.dispose("use_as_is", clientpo_id="CPO-2")
+        assert (first.status_code, first.json()["disposed"], first.json()["trace"]["waiting"]) == (200, 1, 1)
+        assert (await floor.dispose("withdraw")).json()["disposed"] == 1
+        assert await handle.result() == 2
+        seen = await floor.shown()
+        assert seen["closed_at"] is not None
+        assert [(one["disposition"], one["decided_by"], one["reason"]) for one in seen["results"]] == [
+            ("withdraw", "quentin", "too near the limit"),
+            ("use_as_is", "quentin", "too near the limit"),
+        ]
+        again = await floor.dispose("withdraw", content_hash="0" * 64)
+        assert (again.status_code, again.json()["type"]) == (409, "urn:smartfloor:problem:refused")
+
+
+class TestADisposition:
+    @pytest_asyncio.fixture
+    async def opened(self, floor: Floor) -> AsyncIterator[Floor]:
+        await floor.measured("SC-1")
+        handle = await floor.open()
+        await floor.searched()
+        yield floor
+        await handle.terminate()
+
+    async def refused(self, floor: Floor, answer: httpx.Response, status: int, reason: str) -> None:
+        assert (answer.status_code, reason in answer.text) == (status, True), answer.text
+        assert (await floor.shown())["waiting"] == 1
+
+    async def test_of_whoever_performed_the_test_is_refused(self, floor: Floor) -> None:
+        await floor.measured("SC-1", performer="quentin")
+        handle = await floor.open()
+        await floor.searched()
+        await self.refused(floor, await floor.dispose("use_as_is"), 409, "another person must decide")
+        await handle.terminate()
+
+    async def test_before_the_ledger_is_searched_is_refused(self, hubs: Hubs, settings: Settings) -> None:
+        floor = Floor(hubs, settings)
+        opened = TraceOpened(**floor.start.model_dump(exclude={"life", "signals"}))
+        entry = LedgerEntry(
+            idempotency_key="open", action_type="maintenance", action="open_trace", target=floor.id, details="found bad"
+        )
+        await floor.house.ledger.record(Record(entry=entry, changes=(opened,)))
+        answer = await floor.dispose("use_as_is", content_hash="0" * 64)
+        assert (answer.status_code, "still searches" in answer.text) == (409, True)
+
+    async def test_on_other_results_than_those_that_wait_is_refused(self, opened: Floor) -> None:
+        await self.refused(opened, await opened.dispose("use_as_is", content_hash="0" * 64), 409, "other content")
+
+    async def test_by_a_role_that_may_not_is_refused(
+        self, opened: Floor, caller: Callable[..., httpx.AsyncClient]
+    ) -> None:
+        async with caller(Role.INSPECTOR, "ivan") as inspector:
+            answer = await opened.dispose("use_as_is", inspector)
+        await self.refused(opened, answer, 403, "disposition:decide")
+
+
+class TestAWithdrawnResult:
+    async def test_is_amended_in_the_vault_and_on_its_report(self, floor: Floor) -> None:
+        contract, test = floor.first
+        await floor.measured(contract, test)
+        await floor.hubs.store(floor.hubs.package())
+        handle = await floor.open()
+        await floor.searched()
+        assert (await floor.dispose("withdraw")).status_code == 200
+        await handle.result()
+        [revision] = (await floor.hubs.quality.get(f"/api/v1/vault/{contract}")).json()["revisions"]
+        [amendment] = revision["amendments"]
+        assert (amendment["test_id"], amendment["revision"], amendment["amendment"]) == (test, 1, "withdraw")
+        assert (amendment["decided_by"], amendment["trace_id"]) == ("quentin", floor.id)
+        [entry] = await floor.hubs.entries("dispose_traced")
+        assert amendment["ledger_entry"] == entry.seq
+        report = await floor.hubs.quality.get(f"/api/v1/vault/{contract}/report")
+        printed = " ".join(PdfReader(BytesIO(report.content)).pages[0].extract_text().split())
+        assert f"The result of {test} is withdrawn: too near the limit" in printed
+        assert printed.index("is withdrawn") < printed.index("Client order")
+
+    async def test_is_amended_where_its_package_comes_into_the_vault_afterwards(self, floor: Floor) -> None:
+        contract, test = floor.first
+        await floor.measured(contract, test)
+        handle = await floor.open()
+        await floor.searched()
+        await floor.dispose("retest")
+        await handle.result()
+        await floor.hubs.store(floor.hubs.package())
+        [revision] = (await floor.hubs.quality.get(f"/api/v1/vault/{contract}")).json()["revisions"]
+        assert [amendment["amendment"] for amendment in revision["amendments"]] == ["retest"]
+
+
+class Killed(Searcher):
+    """Dies behind the second stretch, the first time."""
+
+    tried_from: list[int]
+
+    async def search(self, search: Search, goes_on: int, reached: Callable[[int], None]) -> Searched:
+        first, stretches = not self.tried_from, 0
+        self.tried_from.append(goes_on)
+
+        def dies(at: int) -> None:
+            nonlocal stretches
+            reached(at)
+            stretches += 1
+            if first and stretches == 2:
+                raise ConnectionError("killed")
+
+        return await super().search(search, goes_on, dies)
+
+
+class TestASearchWhoseWorkerIsKilled:
+    async def test_goes_on_behind_what_it_had_recorded(
+        self, hubs: Hubs, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(reverse_trace, "STRETCH", 5)
+        floor = Floor(hubs, settings)
+        killed = Killed(floor.house.engine, floor.house.ledger, floor.house.registry)
+        killed.tried_from = []
+        floor.searcher = killed
+        for number in range(10):
+            await floor.measured(f"SC-{number}")
+        async with floor.worker():
+            handle = await floor.open()
+            seen = await floor.searched()
+            await handle.terminate()
+        assert (killed.tried_from, seen["found"]) == ([0, 10], 10)

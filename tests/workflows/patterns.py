@@ -1,0 +1,126 @@
+"""A test's pattern of alerts: about a contract of its own, whose version in force and whose drafts the test says."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from temporalio.client import WorkflowHandle
+
+from activities.maintenance import MaintenanceActivities
+from activities.maintenance_pattern import MaintenancePatternActivities
+from infra.maintenance_alerts import MaintenancePatterns
+from schemas import names
+from schemas.ledger import LedgerEntry
+from schemas.maintenance_alert import TeachingAlert
+from schemas.maintenance_pattern import ContractExecuted
+from schemas.maintenance_version import CannotApply, CreatedVersion, NewVersion
+from schemas.permission import Role
+from tests.workflows.shop import Approval, Shop, until
+
+WINDOW = timedelta(days=30)
+
+CONTRACT: dict[str, Any] = {
+    "contract_type": "SmartMaintenance",
+    "title": "Thermometers",
+    "description": "Digital thermometers of penetrant lines",
+    "equipment_types": ["thermometer"],
+    "conditions": ["must-calibrate-before-test"],
+    "calibration_interval_days": 180,
+}
+
+
+class Pattern:
+    """What happens to one contract, as its alerts tell; and the hub's drafts, in memory."""
+
+    def __init__(self, shop: Shop, issue_type: str = "calibration_failed") -> None:
+        self.shop = shop
+        self.contract_id = f"LP-{shop.name}"
+        self.issue_type = issue_type
+        self.in_force: ContractExecuted | None = ContractExecuted(
+            version="1.0", document={"smart_contract_id": self.contract_id, **CONTRACT}
+        )
+        self.asked: list[NewVersion] = []
+        self.refusal: str | None = None
+        self._door = MaintenancePatterns(shop.client, WINDOW)
+        self._told = 0
+
+    # --- what its workflow needs
+
+    def activities(self) -> list[Callable[..., Any]]:
+        return [
+            MaintenancePatternActivities(self).read_executed,  # type: ignore[arg-type]
+            MaintenanceActivities(self, *([None] * 3)).create_version,  # type: ignore[arg-type]
+        ]
+
+    async def executed(self, _contract_id: str) -> ContractExecuted | None:
+        return self.in_force
+
+    async def create_version(self, new: NewVersion) -> CreatedVersion:
+        if self.refusal:
+            raise CannotApply(self.refusal)
+        self.asked.append(new)
+        return CreatedVersion(contract_id=new.contract_id, version="1.1", document_hash="0" * 64)
+
+    # --- what happens
+
+    async def alert(self, node: str = "N1", *, ago: timedelta = timedelta(0), **fields: Any) -> TeachingAlert:
+        """As the gateway hands it over."""
+        self._told += 1
+        body = {
+            "alert_id": f"A{self._told}-{self.shop.name}",
+            "issue_type": self.issue_type,
+            "contract_id": self.contract_id,
+            "equipment_id": f"THERMO-{node}",
+            "equipment_type": "thermometer",
+            "node_id": node,
+            "happened_at": (await self.shop.now()) - ago,
+            **fields,
+        }
+        alert = TeachingAlert.model_validate(body)
+        await self.again(alert)
+        return alert
+
+    async def again(self, alert: TeachingAlert) -> None:
+        self.shop.workflow_ids.add(await self._door.report(alert))
+
+    async def alerts(self, *nodes: str) -> list[TeachingAlert]:
+        return [await self.alert(node) for node in nodes]
+
+    # --- what became of it
+
+    @property
+    def handle(self) -> WorkflowHandle[Any, Any]:
+        return self.shop.client.get_workflow_handle(names.maintenance_pattern_id(self.contract_id, self.issue_type))
+
+    async def recorded(self, action: str, count: int = 1) -> LedgerEntry:
+        return await self.shop.recorded(action, count, self.contract_id)
+
+    def entries(self, action: str) -> list[LedgerEntry]:
+        return self.shop.entries(action, self.contract_id)
+
+    async def review(self, number: int = 1) -> "Review":
+        """The nth that was asked for."""
+        entry = await self.recorded("analyze_alerts", number)
+        review = Review(self, entry)
+        review.approval = await self.shop.approval(review.id)
+        return review
+
+
+class Review:
+    """One review, and the approval that answers it."""
+
+    approval: Approval
+
+    def __init__(self, pattern: Pattern, entry: LedgerEntry) -> None:
+        self.pattern = pattern
+        self.entry = entry
+        self.id: str = entry.metadata["review_id"]
+
+    @property
+    def row(self) -> dict[str, Any]:
+        return self.pattern.shop.ledger.reviews[self.id]
+
+    async def answer(self, answer: str, note: str | None = None) -> None:
+        """By a maintenance engineer."""
+        await self.approval.answer(answer, by="mia", role=Role.MAINTENANCE_ENGINEER, note=note)
+        await until(lambda: self.row["status"] != "open", lambda: f"{self.row}; {self.pattern.shop}")

@@ -1,0 +1,286 @@
+"""What a node and the hub tell each other, from the node's real disk: in order, once, and nothing is lost."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+from temporalio.testing import WorkflowEnvironment
+
+from schemas import names
+from schemas.equipment_register import calibration_row
+from schemas.ledger import LedgerEntry
+from schemas.node_report import NodeReports, ReportsConfirmed
+from tests.workflows.register import ELSEWHERE, Station, calibrated, point
+from tests.workflows.shop import MemoryLedger, Shop, check_histories, main_worker, shows, until
+from tests.workflows.stand_in import WaitingTrace
+from workers.worker import WORKFLOWS
+
+WITHOUT_TRACES = [*(kind for kind in WORKFLOWS if kind.__name__ != "ReverseTraceWorkflow"), WaitingTrace]
+
+
+@pytest_asyncio.fixture
+async def shop(environment: WorkflowEnvironment, tmp_path: Path) -> AsyncIterator[Shop]:
+    shop = Shop(environment, MemoryLedger(), tmp_path)
+    async with main_worker(shop, WITHOUT_TRACES):
+        yield shop
+        await check_histories(shop)
+
+
+@pytest_asyncio.fixture
+async def station(shop: Shop, tmp_path: Path) -> Station:
+    """A node that is away, whose register has the thermometer of the test."""
+    station = Station(shop.client, f"NODE-S-{shop.name}", tmp_path)
+    shop.workflow_ids.add(station.handle.id)
+    shop.ledger.register.register(thermometer(shop), station.node.node_id)
+    await synced(shop, station)
+    return station
+
+
+def thermometer(shop: Shop) -> str:
+    return f"T-{shop.name}"
+
+
+async def synced(shop: Shop, station: Station) -> None:
+    """Both know the same, and the node is away again."""
+    async with station.online():
+        await shop.node_syncs.reported(station.node.node_id)
+        await station.handle.result()
+
+
+def reported(shop: Shop, station: Station) -> list[tuple[str, LedgerEntry]]:
+    """What the ledger has of the node, by its key, in the order in which it was recorded."""
+    prefix = f"{station.handle.id}:"
+    return [(key.removeprefix(prefix), one) for key, one in shop.ledger.entries.items() if key.startswith(prefix)]
+
+
+class TestWhatANodeDidByItself:
+    async def test_is_recorded_in_order_once_with_the_time_it_happened(self, shop: Shop, station: Station) -> None:
+        for number in range(1, 6):
+            station.now += timedelta(hours=1)
+            station.maintenance.record_calibration(calibrated(thermometer(shop), f"C-{number}"), "ines")
+        told = station.waiting
+        await synced(shop, station)
+        found = reported(shop, station)
+        assert [key for key, _ in found] == [str(number) for number in range(1, told + 1)]
+        assert station.waiting == 0
+        calibrations = [entry for _, entry in found if entry.action == "record_calibration"]
+        assert [entry.metadata["certificate"] for entry in calibrations] == [f"C-{number}" for number in range(1, 6)]
+        assert calibrations[-1].occurred_at == station.now
+        assert {entry.smart_id for _, entry in found} == {station.node.node_id}
+        assert (calibrations[0].user_id, calibrations[0].action_type) == ("ines", "maintenance")
+
+    async def test_waits_while_the_node_is_away(self, shop: Shop, station: Station) -> None:
+        station.maintenance.record_calibration(calibrated(thermometer(shop)), "ines")
+        await shop.node_syncs.reported(station.node.node_id)
+        await shows(station.handle, "the worker of that node")
+        async with station.online():
+            await station.handle.result()
+        assert station.waiting == 0
+
+    async def test_is_recorded_once_where_the_node_dies_before_it_is_confirmed(
+        self, shop: Shop, station: Station
+    ) -> None:
+        """It reads its reports, is killed, comes back, and is asked again."""
+        station.maintenance.record_calibration(calibrated(thermometer(shop)), "ines")
+        died: list[int] = []
+
+        @activity.defn(name="confirm_reports")
+        def confirm(confirmed: ReportsConfirmed) -> None:
+            if not died:
+                died.append(confirmed.up_to)
+                raise ConnectionError("killed")
+            station.maintenance.confirm(confirmed.up_to)
+
+        async with station.online(confirm_reports=confirm):
+            await shop.node_syncs.reported(station.node.node_id)
+            await station.handle.result()
+        recorded = [entry for _, entry in reported(shop, station) if entry.action == "record_calibration"]
+        assert (len(recorded), len(died), station.waiting) == (1, 1, 0)
+
+    async def test_is_recorded_once_where_the_hub_ends_before_it_is_confirmed(
+        self, shop: Shop, station: Station
+    ) -> None:
+        """A run is terminated with everything recorded and nothing confirmed; the next one finds it there."""
+        station.maintenance.record_calibration(calibrated(thermometer(shop)), "ines")
+        told = station.waiting
+
+        @activity.defn(name="confirm_reports")
+        def never(confirmed: ReportsConfirmed) -> None:
+            raise ConnectionError("away")
+
+        async with station.online(confirm_reports=never):
+            await shop.node_syncs.reported(station.node.node_id)
+            await until(lambda: len(reported(shop, station)) == told, lambda: str(shop))
+            await shows(station.handle, "its confirmation")
+            await station.handle.terminate()
+        assert station.waiting == told
+        await synced(shop, station)
+        assert (len(reported(shop, station)), station.waiting) == (told, 0)
+
+    async def test_is_recorded_after_the_ledger_was_away(self, shop: Shop, station: Station) -> None:
+        station.maintenance.record_calibration(calibrated(thermometer(shop)), "ines")
+        shop.ledger.away = True
+        async with station.online():
+            await shop.node_syncs.reported(station.node.node_id)
+            await until(lambda: shop.ledger.attempts > 3, lambda: "it is tried")
+            assert station.waiting > 0
+            shop.ledger.away = False
+            await station.handle.result()
+        assert station.waiting == 0
+
+    async def test_raises_its_alerts_and_ends_them(self, shop: Shop, station: Station) -> None:
+        name = thermometer(shop)
+        station.maintenance.record_calibration(calibrated(name, "C-1", result="failed"), "ines")
+        await synced(shop, station)
+        (alert,) = shop.open_alerts("calibration_failed")
+        assert alert.issue is not None
+        assert alert.issue.equipment_id == name
+        station.now += timedelta(days=1)
+        station.maintenance.record_calibration(calibrated(name, "C-2", on="2026-05-01"), "ines")
+        await synced(shop, station)
+        assert shop.open_alerts("calibration_failed") == []
+
+    async def test_starts_the_trace_of_what_was_found_out_of_tolerance(self, shop: Shop, station: Station) -> None:
+        bad = calibrated(thermometer(shop), result="failed", points=[point("103", "103")])
+        station.maintenance.record_calibration(bad, "ines")
+        await synced(shop, station)
+        history = [event async for event in station.handle.fetch_history_events()]
+        started = [
+            event.child_workflow_execution_started_event_attributes.workflow_type.name
+            for event in history
+            if event.HasField("child_workflow_execution_started_event_attributes")
+        ]
+        assert started == ["ReverseTraceWorkflow"]
+
+
+class TestAReportThatCannotStand:
+    async def test_under_its_number_is_kept_aside_and_alerted_and_stops_nothing(
+        self, shop: Shop, station: Station
+    ) -> None:
+        station.maintenance.record_calibration(calibrated(thermometer(shop), "C-1"), "ines")
+        await synced(shop, station)
+        before = len(reported(shop, station))
+        station.loses_its_disk()
+        await synced(shop, station)  # it has its register again
+        station.maintenance.record_calibration(calibrated(thermometer(shop), "C-2", on="2026-05-01"), "ines")
+        told = station.waiting
+        await synced(shop, station)
+        assert (len(reported(shop, station)) - before, station.waiting) == (told, 0)
+        assert len(shop.alerts("report_conflict")) > 0
+        assert (thermometer(shop), "C-2") in shop.ledger.register.calibrations
+        assert shop.ledger.conflicts
+        shop.ledger.conflicts.clear()  # these were foreseen
+
+    async def test_at_all_is_alerted_and_stops_nothing(self, shop: Shop, station: Station) -> None:
+        shop.ledger.refuses = {"record_calibration"}
+        station.maintenance.record_calibration(calibrated(thermometer(shop)), "ines")
+        await synced(shop, station)
+        assert station.waiting == 0
+        assert "by hand" in (await shop.recorded("refuse_report", target=station.node.node_id)).details
+        assert [entry.action for _, entry in reported(shop, station)][-1] == "validate_calibration"
+
+    async def test_beside_another_certificate_of_its_number_is_alerted_and_the_first_stands(
+        self, shop: Shop, station: Station
+    ) -> None:
+        name, node_id = thermometer(shop), station.node.node_id
+        station.maintenance.record_calibration(calibrated(name, on="2026-05-02"), "ines")
+        at_the_hub = calibrated(name, on="2026-05-01")
+        shop.ledger.register.change(calibration_row(at_the_hub, node_id))
+        await synced(shop, station)
+        (alert,) = [one for one in shop.ledger.alerts.values() if one.alert_type == "calibration_conflict"]
+        assert "the first stands" in alert.text
+        known = station.maintenance.known([name])[name]
+        assert known.last == at_the_hub, "the node has what stands"
+
+
+class TestTheRegister:
+    async def test_goes_to_the_node_whole_in_pages(self, shop: Shop, station: Station) -> None:
+        for number in range(1200):
+            shop.ledger.register.register(f"E-{number}", ELSEWHERE if number % 2 else station.node.node_id)
+        pages: list[int] = []
+        take = station.maintenance.take_register
+
+        def counted(page: Any) -> int:
+            pages.append(len(page.items))
+            return take(page)
+
+        station.maintenance.take_register = counted  # type: ignore[method-assign]
+        async with station.online():
+            await shop.node_syncs.refresh(station.node.node_id)
+            await station.handle.result()
+        assert pages == [500, 500, 200]
+        assert len(station.maintenance.here()) == 601
+
+    async def test_goes_again_to_a_node_that_lost_its_disk(self, shop: Shop, station: Station) -> None:
+        station.loses_its_disk()
+        await synced(shop, station)
+        assert list(station.maintenance.here()) == [thermometer(shop)]
+
+    async def test_that_a_node_does_not_take_is_not_pressed_on_it(self, shop: Shop, station: Station) -> None:
+        """A node that answers that it has nothing new: the hub does not ask it in a circle."""
+        shop.ledger.register.register("E-1", station.node.node_id)
+
+        @activity.defn(name="take_register")
+        def refuse(page: Any) -> int:
+            return 0
+
+        async with station.online(take_register=refuse):
+            await shop.node_syncs.refresh(station.node.node_id)
+            await station.handle.result()
+
+
+class TestWakingIt:
+    async def test_many_times_is_answered_by_few_looks(self, shop: Shop, station: Station) -> None:
+        looks: list[int] = []
+
+        @activity.defn(name="read_reports")
+        def read() -> NodeReports:
+            looks.append(1)
+            return station.maintenance.reports()
+
+        for _ in range(50):
+            await shop.node_syncs.reported(station.node.node_id)
+        async with station.online(read_reports=read):
+            await station.handle.result()
+        assert len(looks) <= 3
+
+    async def test_by_something_that_nobody_can_read_is_refused_and_wakes_it(
+        self, shop: Shop, station: Station
+    ) -> None:
+        await shop.node_syncs.reported(station.node.node_id)
+        await station.handle.signal(names.REFRESH, {"unknown": 1})
+        await station.handle.signal("explode")
+        async with station.online():
+            await station.handle.result()
+        refusals = [entry for _, entry in reported(shop, station) if entry.action == "refuse_request"]
+        assert len(refusals) == 2
+
+    @pytest.mark.parametrize("name", [names.REFRESH, names.REPORTED])
+    async def test_by_anybody_records_nothing(self, shop: Shop, station: Station, name: str) -> None:
+        before = dict(shop.ledger.entries)
+        await shop.node_syncs.reported(station.node.node_id)
+        await station.handle.signal(name, {"node_id": "NODE-FORGED"})
+        async with station.online():
+            await station.handle.result()
+        assert shop.ledger.entries == before
+
+
+async def test_a_node_that_fails_for_a_while_is_asked_again(shop: Shop, station: Station) -> None:
+    failures: list[int] = []
+
+    @activity.defn(name="read_reports")
+    def read() -> NodeReports:
+        if len(failures) < 2:
+            failures.append(1)
+            raise ApplicationError("its disk is busy")
+        return station.maintenance.reports()
+
+    async with station.online(read_reports=read):
+        await shop.node_syncs.refresh(station.node.node_id)
+        await station.handle.result()
+    assert len(failures) == 2

@@ -1,0 +1,274 @@
+"""The daily watch: a year of it, over the node's real disk, on a server whose days pass at once."""
+
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest_asyncio
+from temporalio.client import WorkflowHandle
+from temporalio.testing import WorkflowEnvironment
+from temporalio.worker import Worker
+
+from activities.maintenance_node import MaintenanceNodeActivities
+from infra.node_maintenance import NodeMaintenance
+from schemas import names
+from schemas.canonical import document_hash
+from schemas.equipment import CalibrationRecord, CalibrationResult, EquipmentItem
+from schemas.expiry import ExpiryReport
+from schemas.maintenance import ContractDelivery
+from schemas.node import Node
+from schemas.node_report import NodeReport, RegisteredItem, RegisterPage
+from schemas.node_watch import WatchStart
+from tests.workflows.patterns import CONTRACT
+from tests.workflows.shop import MemoryLedger, Shop, check_histories, main_worker
+from workflows.node_watch import NodeWatchWorkflow
+
+DAY = timedelta(days=1)
+
+
+class Watched:
+    """A node and its instruments, watched day by day."""
+
+    def __init__(self, shop: Shop, state: Path) -> None:
+        self.shop = shop
+        self.now = datetime.now(UTC)
+        node = Node(node_id=shop.node, station_type="LP", name="cell 1", time_zone="America/New_York")
+        self.maintenance = NodeMaintenance(node, state / "maintenance.sqlite", lambda: self.now)
+        self._revision = 0
+        self._watches = 0
+
+    async def today(self) -> date:
+        self.now = await self.shop.now()
+        return self.maintenance.node.day(self.now)
+
+    async def contract(self, **fields: Any) -> str:
+        """Put into force at the node."""
+        document = {"smart_contract_id": f"LP-{self.shop.name}", **CONTRACT, **fields}
+        self.now = await self.shop.now()
+        self.maintenance.take_contract(
+            ContractDelivery(
+                contract_id=document["smart_contract_id"],
+                version="1.0",
+                number=1,
+                document=document,
+                document_hash=document_hash(document),
+            )
+        )
+        return str(document["smart_contract_id"])
+
+    async def instrument(self, name: str, due_in: int, **fields: Any) -> None:
+        """Calibrated so that it is due so many days from now."""
+        today = await self.today()
+        item = EquipmentItem(
+            equipment_id=name,
+            equipment_type="thermometer",
+            description=f"Thermometer {name}",
+            node_id=self.shop.node,
+            home_node=self.shop.node,
+            **fields,
+        )
+        last = self.certificate(name, calibrated_on=today - timedelta(days=90), due_on=today + timedelta(days=due_in))
+        line = RegisteredItem(revision=self._revision + 1, item=item, last_calibration=last)
+        self.maintenance.take_register(RegisterPage(since=self._revision, revision=self._revision + 1, items=(line,)))
+        self._revision += 1
+
+    def certificate(self, name: str, *, calibrated_on: date, due_on: date, number: str = "C-1") -> CalibrationRecord:
+        return CalibrationRecord(
+            equipment_id=name,
+            certificate_number=number,
+            calibrated_on=calibrated_on,
+            due_on=due_on,
+            result=CalibrationResult.PASSED,
+            provider="ACME Metrology",
+            technician="tom",
+        )
+
+    async def calibrate(self, name: str, due_in: int, number: str) -> None:
+        today = await self.today()
+        due_on = today + timedelta(days=due_in)
+        self.maintenance.record_calibration(
+            self.certificate(name, calibrated_on=today, due_on=due_on, number=number), "tom"
+        )
+
+    async def start(self, **fields: int) -> WorkflowHandle[Any, ExpiryReport]:
+        self._watches += 1
+        handle = await self.shop.client.start_workflow(
+            NodeWatchWorkflow.run,
+            WatchStart(node_id=self.shop.node, **fields),
+            id=f"{names.node_watch_id(self.shop.node)}-{self._watches}",
+            task_queue=names.MAIN_QUEUE,
+        )
+        self.shop.workflow_ids.add(handle.id)
+        return handle
+
+    async def watch(self) -> ExpiryReport:
+        """Without time going on: this server skips ten years when a workflow that is waited for has ended."""
+        with self.shop.environment.auto_time_skipping_disabled():
+            return await (await self.start()).result()
+
+    def told(self, action: str) -> list[NodeReport]:
+        """What the node has told so far; it is never confirmed here."""
+        return [report for report in self.maintenance.reports().reports if report.action == action]
+
+    def take_told(self) -> list[NodeReport]:
+        """What it has told since it was last asked."""
+        reports = list(self.maintenance.reports().reports)
+        if reports:
+            self.maintenance.confirm(reports[-1].number)
+        return reports
+
+    @asynccontextmanager
+    async def online(self) -> AsyncIterator[None]:
+        with ThreadPoolExecutor(1) as pool:
+            async with Worker(
+                self.shop.client,
+                task_queue=names.node_queue(self.shop.node),
+                activities=[MaintenanceNodeActivities(self.maintenance).check_expiry],
+                activity_executor=pool,
+            ):
+                yield
+
+
+@pytest_asyncio.fixture
+async def watched(environment: WorkflowEnvironment, tmp_path: Path) -> AsyncIterator[Watched]:
+    shop = Shop(environment, MemoryLedger(), tmp_path)
+    async with main_worker(shop):
+        yield Watched(shop, tmp_path)
+        await check_histories(shop)
+
+
+def reminders(reports: list[NodeReport]) -> list[tuple[str, str, str]]:
+    """Who people were told of, what, and how many days before or after."""
+    told = []
+    for report in reports:
+        if report.action == "generate_alert" and report.alert and report.alert.issue:
+            data = report.alert.issue.data
+            days = data.get("days_remaining") or f"-{data['days_overdue']}"
+            told.append((report.alert.subject, report.alert.alert_type.removeprefix("calibration_"), days))
+    return told
+
+
+class TestAYear:
+    async def test_reminds_of_each_certificate_once_at_each_step(self, watched: Watched) -> None:
+        await watched.contract(calibration_interval_days=3650)
+        for name, due_in in (("IN-A-YEAR", 364), ("IN-TWO-MONTHS", 60), ("SOON", 10), ("OVER", -5)):
+            await watched.instrument(name, due_in)
+        await watched.instrument("OUT-OF-WARNING", 40, warning_days=0)
+        days: dict[int, list[tuple[str, str, str]]] = {}
+        watched.take_told()
+        async with watched.online():
+            for day in range(365):
+                if day == 61:  # the day after it expired
+                    await watched.calibrate("IN-TWO-MONTHS", 180, "C-2")
+                await watched.watch()
+                if told := reminders(watched.take_told()):
+                    days[day] = told
+                await watched.shop.pass_time(DAY)
+        watched.shop.workflow_ids.clear()  # one replays as the other
+
+        def of(name: str) -> list[tuple[int, str, str]]:
+            return [(day, what, left) for day, told in days.items() for who, what, left in told if who == name]
+
+        assert of("IN-A-YEAR") == [
+            *((364 - left, "expiring", str(left)) for left in (30, 14, 7, 1)),
+        ]
+        assert of("IN-TWO-MONTHS") == [
+            *((60 - left, "expiring", str(left)) for left in (30, 14, 7, 1)),
+            *((241 - left, "expiring", str(left)) for left in (30, 14, 7, 1)),
+            (242, "expired", "-1"),
+        ]
+        assert of("SOON") == [
+            *((10 - left, "expiring", str(left)) for left in (10, 7, 1)),
+            (11, "expired", "-1"),
+        ]
+        assert of("OVER") == [(0, "expired", "-5")]
+        assert of("OUT-OF-WARNING") == [
+            *((40 - left, "expiring", str(left)) for left in (30, 14, 7, 1)),
+            (41, "expired", "-1"),
+        ]
+
+
+class TestAWatch:
+    async def test_is_recorded_as_the_specification_says(self, watched: Watched) -> None:
+        contract = await watched.contract()
+        await watched.instrument("OVER", -5)
+        await watched.instrument("SOON", 12)
+        await watched.instrument("FINE", 90)
+        async with watched.online():
+            report = await watched.watch()
+        [entry] = watched.told("check_expiry")
+        assert entry.metadata == report.model_dump(mode="json")
+        assert (report.expired_count, report.expiring_soon_count, report.current_count) == (1, 1, 1)
+        assert [(line.equipment_id, line.days_until_expiry, line.status) for line in report.equipment_status] == [
+            ("OVER", -5, "expired"),
+            ("SOON", 12, "expiring_soon"),
+        ]
+        assert entry.details == "Calibration expiry check: 1 expired, 1 expiring soon"
+        over, soon = watched.told("generate_alert")
+        assert over.alert is not None
+        assert over.alert.issue is not None
+        assert (over.alert.alert_type, over.alert.severity) == ("calibration_expired", "high")
+        assert (over.alert.issue.contract_id, over.alert.issue.node_id) == (contract, watched.shop.node)
+        assert soon.alert is not None
+        assert (soon.alert.alert_type, soon.alert.severity) == ("calibration_expiring", "medium")
+        assert over.metadata["alert_type"] == "calibration_expired"
+        assert over.metadata["requires_action"] is True
+
+    async def test_twice_on_a_day_tells_once(self, watched: Watched) -> None:
+        await watched.contract()
+        await watched.instrument("SOON", 12)
+        async with watched.online():
+            first = await watched.watch()
+            assert await watched.watch() == first
+        assert len(watched.told("check_expiry")) == len(watched.told("generate_alert")) == 1
+
+    async def test_after_days_without_one_makes_up_for_them_by_the_tightest_reminder(self, watched: Watched) -> None:
+        await watched.contract()
+        await watched.instrument("SOON", 31)
+        async with watched.online():
+            await watched.watch()
+            await watched.shop.pass_time(25 * DAY)
+            await watched.watch()
+        assert reminders(watched.take_told()) == [("SOON", "expiring", "6")]
+
+    async def test_ends_the_last_reminder_with_the_next_so_that_people_are_told_anew(self, watched: Watched) -> None:
+        await watched.contract()
+        await watched.instrument("SOON", 14)
+        async with watched.online():
+            await watched.watch()
+            await watched.shop.pass_time(7 * DAY)
+            await watched.watch()
+        first, second = watched.told("generate_alert")
+        assert first.alert is not None
+        assert second.alert is not None
+        assert first.alert.cause == second.alert.cause
+        assert first.alert.cause in watched.told("check_expiry")[1].resolved
+
+    async def test_begins_a_longer_warning_with_a_reminder_of_its_own(self, watched: Watched) -> None:
+        await watched.contract(warning_days=60)
+        await watched.instrument("SOON", 61)
+        async with watched.online():
+            for _ in range(33):
+                await watched.watch()
+                await watched.shop.pass_time(DAY)
+        assert [days for _, _, days in reminders(watched.take_told())] == ["60", "30"]
+
+    async def test_of_a_node_that_is_away_is_alerted_and_goes_on_when_it_is_back(self, watched: Watched) -> None:
+        await watched.contract()
+        await watched.instrument("SOON", 12)
+        handle = await watched.start(late_after=1)  # real time: an activity waits
+        await watched.shop.recorded("watch_late")
+        [alert] = watched.shop.open_alerts("node_late")
+        assert f"smartfloor worker --node {watched.shop.node}" in alert.text
+        async with watched.online():
+            report = await handle.result()
+        assert report.expiring_soon_count == 1
+        assert watched.shop.open_alerts("node_late") == []
+
+    async def test_that_is_answered_in_time_alerts_nobody(self, watched: Watched) -> None:
+        async with watched.online():
+            await watched.watch()
+        assert watched.shop.ledger.entries == {}

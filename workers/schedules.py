@@ -1,0 +1,82 @@
+"""What begins by itself, at its time: Temporal Schedules, made as the main worker starts."""
+
+from datetime import timedelta
+
+from temporalio.client import (
+    Client,
+    Schedule,
+    ScheduleActionStartWorkflow,
+    ScheduleAlreadyRunningError,
+    ScheduleCalendarSpec,
+    ScheduleIntervalSpec,
+    ScheduleOverlapPolicy,
+    SchedulePolicy,
+    ScheduleRange,
+    ScheduleSpec,
+    ScheduleUpdate,
+)
+from temporalio.common import SearchAttributePair, TypedSearchAttributes
+
+from infra.registry import Registry, load_registry
+from infra.settings import Settings
+from infra.temporal import NODE
+from schemas import names
+from schemas.node import Node
+from schemas.node_watch import HOUR, WatchStart
+from workflows.node_watch import NodeWatchWorkflow
+from workflows.reconcile import ReconcileWorkflow
+
+MADE_UP = timedelta(days=1)
+"""A watch that Temporal missed is made up for within this time; of several, the last says all."""
+
+
+async def schedule_all(client: Client, settings: Settings) -> None:
+    """The reconcile, and the watch of each node of the registry."""
+    await schedule_reconcile(client, settings)
+    await schedule_watches(client, load_registry(settings.nodes_file))
+
+
+async def schedule_reconcile(client: Client, settings: Settings) -> None:
+    """The reconcile runs at its interval, and once now: whatever was down may have left something."""
+    schedule = Schedule(
+        action=ScheduleActionStartWorkflow(ReconcileWorkflow.run, id=names.RECONCILE_ID, task_queue=names.MAIN_QUEUE),
+        spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=settings.reconcile_every)]),
+        policy=SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP),
+    )
+    await _keep(client, names.RECONCILE_ID, schedule)
+    await client.get_schedule_handle(names.RECONCILE_ID).trigger(overlap=ScheduleOverlapPolicy.SKIP)
+
+
+async def schedule_watches(client: Client, registry: Registry) -> None:
+    """Each morning of each node; those of nodes that are gone from the registry end."""
+    wanted = {names.node_watch_id(node.node_id): _watch(node) for node in registry.nodes}
+    for watch, schedule in wanted.items():
+        await _keep(client, watch, schedule)
+    async for listed in await client.list_schedules():
+        if listed.id.startswith(names.node_watch_id("")) and listed.id not in wanted:
+            await client.get_schedule_handle(listed.id).delete()
+
+
+def _watch(node: Node) -> Schedule:
+    """A watch that waits for its node is the only one."""
+    watch = names.node_watch_id(node.node_id)
+    return Schedule(
+        action=ScheduleActionStartWorkflow(
+            NodeWatchWorkflow.run,
+            WatchStart(node_id=node.node_id),
+            id=watch,
+            task_queue=names.MAIN_QUEUE,
+            typed_search_attributes=TypedSearchAttributes([SearchAttributePair(NODE, node.node_id)]),
+            static_summary=f"Calibrations of {node.node_id}",
+        ),
+        spec=ScheduleSpec(calendars=[ScheduleCalendarSpec(hour=[ScheduleRange(HOUR)])], time_zone_name=node.time_zone),
+        policy=SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP, catchup_window=MADE_UP),
+    )
+
+
+async def _keep(client: Client, schedule_id: str, schedule: Schedule) -> None:
+    """Makes it, or makes it what it is now."""
+    try:
+        await client.create_schedule(schedule_id, schedule)
+    except ScheduleAlreadyRunningError:
+        await client.get_schedule_handle(schedule_id).update(lambda _: ScheduleUpdate(schedule))
