@@ -230,6 +230,17 @@ class TestResults:
         )
 
 
+class TestAVersionThatComesWhileATestRuns:
+    def test_leaves_the_test_what_was_frozen_and_holds_for_the_next_one(self, node: AtTheNode) -> None:
+        begun = node.begin("LAMP-1").begun
+        assert begun is not None
+        stricter = in_force(conditions=["must-calibrate-before-test"], calibration_interval_days=1)
+        node.maintenance.take_contract(delivered(stricter))
+        assert [one.due_on for one in begun.instruments] == [date(2027, 1, 10)]
+        assert node.gate.flags(begun, NOON) == ()
+        assert node.begin("LAMP-1").begun is None
+
+
 class TestTheTimeZoneOfANode:
     def test_is_utc_unless_it_is_named(self) -> None:
         assert Node(node_id="NODE-1", station_type="LP", name="Cell 1").time_zone == "UTC"
