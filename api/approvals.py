@@ -158,8 +158,6 @@ async def respond(approval_id: str, response: Response, house: TheHouse, who: Ma
     row = await _row(house, approval_id)
     needed = Permission(row["permission"])
     house.access.demand(who, needed)
-    if incomplete := RULES[ApprovalType(row["request_type"])].incomplete(response.decision, response.note):
-        raise invalid([Fault(field="note", message=incomplete)])
     wanted = Wanted(
         workflow_id=names.approval_workflow_id(approval_id),
         content_hash=response.content_hash,
@@ -167,6 +165,8 @@ async def respond(approval_id: str, response: Response, house: TheHouse, who: Ma
         permission=needed,
     )
     token = decision_token(house, who, wanted, meaning=MEANINGS[response.decision])
+    if incomplete := RULES[ApprovalType(row["request_type"])].incomplete(response.decision, response.note):
+        raise invalid([Fault(field="note", message=incomplete)])
     return await _ask(house, approval_id, names.RESPOND, Respond(token=token, note=response.note))
 
 

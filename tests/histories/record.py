@@ -38,12 +38,14 @@ from schemas.transfer import Destination, Disposition, Preparation
 from tests.hubs import hub_server
 from tests.workflows.contracts import ContractLedger, Contracts, ContractVersion
 from tests.workflows.eager import EagerTemporal
+from tests.workflows.patterns import WINDOW, Pattern
 from tests.workflows.register import Station
 from tests.workflows.register import calibrated as calibration
 from tests.workflows.shop import PO, Approval, MemoryLedger, Shop, Tested, main_worker, result, until
 from tests.workflows.skipping import time_skipping_server
 from tests.workflows.traces import Trace
 from tests.workflows.transfers import FINAL, Transfer
+from tests.workflows.watches import Watched
 
 HERE = Path(__file__).parent
 
@@ -460,6 +462,50 @@ async def traced(trace: Trace) -> None:
         await tested.handle.result()
 
 
+async def learned(pattern: Pattern) -> None:
+    """Alerts that come twice, too late, about something else; a review that is accepted, one of equipment declined."""
+    first = await pattern.alert("N1")
+    await pattern.again(first)
+    await pattern.alert("N2", ago=WINDOW + timedelta(hours=1))
+    await pattern.handle.signal(names.ALERT_RECEIVED, first.model_copy(update={"contract_id": "LP-other"}))
+    await pattern.recorded("refuse_request")
+    await pattern.handle.cancel()
+    await pattern.recorded("refuse_request", 2)
+    await pattern.alerts("N2", "N1")
+    accepted = await pattern.review()
+    await pattern.alerts("N3", "N3", "N3")
+    await accepted.answer("approve")
+    declined = await pattern.review(2)
+    await pattern.handle.signal(names.APPROVAL_ENDED, {"approval_id": declined.id})
+    await pattern.recorded("refuse_request", 3)
+    await declined.answer("refuse", "dropped")
+    await pattern.shop.pass_time(2 * WINDOW + timedelta(hours=1))
+    await pattern.handle.result()
+
+
+async def remembered(pattern: Pattern) -> None:
+    """So many alerts that it continues as new, with an open review and without."""
+    await pattern.alerts("N1", "N2", "N1")
+    review = await pattern.review()
+    for number in range(4, 24):
+        await pattern.alert("N1")
+        await pattern.recorded("receive_alert", number)
+    await review.answer("refuse", "known")
+    await (await pattern.review(2)).answer("refuse", "known")
+
+
+async def watched(node: Watched) -> None:
+    """One watch that is answered at once, and one by a node that is late."""
+    await node.contract()
+    await node.instrument("SOON", 12)
+    async with node.online():
+        await (await node.start()).result()
+    late = await node.start(late_after=1)
+    await node.shop.recorded("watch_late")
+    async with node.online():
+        await late.result()
+
+
 SCENES: tuple[Callable[[Shop], Awaitable[None]], ...] = (
     released,
     held,
@@ -484,13 +530,27 @@ OF_CONTRACTS: tuple[Callable[[Contracts], Awaitable[Any]], ...] = (drafted, moni
 
 OF_A_TRACE: tuple[Callable[[Trace], Awaitable[None]], ...] = (traced,)
 
-ALL: tuple[Callable[[Any], Awaitable[Any]], ...] = (*SCENES, *OF_A_TRANSFER, *OF_CONTRACTS, *OF_A_TRACE)
+OF_A_PATTERN: tuple[Callable[[Pattern], Awaitable[None]], ...] = (learned, remembered)
+
+OF_A_WATCH: tuple[Callable[[Watched], Awaitable[None]], ...] = (watched,)
+
+ALL: tuple[Callable[[Any], Awaitable[Any]], ...] = (
+    *SCENES,
+    *OF_A_TRANSFER,
+    *OF_CONTRACTS,
+    *OF_A_TRACE,
+    *OF_A_PATTERN,
+    *OF_A_WATCH,
+)
 
 
 async def record(scene: Callable[[Any], Awaitable[Any]], environment: WorkflowEnvironment, state: Path) -> None:
     """Plays one scene and writes the histories of all workflows that took part."""
     if scene in OF_CONTRACTS:
         await _record_contracts(scene, environment, state)
+        return
+    if scene in (*OF_A_PATTERN, *OF_A_WATCH):
+        await _record_lessons(scene, environment, state)
         return
     shop = Shop(environment, MemoryLedger(), state)
     async with hub_server() as hubs:
@@ -509,6 +569,16 @@ async def _record_contracts(
     async with main_worker(shop, more=contracts.activities()):
         await scene(contracts)
         shop.workflow_ids |= contracts.played()
+        await _write(scene.__name__, shop)
+
+
+async def _record_lessons(
+    scene: Callable[[Any], Awaitable[Any]], environment: WorkflowEnvironment, state: Path
+) -> None:
+    shop = Shop(environment, MemoryLedger(), state)
+    pattern = Pattern(shop)
+    async with main_worker(shop, more=pattern.activities()):
+        await scene(Watched(shop, state) if scene in OF_A_WATCH else pattern)
         await _write(scene.__name__, shop)
 
 
@@ -550,11 +620,11 @@ def _without_machine(value: Any) -> Any:
 @asynccontextmanager
 async def server_for(scene: Callable[[Any], Awaitable[Any]], state: Path) -> AsyncIterator[WorkflowEnvironment]:
     """A real one, with short runs or whose days pass at once where the scene needs that."""
-    if scene in (expired, monitored):
+    if scene in (expired, monitored, learned):
         async with time_skipping_server() as environment:
             yield environment
         return
-    kind = EagerTemporal if scene in (continued, noted, reworked) else Temporal
+    kind = EagerTemporal if scene in (continued, noted, reworked, remembered) else Temporal
     server = kind(state, report=lambda _: None, durable=False, headless=True)
     await server.start()
     try:

@@ -32,7 +32,9 @@ from workers.worker import SANDBOX, WORKFLOWS
 from workflows.contract_on_node import ContractOnNodeWorkflow
 from workflows.equipment import EquipmentWorkflow
 from workflows.maintenance import MaintenanceContractWorkflow
+from workflows.maintenance_pattern import MaintenancePatternWorkflow
 from workflows.node_sync import NodeSyncWorkflow
+from workflows.node_watch import NodeWatchWorkflow
 from workflows.reconcile import ReconcileWorkflow
 from workflows.reverse_trace import ReverseTraceWorkflow
 from workflows.test_execution import TestExecutionWorkflow
@@ -315,8 +317,11 @@ TESTS_AND_TRANSFERS: dict[str, dict[str, str]] = {
 """By signal and by update; what they do without a token is tested where these workflows are."""
 
 
-ASKED_ELSEWHERE = {MaintenanceContractWorkflow, ContractOnNodeWorkflow}
-"""Their handlers are named, and told lies, where they are tested: `test_maintenance`."""
+ASKED_ELSEWHERE = {
+    *(MaintenanceContractWorkflow, ContractOnNodeWorkflow),
+    *(MaintenancePatternWorkflow, NodeWatchWorkflow),
+}
+"""Their handlers, where they have any, are told lies where they are tested: `test_maintenance` and those beside it."""
 
 
 class TestAnyOtherMessage:

@@ -1,0 +1,79 @@
+"""What begins by itself, on a real Temporal server."""
+
+from collections.abc import AsyncIterator
+from uuid import uuid4
+
+import pytest_asyncio
+from temporalio.client import Client, ScheduleOverlapPolicy
+
+from infra.registry import Registry
+from schemas import names
+from schemas.node import Node
+from tests.acceptance.floor import until
+from workers.schedules import schedule_watches
+
+
+class Watches:
+    """Of nodes of the test's own; other tests' schedules are left alone only while nobody else makes any."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.name = uuid4().hex[:8]
+
+    def node(self, number: int, time_zone: str = "UTC") -> Node:
+        return Node(node_id=f"N{number}-{self.name}", station_type="LP", name="cell", time_zone=time_zone)
+
+    async def make(self, *nodes: Node) -> None:
+        await schedule_watches(self.client, Registry(nodes=nodes))
+
+    async def listed(self) -> set[str]:
+        return {one.id async for one in await self.client.list_schedules() if self.name in one.id}
+
+
+@pytest_asyncio.fixture
+async def watches(client: Client) -> AsyncIterator[Watches]:
+    watches = Watches(client)
+    yield watches
+    for watch in await watches.listed():
+        await client.get_schedule_handle(watch).delete()
+
+
+class TestTheWatches:
+    async def test_begin_at_six_on_the_clock_of_each_node(self, watches: Watches) -> None:
+        await watches.make(watches.node(1, "Asia/Tokyo"), watches.node(2, "America/New_York"))
+        for number, hours in ((1, {21}), (2, {10, 11})):
+            handle = watches.client.get_schedule_handle(names.node_watch_id(watches.node(number).node_id))
+            described = await handle.describe()
+            assert {at.hour for at in described.info.next_action_times} <= hours
+            assert {at.minute for at in described.info.next_action_times} == {0}
+            assert described.schedule.policy.overlap is ScheduleOverlapPolicy.SKIP
+            assert described.info.recent_actions == []
+
+    async def test_follow_the_registry(self, watches: Watches) -> None:
+        await watches.make(watches.node(1), watches.node(2))
+        await until(watches.listed, lambda found: len(found) == 2)
+        await watches.make(watches.node(2, "Asia/Tokyo"), watches.node(3))
+        wanted = {names.node_watch_id(watches.node(number).node_id) for number in (2, 3)}
+        await until(watches.listed, lambda found: found == wanted)
+        moved = await watches.client.get_schedule_handle(names.node_watch_id(watches.node(2).node_id)).describe()
+        assert {at.hour for at in moved.info.next_action_times} == {21}
+
+    async def test_of_a_node_are_never_two_at_a_time(self, watches: Watches) -> None:
+        node = watches.node(1)
+        await watches.make(node)
+        handle = watches.client.get_schedule_handle(names.node_watch_id(node.node_id))
+
+        async def skipped() -> int:
+            await handle.trigger()
+            return (await handle.describe()).info.num_actions_skipped_overlap
+
+        await until(skipped, lambda found: found >= 2)
+        running = [
+            one.id
+            async for one in watches.client.list_workflows(
+                f'WorkflowType = "NodeWatchWorkflow" AND SmartNode = "{node.node_id}"'
+            )
+        ]
+        assert len(running) <= 1
+        for workflow_id in running:
+            await watches.client.get_workflow_handle(workflow_id).terminate()
