@@ -112,6 +112,7 @@ class TestWhatIsKnown:
         life.take(alert(1))
         life.forget(WINDOW, DAY + 2 * WINDOW)
         assert life.knows(alert(1))
+        assert life.waiting == [alert(1)]
         life.forget(WINDOW, DAY + 2 * WINDOW + timedelta(seconds=1))
         assert not life.knows(alert(1))
         assert life.waiting == []

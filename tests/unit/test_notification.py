@@ -158,6 +158,7 @@ class TestALetter:
             "cause": "release_failed:SC-1:late",
             "count": 1,
             "escalations": 0,
+            "issue": None,
             "raised_at": FRIDAY,
             "resolved_by": "system",
             "resolved_note": "released to LP",
