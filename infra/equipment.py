@@ -49,7 +49,7 @@ class MaintenanceGate:
         found = {name: each.standing(node, begin.at) for name, each in known.items()}
         missing: list[str] = []
         for name in named:
-            missing += found[name].missing if name in found else [f"{name} is not in the register of {node.node_id}"]
+            missing += found[name].missing if name in found else [_unknown(name, node.node_id)]
         types = {name: each.equipment_type for name, each in found.items()}
         missing += _uncovered((item for test in po.tests for item in test.equipment), named, types)
         checks = tuple(_check(name, known.get(name), found.get(name)) for name in named)
@@ -68,6 +68,10 @@ class MaintenanceGate:
         known = self._maintenance.known(instrument.equipment_id for instrument in begun.instruments)
         unfit = (flag for now in known.values() for flag in _unfit(now))
         return (*begun.overdue(self._maintenance.node.day(at)), *unfit)
+
+
+def _unknown(name: str, node_id: str) -> str:
+    return f"{name} is not in the register of {node_id}: have it registered, or name another"
 
 
 def _frozen(found: Standing) -> Instrument:

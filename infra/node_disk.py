@@ -7,13 +7,15 @@ from pathlib import Path
 
 
 class NodeDisk:
-    """Each call opens the file: nothing is kept in memory, so a killed node forgets nothing.
+    """Nothing is kept in memory, so a killed node forgets nothing.
 
-    The node's worker and its local commands use it at the same time; who reads waits for nobody.
+    The node's worker and its local commands use it at the same time; who reads waits for nobody, and finds the file
+    open: to open and close it takes far longer than to look something up.
     """
 
     def __init__(self, file: Path, schema: Iterable[str]) -> None:
         self.file = file
+        self._idle: list[sqlite3.Connection] = []
         file.parent.mkdir(parents=True, exist_ok=True)
         with closing(self._connect()) as database:
             database.execute("PRAGMA journal_mode = WAL")
@@ -37,9 +39,25 @@ class NodeDisk:
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """What was there at one moment."""
-        with closing(self._connect()) as database:
-            database.execute("BEGIN")
+        try:
+            database = self._idle.pop()
+        except IndexError:
+            database = self._connect()
+        database.execute("BEGIN")
+        try:
             yield database
+        finally:
+            database.execute("ROLLBACK")
+            self._idle.append(database)
+
+    def close(self) -> None:
+        """Lets go of the file; whoever reads opens it again."""
+        while self._idle:
+            self._idle.pop().close()
+
+    def __del__(self) -> None:
+        self.close()
 
     def _connect(self) -> sqlite3.Connection:
-        return sqlite3.connect(self.file, timeout=5, isolation_level=None)
+        # Any thread may read next, but one at a time.
+        return sqlite3.connect(self.file, timeout=5, isolation_level=None, check_same_thread=False)

@@ -19,7 +19,6 @@ from infra.node_outbox import Outbox, counter
 from infra.node_rows import Known
 from infra.node_watch import SCHEMA as WATCH
 from infra.node_watch import ExpiryWatch
-from schemas.alert import cause_of
 from schemas.base import excerpt, timestamp
 from schemas.canonical import document_hash
 from schemas.equipment import (
@@ -30,10 +29,10 @@ from schemas.equipment import (
     Standing,
     calibration_refusal,
 )
-from schemas.expiry import ExpiryReport
+from schemas.equipment_register import calibration_metadata, same_calibration
+from schemas.expiry import ExpiryReport, asking_contract, calibration_causes
 from schemas.faults import faults
 from schemas.maintenance import ContractDelivery, ContractReceipt, ContractRetired, MaintenanceContract
-from schemas.maintenance_alert import IssueType
 from schemas.maintenance_check import CheckResult, CheckWork, check_alerts, execute, unfit
 from schemas.node import DeliveryConflict, Node
 from schemas.node_report import (
@@ -50,18 +49,18 @@ class Refused(ValueError):
     """What a person asked for cannot be done; says why, and what can be."""
 
 
-_OF_CALIBRATION = (IssueType.CALIBRATION_EXPIRED, IssueType.CALIBRATION_EXPIRING, IssueType.CALIBRATION_FAILED)
-"""Issues that a good calibration ends."""
-
-
 class NodeMaintenance:
-    """Every call opens the node's file; the worker and the local commands of a node may be there at once."""
+    """Over one file, which the worker and the local commands of a node use at once."""
 
     def __init__(self, node: Node, file: Path, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self.node = node
         self._disk = NodeDisk(file, (*rows.SCHEMA, *OUTBOX, *WATCH))
         self._outbox = Outbox(self._disk)
         self._clock = clock
+
+    def close(self) -> None:
+        """Lets go of the file."""
+        self._disk.close()
 
     # --- contracts
 
@@ -240,20 +239,18 @@ class NodeMaintenance:
                 target=name,
                 details=f"Calibration recorded: {before.item.description} - Cert: {record.certificate_number}",
                 user_id=person,
-                metadata={
-                    "success": record.result is CalibrationResult.PASSED,
-                    "equipment_id": name,
-                    "previous_calibration": before.last and before.last.calibrated_on.isoformat(),
-                    "new_calibration": record.calibrated_on.isoformat(),
-                    "certificate": record.certificate_number,
-                    "next_due": by_it.due_on and by_it.due_on.isoformat(),
-                },
+                metadata=calibration_metadata(record, before.last, before.interval_days),
                 calibration=record,
-                resolved=tuple(cause_of(issue, name) for issue in _OF_CALIBRATION) if good else (),
+                resolved=calibration_causes(name) if good else (),
             )
             database.execute("INSERT INTO own_calibrations VALUES (?, ?, ?)", (number, name, record.model_dump_json()))
             if record.result is CalibrationResult.FAILED:
-                self._alert(database, at, person, calibration_failed(self.node.node_id, before.item, record))
+                self._alert(
+                    database,
+                    at,
+                    person,
+                    calibration_failed(before.item, record, asking_contract(before.item, before.contracts)),
+                )
             return self._validated(database, name, at)
 
     def validate_calibration(self, equipment_id: str) -> Standing:
@@ -370,8 +367,7 @@ def _is_new(record: CalibrationRecord, before: Known) -> bool:
     """Whether its certificate is not known yet; raises `Refused` where it is, with other content."""
     for known in before.calibrations:
         if known.certificate_number == record.certificate_number:
-            # As JSON: 1.0 and 1.00 are equal as numbers, and not as what was measured.
-            if known.model_dump(mode="json") == record.model_dump(mode="json"):
+            if same_calibration(known, record):
                 return False
             raise Refused(
                 f"certificate {record.certificate_number} of {record.equipment_id} is recorded with other content:"

@@ -5,7 +5,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from schemas.equipment import CalibrationRecord, ContractInForce, EquipmentItem, LastCheck, Standing, standing
+from schemas.equipment import (
+    CalibrationRecord,
+    ContractInForce,
+    EquipmentItem,
+    LastCheck,
+    Standing,
+    shortest_interval,
+    standing,
+)
 from schemas.maintenance import ContractDelivery, MaintenanceContract
 from schemas.node import Node
 from schemas.node_report import RegisteredItem
@@ -81,6 +89,10 @@ class Known:
             if newest is None or record.calibrated_on >= newest.calibrated_on:
                 newest = record
         return newest
+
+    @property
+    def interval_days(self) -> int | None:
+        return shortest_interval(self.item, (each.contract for each in self.contracts))
 
     def standing(self, node: Node, at: datetime) -> Standing:
         return standing(self.item, self.last, self.contracts, self.checks, node, at)

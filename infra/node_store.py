@@ -55,6 +55,10 @@ class NodeStore:
         self._node_id = node_id
         self._disk = NodeDisk(file, _SCHEMA)
 
+    def close(self) -> None:
+        """Lets go of the file."""
+        self._disk.close()
+
     # --- deliveries
 
     def take(self, delivery: NodeDelivery) -> NodeReceipt:

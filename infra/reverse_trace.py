@@ -20,7 +20,6 @@ from infra.rows import waiting_results
 from infra.tables import ledger_entries, test_results, test_signoffs, tests, traced_results, traces, transfers
 from schemas import names
 from schemas.alert import Alert, Severity
-from schemas.canonical import document_hash
 from schemas.ledger import LedgerEntry
 from schemas.record import AlertRaised, Change, Record, ResultsTraced, TraceSearched
 from schemas.reverse_trace import (
@@ -40,7 +39,7 @@ from schemas.test_execution import TERMINAL, Begun, Instrument
 Row = dict[str, Any]
 Item = TypeVar("Item")
 
-STRETCH = 20_000
+STRETCH = 5_000
 """Entries of the ledger that are read at once; a search that was interrupted goes on behind the last one."""
 
 PAGE = 500
@@ -328,12 +327,12 @@ def _record(trace: TraceStart, event: str, details: str, metadata: dict[str, Any
 
 def _listed(trace: TraceStart, event: str, page: Sequence[TracedResult], first: int, last: int) -> Record:
     """The rows say which; the hash over them stands in the ledger."""
-    listed = [result.model_dump(mode="json") for result in page]
+    keys = [(one.smart_contract_id, one.revision, one.test_id, one.content_hash) for one in page]
     return _record(
         trace,
         event,
         f"{len(page)} results were measured with {trace.equipment_id}, in entries {first} to {last}",
-        {"first": first, "last": last, "results": len(page), "content_hash": document_hash(listed)},
+        {"first": first, "last": last, "results": len(page), "content_hash": decided_content(trace.trace_id, keys)},
         ResultsTraced(trace_id=trace.trace_id, results=tuple(page)),
     )
 

@@ -4,7 +4,7 @@ Where it stands follows from what the register, its calibrations, the contracts 
 done say, and from the time: whoever has these gets the same answer, with a network or without.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated
@@ -220,6 +220,12 @@ def calibration_refusal(record: CalibrationRecord, day: date) -> str | None:
     return None
 
 
+def shortest_interval(item: EquipmentItem, contracts: Iterable[MaintenanceContract]) -> int | None:
+    """In days, of those that the register's line and these contracts name."""
+    asked = (item.calibration_interval_days, *(contract.calibration_interval_days for contract in contracts))
+    return min((days for days in asked if days is not None), default=None)
+
+
 def _calibration(
     item: EquipmentItem, last: CalibrationRecord | None, contracts: Sequence[MaintenanceContract], day: date
 ) -> Calibration:
@@ -232,9 +238,8 @@ def _calibration(
         )
     if contracts and not any(Condition.MUST_CALIBRATE in contract.conditions for contract in contracts):
         return Calibration(state=CalibrationState.CURRENT)
-    asked = (item.calibration_interval_days, *(contract.calibration_interval_days for contract in contracts))
-    intervals = [timedelta(days=days) for days in asked if days is not None]
-    due = [last.calibrated_on + min(intervals)] if last and intervals else []
+    interval = shortest_interval(item, contracts)
+    due = [last.calibrated_on + timedelta(days=interval)] if last and interval else []
     if last is not None and last.due_on is not None:
         due.append(last.due_on)
     return calibration(

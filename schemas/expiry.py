@@ -97,6 +97,11 @@ def expiry_causes(equipment_id: str) -> tuple[str, ...]:
     return cause_of(IssueType.CALIBRATION_EXPIRED, equipment_id), reminder_cause(equipment_id)
 
 
+def calibration_causes(equipment_id: str) -> tuple[str, ...]:
+    """The causes of all alerts that a good calibration ends."""
+    return (cause_of(IssueType.CALIBRATION_FAILED, equipment_id), *expiry_causes(equipment_id))
+
+
 def reminder_cause(equipment_id: str) -> str:
     """Ended by the next step, which tells people anew."""
     return cause_of(IssueType.CALIBRATION_EXPIRING, equipment_id)

@@ -109,21 +109,23 @@ def validation(item: EquipmentItem, found: Standing, day: date) -> dict[str, Any
     return result
 
 
-def calibration_failed(node_id: str, item: EquipmentItem, record: CalibrationRecord) -> ReportedAlert:
+def calibration_failed(item: EquipmentItem, record: CalibrationRecord, contract_id: str | None) -> ReportedAlert:
+    """`contract_id` is the contract that asks for the calibration."""
     name = item.equipment_id
     found = "found out of tolerance" if record.found_out_of_tolerance else "found within tolerance"
     return ReportedAlert(
         alert_type=IssueType.CALIBRATION_FAILED,
         severity=Severity.HIGH,
         subject=name,
-        text=f"{name} at {node_id} failed its calibration of {record.calibrated_on}"
-        f" ({record.certificate_number}, {found}): have it adjusted or repaired, and calibrated again",
+        text=f"{name} failed its calibration of {record.calibrated_on} ({record.certificate_number}, {found}) and may"
+        " not be used: have it adjusted and calibrated again, or take it out of service.",
         cause=cause_of(IssueType.CALIBRATION_FAILED, name),
         issue=MaintenanceIssue(
             issue_type=IssueType.CALIBRATION_FAILED,
+            contract_id=contract_id,
             equipment_id=name,
             equipment_type=item.equipment_type,
-            node_id=node_id,
-            data={"certificate": record.certificate_number, "calibrated_on": record.calibrated_on.isoformat()},
+            node_id=item.node_id,
+            data={"certificate": record.certificate_number},
         ),
     )

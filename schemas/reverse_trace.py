@@ -127,13 +127,16 @@ class TraceStart(Model):
     def doubts(self, instruments: Sequence[Instrument], started_at: datetime) -> bool:
         """Whether a test that began then with these, as they stood in the register, relied on an earlier calibration.
 
-        One after the calibration that found the instrument bad begins anew. One of the same day may be earlier or
-        later: then it is the later one where the test began after the bad one was recorded.
+        The calibration that found the instrument bad was known to whoever cites it, and one after it begins anew.
+        Another one of the same day may be earlier or later: then it is the later one where the test began after the
+        bad one was recorded. Where nothing asked for a calibration there was none to rely on, and it is in doubt until
+        it was found bad.
         """
         for used in instruments:
             if used.equipment_id == self.equipment_id:
-                same_day = used.calibrated_on == self.calibrated_on
-                return started_at <= self.found_at if same_day else used.calibrated_on < self.calibrated_on
+                if used.calibrated_on is None or used.calibrated_on == self.calibrated_on:
+                    return used.certificate != self.certificate_number and started_at <= self.found_at
+                return used.calibrated_on < self.calibrated_on
         return False
 
 

@@ -136,7 +136,7 @@ def check(
             confirmed=frozenset(confirm or ()),
             wrong=dict(_named(text, "--wrong") for text in wrong or ()),
         )
-        work = _ask(steps, _from_machine(maintenance.node.opcua_url, steps, work))
+        work = _ask(steps, from_machine(maintenance.node.opcua_url, steps, work))
         result = maintenance.check(equipment_id, check_type, work, asked.contract.smart_contract_id)
     except ValidationError as error:
         _fail("; ".join(str(fault) for fault in faults(error)))
@@ -244,7 +244,7 @@ def _document(file: Path | None) -> dict[str, Any]:
     return document
 
 
-def _from_machine(url: str | None, steps: tuple[CheckStep, ...], work: CheckWork) -> CheckWork:
+def from_machine(url: str | None, steps: tuple[CheckStep, ...], work: CheckWork) -> CheckWork:
     """With what the machine gives where nobody said anything."""
     wanted = {step.step_id: step.opcua_node for step in steps if step.opcua_node and step.step_id not in work.steps}
     found = read_machine(url, wanted)

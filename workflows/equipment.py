@@ -13,7 +13,7 @@ from temporalio import workflow
 
 from activities.equipment import EquipmentActivities
 from schemas import names
-from schemas.alert import Severity, cause_of
+from schemas.alert import Alert
 from schemas.base import excerpt
 from schemas.equipment import CalibrationRecord, CalibrationResult, EquipmentItem
 from schemas.equipment_register import (
@@ -34,8 +34,8 @@ from schemas.equipment_register import (
     refusal,
     registration,
 )
-from schemas.expiry import expiry_causes
-from schemas.maintenance_alert import IssueType, MaintenanceIssue
+from schemas.expiry import calibration_causes
+from schemas.node_report import calibration_failed
 from schemas.record import AlertRaised, AlertResolved, Change, EquipmentChanged, EquipmentEvent
 from workflows.book import Book
 from workflows.calibration import follow_up, refresh
@@ -151,7 +151,7 @@ class EquipmentWorkflow:
             user_id=item.sender(request.user_id),
             asked=item.asked,
         )
-        stands = await follow_up(self._book, event, calibration, workflow.now())
+        stands = await follow_up(self._book, self._book.numbered(event, item), calibration, workflow.now())
         if stands.refusal is not None:
             item.refuse(stands.refusal)
         await self._done(item, line.node_id)
@@ -160,25 +160,13 @@ class EquipmentWorkflow:
         self, event: str, calibration: CalibrationRecord, found: LineFound, line: EquipmentItem
     ) -> list[Change]:
         """Of the newest one: a certificate that comes late is history."""
-        failed = cause_of(IssueType.CALIBRATION_FAILED, self._name)
         if found.last is not None and found.last.calibrated_on > calibration.calibrated_on:
             return []
         if calibration.result is CalibrationResult.PASSED:
-            return [AlertResolved(cause=cause) for cause in (failed, *expiry_causes(self._name))]
-        text = (
-            f"{self._name} failed its calibration ({calibration.certificate_number}) and may not be used: have it "
-            "adjusted and calibrated again, or take it out of service."
-        )
-        alert = self._book.alert(event, IssueType.CALIBRATION_FAILED, text, severity=Severity.HIGH).alert
-        issue = MaintenanceIssue(
-            issue_type=IssueType.CALIBRATION_FAILED,
-            contract_id=found.contract_id,
-            equipment_id=self._name,
-            equipment_type=line.equipment_type,
-            node_id=line.node_id,
-            data={"certificate": calibration.certificate_number},
-        )
-        return [AlertRaised(alert=alert.model_copy(update={"cause": failed, "issue": issue}))]
+            return [AlertResolved(cause=cause) for cause in calibration_causes(self._name)]
+        source = names.equipment_workflow_id(self._name)
+        failed = calibration_failed(line, calibration, found.contract_id)
+        return [AlertRaised(alert=Alert(alert_id=f"{source}:{event}", source=source, **dict(failed)))]
 
     async def _schedule(self, item: Item, request: ScheduleCalibration, line: EquipmentItem) -> None:
         changes = EquipmentChanged(equipment_id=self._name, calibration_scheduled_on=request.on)

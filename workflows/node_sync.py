@@ -131,19 +131,18 @@ class NodeSyncWorkflow:
         """Records it under its number. One that cannot stand there stops nothing: it is kept aside, and alerted."""
         if not await self._recorded(report, str(report.number)) and not await self._kept_aside(report):
             await self._given_up(report)
-        if report.calibration is not None:
-            stands = await follow_up(self._book, str(report.number), report.calibration, report.happened_at)
+        elif report.calibration is not None:
+            stands = await follow_up(self._book, _aside(report), report.calibration, report.happened_at)
             if stands.node_id not in (None, self._node):
                 await refresh(stands.node_id)
 
     async def _kept_aside(self, report: NodeReport) -> bool:
         """Other content stands under its number: the node's disk was replaced, or somebody changed it."""
-        content = document_hash(report.model_dump(mode="json"))[:32]
         text = (
             f"Node {self._node} gave report {report.number} ({report.action} of {report.target}) with other content"
             " than before: was its disk replaced? Both stand in the ledger; look at the node."
         )
-        number = f"{report.number}:{content}"
+        number = _aside(report)
         return await self._recorded(report, number, self._conflict(number, text))
 
     async def _given_up(self, report: NodeReport) -> None:
@@ -201,3 +200,8 @@ class NodeSyncWorkflow:
         workflow.set_current_details(
             f"Waits for node {self._node}, for {what}. Moved on by: the worker of that node, by itself once it is back."
         )
+
+
+def _aside(report: NodeReport) -> str:
+    """Names a report by its number and its content: a node whose disk was replaced begins to count anew."""
+    return f"{report.number}:{document_hash(report.model_dump(mode='json'))[:32]}"

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from infra.database import migrate
 from infra.embedded.shop import EmbeddedServers
-from tests.benchmarks import access, chain, decision, ledger, release, reverse_trace, transfer
+from tests.benchmarks import access, chain, decision, gate, ledger, release, reverse_trace, transfer
 
 
 async def main() -> None:
@@ -33,6 +33,7 @@ async def main() -> None:
             await ledger.run(servers.settings)
             await decision.run(servers.settings, console)
             await access.run(servers.settings, console)
+            gate.run(console)
             await reverse_trace.run(servers.settings, console)
 
 

@@ -124,7 +124,7 @@ async def in_force(
         title="Calibration",
         description="Calibrated before it is used",
         equipment_types=(equipment_type,),
-        conditions=("must-calibrate-before-test",),  # type: ignore[arg-type]
+        conditions=("must-calibrate-before-test",),
         calibration_interval_days=days,
     )
     key = {"contract_id": contract_id, "version": "1.0"}

@@ -235,6 +235,22 @@ class TestAWithdrawnResult:
         [revision] = (await floor.hubs.quality.get(f"/api/v1/vault/{contract}")).json()["revisions"]
         assert [amendment["amendment"] for amendment in revision["amendments"]] == ["retest"]
 
+    async def test_that_was_replaced_amends_no_package(self, floor: Floor) -> None:
+        contract, test = floor.first
+        past = Past(contract).start(instrument(floor.equipment_id)).submit(test).submit(test).authorize()
+        await write(floor.house.ledger, [past])
+        await floor.hubs.store(floor.hubs.package(revision=2))
+        handle = await floor.open()
+        await floor.searched()
+        shown, first = [], {"smart_contract_id": contract, "revision": 1}
+        selections: list[dict[str, Any]] = [first, {}]
+        for selection in selections:
+            assert (await floor.dispose("withdraw", **selection)).status_code == 200
+            [revision] = (await floor.hubs.quality.get(f"/api/v1/vault/{contract}")).json()["revisions"]
+            shown.append([amendment["revision"] for amendment in revision["amendments"]])
+        assert shown == [[], [2]]
+        await handle.result()
+
 
 class Killed(Searcher):
     """Dies behind the second stretch, the first time."""

@@ -90,7 +90,8 @@ class TestAnUpdate:
 
     async def test_that_does_not_open_the_gate_is_answered_with_what_is_missing(self, tested: Tested) -> None:
         answer = await ask(tested, "start", performer="ivan", instruments=["LAMP-9"])
-        assert answer["missing"] == [f"LAMP-9 is not in the register of {tested.shop.node}"]
+        (missing,) = answer["missing"]
+        assert missing.startswith("LAMP-9 is not in the register of ")
         assert tested.row["status"] == "blocked"
 
     async def test_is_done_once_under_one_id(self, tested: Tested) -> None:

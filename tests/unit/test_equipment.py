@@ -195,7 +195,7 @@ class TestTheGate:
         tank = {"equipment_type": "etch_tank"}
         answer = node.begin("METER-1", "LAMP-1", "GONE-1", needs=("LAMP-1", "CMM-1", "CMM-1", tank))
         assert answer.missing == (
-            "GONE-1 is not in the register of NODE-1",
+            "GONE-1 is not in the register of NODE-1: have it registered, or name another",
             "LAMP-1 is out of service: dropped",
             "METER-1 was due for calibration on 2026-01-11",
             "the contract needs CMM-1, which is not named",

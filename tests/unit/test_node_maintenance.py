@@ -11,6 +11,7 @@ import pytest
 
 from infra.node_maintenance import NodeMaintenance, Refused
 from schemas.equipment import CalibrationRecord, CalibrationResult, EquipmentState, Standing
+from schemas.expiry import calibration_causes
 from schemas.maintenance import ContractDelivery, ContractRetired
 from schemas.maintenance_check import CheckWork, GivenReading
 from schemas.node import DeliveryConflict
@@ -244,11 +245,7 @@ class TestACalibration:
 
     def test_that_is_good_resolves_what_was_alerted(self, node: NodeMaintenance, register: Register) -> None:
         node.record_calibration(calibrated(NOW.date(), number="C-2", due_on=date(2027, 1, 1)), "ines")
-        assert told(node)[0].resolved == (
-            "calibration_expired:LAMP-1",
-            "calibration_expiring:LAMP-1",
-            "calibration_failed:LAMP-1",
-        )
+        assert told(node)[0].resolved == calibration_causes("LAMP-1")
 
     @pytest.mark.parametrize(
         "record",

@@ -169,6 +169,14 @@ class TestResultsAtANode:
             store.keep_results(kept(value=value))
         assert [str(result.readings[0].value) for result in store.results("SC-1")[0].results] == ["1.0"]
 
+    def test_keep_the_flags_of_the_first_time(self, reopen: Callable[[], NodeStore]) -> None:
+        """Asked again on another day, the node would flag something else."""
+        store, flagged = reopen(), kept().model_copy(update={"flags": ("LAMP-1 was due",)})
+        assert store.keep_results(flagged) == store.keep_results(kept()) == flagged
+
+    def test_are_written_as_ever_where_nothing_is_flagged(self) -> None:
+        assert "flags" not in kept().model_dump(mode="json")
+
     def test_are_those_of_the_contract(self, reopen: Callable[[], NodeStore]) -> None:
         store = reopen()
         store.keep_results(kept(name="SC-2"))

@@ -41,13 +41,13 @@ def trace(since: date | None = date(2026, 1, 10)) -> TraceStart:
     )
 
 
-def used(calibrated_on: date, name: str = "MIC-7") -> Instrument:
+def used(calibrated_on: date | None, name: str = "MIC-7") -> Instrument:
     return Instrument(
         equipment_id=name,
         equipment_type="micrometer",
-        certificate="CAL",
+        certificate=None if calibrated_on is None else "CAL",
         calibrated_on=calibrated_on,
-        due_on=calibrated_on + timedelta(days=365),
+        due_on=None if calibrated_on is None else calibrated_on + timedelta(days=365),
     )
 
 
@@ -59,12 +59,18 @@ class TestATest:
             (BAD_ON, FOUND_AT, True),
             (BAD_ON, FOUND_AT + timedelta(seconds=1), False),
             (BAD_ON + timedelta(days=1), FOUND_AT - timedelta(hours=1), False),
+            (None, FOUND_AT, True),
+            (None, FOUND_AT + timedelta(seconds=1), False),
         ],
     )
-    def test_is_in_doubt_that_relied_on_a_calibration_before_the_bad_one(
-        self, calibrated_on: date, begun: datetime, doubted: bool
+    def test_is_in_doubt_that_relied_on_a_calibration_before_the_bad_one_or_on_none(
+        self, calibrated_on: date | None, begun: datetime, doubted: bool
     ) -> None:
         assert trace().doubts([used(BAD_ON, "MIC-8"), used(calibrated_on)], begun) is doubted
+
+    def test_that_cites_the_bad_one_itself_is_not_in_doubt(self) -> None:
+        adjusted = used(BAD_ON).model_copy(update={"certificate": "CAL-BAD"})
+        assert not trace().doubts([adjusted], FOUND_AT - timedelta(hours=1))
 
     def test_with_other_instruments_is_not_in_doubt(self) -> None:
         assert not trace().doubts([used(date(2020, 1, 1), "MIC-8")], FOUND_AT)

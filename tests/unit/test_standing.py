@@ -361,6 +361,7 @@ class TestTheWorkedExample:
             "new_calibration": "2025-02-13",
             "certificate": "T-2",
             "next_due": "2025-08-12",
+            "calibration": calibrated(self.AT.date(), "THERMO-1", "T-2").model_dump(mode="json"),
         }
 
 

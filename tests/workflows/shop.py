@@ -443,6 +443,8 @@ class Shop:
 
     def forget_at_node(self) -> None:
         """What a person does at a node whose inbox holds something wrong."""
+        self.store.close()
+        self.maintenance.close()
         self._disk.unlink()
         self.store = NodeStore(self.node, self._disk)
         self.maintenance = NodeMaintenance(self.maintenance.node, self._disk)

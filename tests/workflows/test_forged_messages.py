@@ -17,6 +17,7 @@ from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.client import WorkflowExecutionStatus, WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.worker import Worker
 
+from activities.ledger import LedgerActivities
 from activities.transfer import TransferActivities
 from schemas import names
 from schemas.client_po import acceptance_wanted
@@ -405,12 +406,22 @@ async def handlers_of_transfers(floor: Floor) -> dict[str, list[str]]:
 
 
 async def handlers_of_traces(floor: Floor) -> dict[str, list[str]]:
-    """Of one that nobody searches."""
-    trace = Trace(floor.shop)
-    await trace.open()
-    found = await handlers_at(trace.handle)
-    await trace.handle.terminate()
-    return found
+    """Of one that cannot be recorded: it stands there with its handlers open."""
+    away: Any = Mock(record=AsyncMock(side_effect=ConnectionError))
+    start, queue = Trace(floor.shop).start, f"traces-{floor.shop.name}"
+    async with Worker(
+        floor.shop.client,
+        task_queue=queue,
+        workflows=[ReverseTraceWorkflow],
+        activities=[LedgerActivities(away).record],
+        workflow_runner=SANDBOX,
+    ):
+        handle: Handle = await floor.shop.client.start_workflow(
+            ReverseTraceWorkflow.run, start, id=names.reverse_trace_id(start.trace_id), task_queue=queue
+        )
+        found = await handlers_at(handle)
+        await handle.terminate()
+        return found
 
 
 async def handlers_at(handle: Handle) -> dict[str, list[str]]:

@@ -172,9 +172,9 @@ class TestTheGate:
         self, shop: Shop, demanding: Tested
     ) -> None:
         """Nobody tells a test that is not blocked yet: it asks once more as soon as it is."""
-        shop.ledger.away = True
+        shop.ledger.away, before = True, shop.ledger.attempts
         await demanding.start("ivan", "LAMP-1")
-        await until(lambda: shop.ledger.attempts > 0 and shop.ledger.away, lambda: "it is being blocked")
+        await until(lambda: shop.ledger.attempts > before, lambda: "it is being blocked")
         shop.equip("LAMP-1")
         shop.ledger.away = False
         await demanding.is_("running")
