@@ -7,11 +7,12 @@ from temporalio.common import SearchAttributePair, TypedSearchAttributes, Workfl
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
 from infra.database import Row, many, one, page
-from infra.tables import approvals, client_pos, ledger_entries
+from infra.tables import approvals, client_pos, ledger_entries, maintenance_reviews
 from infra.temporal import RPC_TIMEOUT, STATUS
 from schemas import names
 from schemas.approval import ApprovalOutcome, ApprovalRequest, ApprovalStart, ApprovalStatus, ApprovalType
 from schemas.identity import Identity
+from schemas.maintenance_pattern import ReviewStatus
 
 
 class Approvals:
@@ -43,10 +44,14 @@ class Approvals:
     async def unheard(self) -> list[Row]:
         """Those that have ended while whoever asked still waits, as far as rows and the ledger say so.
 
-        A PO's row names the approval that it waits for; a line says in the ledger what came of each, or the approval
-        that no line was there to hear.
+        A PO's row names the approval that it waits for, and an open review its own; a line says in the ledger what came
+        of each, or the approval that no line was there to hear.
         """
         waits = exists().where(client_pos.c.pending_approval == approvals.c.approval_id)
+        reviews = exists().where(
+            maintenance_reviews.c.approval_id == approvals.c.approval_id,
+            maintenance_reviews.c.status == ReviewStatus.OPEN,
+        )
         told = exists().where(
             ledger_entries.c.action.in_(("withdraw_arrival", "keep_arrival", "approval_unheard")),
             ledger_entries.c.recorded_at >= approvals.c.ended_at,
@@ -56,7 +61,7 @@ class Approvals:
         query = select(approvals).where(
             approvals.c.status != ApprovalStatus.OPEN,
             approvals.c.wakes.is_not(None),
-            waits | (of_a_line & ~told),
+            waits | reviews | (of_a_line & ~told),
         )
         return await many(self._engine, query)
 

@@ -43,7 +43,7 @@ class TestATestOnAnExpiredInstrument:
         await thermometer.calibrate(today())
         await tested.until_test("running")
         assert [alert for alert in await _open_alerts(floor) if alert["subject"] == tested.name] == []
-        linked = _in_order(await tested.entries(tested.name, "link_contracts"))
+        linked = _in_order(await tested.entries(tested.document["clientpo_id"], "link_contracts"))
         assert [entry["metadata"]["all_equipment_ready"] for entry in linked] == [False, True]
         *_, recorded = _in_order(await tested.entries(thermometer.equipment_id, "record_calibration"))
         assert recorded["metadata"]["new_calibration"] == today().isoformat()
