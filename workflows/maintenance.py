@@ -12,7 +12,6 @@ from typing import Any
 
 from pydantic import BaseModel
 from temporalio import workflow
-from temporalio.common import SearchAttributeKey
 
 from activities.maintenance import MaintenanceActivities
 from schemas import names
@@ -48,9 +47,8 @@ from workflows.approval import ask_approval, cancel_approval, outcome_of
 from workflows.book import Book
 from workflows.decisions import verify
 from workflows.inbox import Inbox, Item, Refused
+from workflows.search_attributes import show_status
 from workflows.steps import step
-
-STATUS = SearchAttributeKey.for_keyword(names.SMART_STATUS)
 
 MESSAGES: dict[str, type[BaseModel]] = {
     **REQUESTS,
@@ -72,7 +70,6 @@ class MaintenanceContractWorkflow:
         self._life = start.life or ContractLife(
             document=start.document, document_hash=start.document_hash, changes=start.changes
         )
-        self._shown = workflow.info().typed_search_attributes.get(STATUS)
         self._handled = 0
         self._book = Book(
             key=start.workflow_id,
@@ -507,9 +504,7 @@ class MaintenanceContractWorkflow:
         if life.last_refusal:
             lines.append(f"⚠ {life.last_refusal}")
         workflow.set_current_details("\n\n".join(lines))
-        if self._shown != life.status:
-            self._shown = life.status.value
-            workflow.upsert_search_attributes([STATUS.value_set(life.status.value)])
+        show_status(life.status)
 
 
 def _listed(life: ContractLife) -> list[dict[str, Any]]:

@@ -10,7 +10,6 @@ from datetime import timedelta
 
 from pydantic import BaseModel
 from temporalio import workflow
-from temporalio.common import SearchAttributeKey
 from temporalio.exceptions import ActivityError, ApplicationError
 
 from activities.maintenance import MaintenanceActivities
@@ -41,8 +40,7 @@ from workflows import retry
 from workflows.approval import ask_approval, how_to_answer, outcome_of
 from workflows.book import Book
 from workflows.inbox import Inbox, Item, Refused
-
-STATUS = SearchAttributeKey.for_keyword(names.SMART_STATUS)
+from workflows.search_attributes import show_status
 
 SIGNALS: dict[str, type[BaseModel]] = {names.ALERT_RECEIVED: TeachingAlert, names.APPROVAL_ENDED: ApprovalEnded}
 
@@ -274,9 +272,7 @@ class MaintenancePatternWorkflow:
             request = review.request
             lines += [f"Asked: {request}", f"To answer: {how_to_answer(request.approval_id, request.content_hash)}"]
         workflow.set_current_details("\n\n".join(lines))
-        status = REVIEWING if review else COUNTING
-        if workflow.info().typed_search_attributes.get(STATUS) != status:
-            workflow.upsert_search_attributes([STATUS.value_set(status)])
+        show_status(REVIEWING if review else COUNTING)
 
 
 ROW = {"alert_id", "contract_id", "issue_type", "equipment_id", "equipment_type", "node_id"}

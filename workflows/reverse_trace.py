@@ -11,7 +11,7 @@ from datetime import date, datetime
 
 from pydantic import BaseModel
 from temporalio import workflow
-from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes, WorkflowIDReusePolicy
+from temporalio.common import WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
 from activities.reverse_trace import ReverseTraceActivities
@@ -49,9 +49,8 @@ from workflows import retry
 from workflows.book import Book
 from workflows.decisions import verify
 from workflows.inbox import Inbox, Item, Refused
+from workflows.search_attributes import search_attributes, show_status
 from workflows.steps import step, tell
-
-STATUS = SearchAttributeKey.for_keyword(names.SMART_STATUS)
 
 MESSAGES: dict[str, type[BaseModel]] = {names.DISPOSE: DisposeTraced}
 
@@ -288,8 +287,7 @@ class ReverseTraceWorkflow:
         if life.last_refusal:
             lines.append(f"⚠ {life.last_refusal}")
         workflow.set_current_details("\n\n".join(lines))
-        if workflow.info().typed_search_attributes.get(STATUS) != life.status:
-            workflow.upsert_search_attributes([STATUS.value_set(life.status.value)])
+        show_status(life.status)
 
 
 async def start_trace(calibration: CalibrationRecord, since: date | None, found_at: datetime) -> None:
@@ -305,7 +303,7 @@ async def start_trace(calibration: CalibrationRecord, since: date | None, found_
             id=names.reverse_trace_id(start.trace_id),
             parent_close_policy=workflow.ParentClosePolicy.ABANDON,
             id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
-            search_attributes=TypedSearchAttributes([SearchAttributePair(STATUS, TraceStatus.SEARCHING.value)]),
+            search_attributes=search_attributes(TraceStatus.SEARCHING),
             static_summary=f"{start.equipment_id} · found out of tolerance by {start.certificate_number}"[:200],
         )
     except WorkflowAlreadyStartedError:
