@@ -262,15 +262,19 @@ class Asking:
         row = await self.row()
         try:
             await self._once.ask(self.ref.workflow_id, update, message, who)
+        except NotOpen:
+            await self._house.drafts.start(row)  # a row is there a moment before its workflow
+            await self._ask_again(update, message, who)
+        return await self.details()
+
+    async def _ask_again(self, update: str, message: schema.ContractRequest, who: Identity) -> None:
+        try:
+            await self._once.ask(self.ref.workflow_id, update, message, who)
         except NotOpen as error:
-            row = await self.row()
-            if await self._house.drafts.start(row):
-                return await self(update, message, who)
-            if row["status"] == ContractStatus.ARCHIVED:
+            if (await self.row())["status"] == ContractStatus.ARCHIVED:
                 raise refused("the version is archived: nothing can be changed any more") from error
             reason = "its workflow was closed from outside: the next reconcile starts it again, then ask again"
             raise refused(reason) from error
-        return await self.details()
 
     async def row(self) -> Row:
         """As it is now; raises `Problem` where there is none."""

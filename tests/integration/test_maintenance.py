@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.worker import Worker
 
 from activities.maintenance_node import MaintenanceNodeActivities
+from infra.database import Row
 from infra.hubs import Hubs
 from infra.ledger import Ledger
 from infra.maintenance import MaintenanceContracts
@@ -331,6 +332,19 @@ class TestADeployment:
         progress = await lab.house.maintenance_contracts.progress(VersionRef(contract_id=lab.name, version="1.0"))
         assert progress is not None
         assert (progress.pending, progress.acknowledged) == (0, 0)
+
+
+class TestADraftWhoseWorkflowIsJustStarting:
+    async def test_is_asked_all_the_same(self, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+        await lab.house.drafts.create(lab.document(), "marta")
+        start = lab.house.drafts.start
+
+        async def somebody_was_quicker(row: Row) -> bool:
+            await start(row)
+            return await start(row)
+
+        monkeypatch.setattr(lab.house.drafts, "start", somebody_was_quicker)
+        assert (await lab.marta.post(lab.path(then="/validate"))).json()["status"] == "validated"
 
 
 class TestTheReconcile:
