@@ -71,10 +71,12 @@ async def run_gateway(settings: Settings) -> None:
             asyncio.create_task(keep_notifying(engine, ledger, client, settings)),
         ]
         stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait({*running, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        for task in (stopping, *running):
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        try:
+            await asyncio.wait({*running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (stopping, *running):
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
         for task in running:
             if not task.cancelled():
                 task.result()
