@@ -119,7 +119,7 @@ class EquipmentRegister:
         items: list[RegisteredItem] = []
         size = 0
         for line in found:
-            size += len(line.model_dump_json())
+            size += len(line.model_dump_json().encode())
             if items and size > PAGE_BYTES:
                 break
             items.append(line)
