@@ -31,7 +31,9 @@ from schemas.equipment import (
     standing,
 )
 from schemas.equipment_register import (
+    AmendEquipment,
     CheckOut,
+    LineAmendment,
     Move,
     NewEquipment,
     RecordCalibration,
@@ -184,6 +186,16 @@ async def register(new: NewEquipment, ask: Ask, who: MayCalibrate) -> EquipmentD
     """Take an instrument into the register; the same again changes nothing."""
     asked = RegisterEquipment(**new.model_dump(), user_id=who.user_id)
     return await ask(new.equipment_id, names.REGISTER, asked, who, creates=True)
+
+
+@router.patch("/equipment/{equipment_id}")
+async def amend(
+    equipment_id: str, amendment: LineAmendment, ask: Ask, house: TheHouse, who: MayCalibrate
+) -> EquipmentDetails:
+    """Correct what was registered wrongly, with a reason; what is left out stays."""
+    await _record(house, equipment_id)
+    asked = AmendEquipment(**amendment.model_dump(), user_id=who.user_id)
+    return await ask(equipment_id, names.AMEND, asked, who)
 
 
 @router.post("/equipment/{equipment_id}/calibrations", responses={201: {"model": EquipmentDetails}})
