@@ -14,6 +14,7 @@ from api.house import House
 from infra.hubs import Hubs
 from infra.settings import Settings
 from schemas.permission import Role
+from tests.workflows.register import point
 from workers.worker import main_worker
 
 LP, CP = "NOD-TestStation-LP-01", "NOD-TestStation-CP-01"
