@@ -45,7 +45,6 @@ from schemas.equipment_register import (
 )
 from schemas.faults import Fault
 from schemas.identity import Identity
-from schemas.node import Node
 from schemas.node_report import RegisteredItem
 from schemas.permission import Permission
 
@@ -261,9 +260,7 @@ async def _record(house: House, equipment_id: str) -> EquipmentRecord:
 
 def standing_of(house: House, line: RegisteredItem, contracts: Sequence[ContractInForce], at: datetime) -> Standing:
     """Without what the hub does not know: the checks."""
-    node_id = line.item.node_id
-    known = node_id in house.registry
-    node = house.registry[node_id] if known else Node(node_id=node_id, station_type="unknown", name=node_id)
+    node = house.registry.or_unknown(line.item.node_id)
     return standing(line.item, line.last_calibration, contracts, {}, node, at)
 
 
