@@ -352,6 +352,7 @@ maintenance_deployments = Table(
     Column("contract_id", Text, primary_key=True),
     Column("version", Text, primary_key=True),
     Column("node_id", Text, primary_key=True),
+    Column("number", BigInteger, nullable=False),  # of the entry that deployed it
     Column("status", Text, nullable=False),
     _moment("opened_at"),
     _moment("acknowledged_at", nullable=True),
@@ -383,8 +384,8 @@ equipment_events = Table(
     "equipment_events",
     metadata,
     Column("entry", BigInteger, primary_key=True, autoincrement=False),  # the number of the ledger entry that says so
+    Column("event", Text, primary_key=True),
     Column("equipment_id", Text, nullable=False),
-    Column("event", Text, nullable=False),
     Column("node_id", Text, nullable=False),
     Column("reason", Text),
     Column("user_id", Text, nullable=False),

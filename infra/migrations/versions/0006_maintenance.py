@@ -59,6 +59,7 @@ def _create_contracts() -> None:
         sa.Column("contract_id", sa.Text, primary_key=True),
         sa.Column("version", sa.Text, primary_key=True),
         sa.Column("node_id", sa.Text, primary_key=True),
+        sa.Column("number", sa.BigInteger, nullable=False),
         *_texts("status"),
         *_moments("opened_at"),
         *_moments("acknowledged_at", "ended_at", nullable=True),
@@ -84,7 +85,8 @@ def _create_equipment() -> None:
     op.create_table(
         "equipment_events",
         sa.Column("entry", sa.BigInteger, primary_key=True, autoincrement=False),
-        *_texts("equipment_id", "event", "node_id"),
+        sa.Column("event", sa.Text, primary_key=True),
+        *_texts("equipment_id", "node_id"),
         *_texts("reason", nullable=True),
         *_texts("user_id"),
         *_moments("occurred_at"),
