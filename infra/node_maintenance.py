@@ -62,6 +62,10 @@ class NodeMaintenance:
         """Lets go of the file."""
         self._disk.close()
 
+    def now(self) -> datetime:
+        """By the node's own clock."""
+        return self._clock()
+
     # --- contracts
 
     def take_contract(self, delivery: ContractDelivery) -> ContractReceipt:

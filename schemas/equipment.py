@@ -229,14 +229,15 @@ def shortest_interval(item: EquipmentItem, contracts: Iterable[MaintenanceContra
 def _calibration(
     item: EquipmentItem, last: CalibrationRecord | None, contracts: Sequence[MaintenanceContract], day: date
 ) -> Calibration:
-    """Nothing asks for one where contracts cover the type and none of them does."""
+    """Nothing asks for one where contracts cover the type and none of them does, nor the line, nor the laboratory."""
     if last is not None and last.result is CalibrationResult.FAILED:
         return Calibration(
             state=CalibrationState.PENDING_CALIBRATION,
             refusal=f"{item.equipment_id} failed its calibration of {last.calibrated_on} ({last.certificate_number}):"
             " have it adjusted and calibrated again",
         )
-    if contracts and not any(Condition.MUST_CALIBRATE in contract.conditions for contract in contracts):
+    asked = not contracts or any(Condition.MUST_CALIBRATE in contract.conditions for contract in contracts)
+    if not asked and item.calibration_interval_days is None and (last is None or last.due_on is None):
         return Calibration(state=CalibrationState.CURRENT)
     interval = shortest_interval(item, contracts)
     due = [last.calibrated_on + timedelta(days=interval)] if last and interval else []

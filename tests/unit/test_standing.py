@@ -122,6 +122,15 @@ class TestItsDueDate:
             *(EquipmentState.READY, CalibrationState.CURRENT, None),
         )
 
+    @pytest.mark.parametrize(
+        ("own", "certificate"), [(180, None), (None, date(2026, 11, 20))], ids=["by its line", "by its certificate"]
+    )
+    def test_holds_also_where_contracts_ask_for_checks_alone(self, own: int | None, certificate: date | None) -> None:
+        checked = in_force(conditions=[], calibration_interval_days=None, **daily())
+        last = calibrated(date(2024, 1, 1), due_on=certificate)
+        answer = found(last, checked, checks=(done(),), calibration_interval_days=own)
+        assert answer.state is EquipmentState.EXPIRED
+
     def test_is_asked_for_where_one_of_its_contracts_wants_it(self) -> None:
         assert not found(None, in_force(conditions=[], **daily()), CONTRACT, checks=(done(),)).ready
 

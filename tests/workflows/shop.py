@@ -354,18 +354,18 @@ class Shop:
         await tested.is_("waiting")
         return tested
 
-    def equip(self, *fit: str) -> None:
-        """Which instruments may be used from now on; all others go out of service."""
+    def equip(self, *fit: str, due_on: date = date(2099, 12, 31)) -> None:
+        """Which instruments may be used from now on, until then; all others go out of service."""
         self._revision += 1
         self.maintenance.take_register(
             RegisterPage(
                 since=self._revision - 1,
                 revision=self._revision,
-                items=tuple(self._line(name, fit) for name in {*fit, *self.maintenance.here()}),
+                items=tuple(self._line(name, fit, due_on) for name in {*fit, *self.maintenance.here()}),
             )
         )
 
-    def _line(self, name: str, fit: Sequence[str]) -> RegisteredItem:
+    def _line(self, name: str, fit: Sequence[str], due_on: date) -> RegisteredItem:
         return RegisteredItem(
             revision=self._revision,
             item=EquipmentItem(
@@ -380,7 +380,7 @@ class Shop:
                 equipment_id=name,
                 certificate_number=f"CERT-{name}",
                 calibrated_on=date(2020, 1, 1),
-                due_on=date(2099, 12, 31),
+                due_on=due_on,
                 result=CalibrationResult.PASSED,
                 provider="Calibration laboratory",
                 technician="tess",

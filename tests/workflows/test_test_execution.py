@@ -260,7 +260,7 @@ class TestEquipmentThatLapsesWhileItIsUsed:
 
     async def test_is_flagged_on_the_results(self, shop: Shop, lapsed: Tested) -> None:
         (flag,) = (await lapsed.recorded("submit_results")).metadata["flags"]
-        assert "LAMP-1 went out of service" in flag
+        assert "LAMP-1 was out of service" in flag
         (found,) = [one for one in shop.ledger.results if one.smart_contract_id == lapsed.name]
         assert found.flags == flag
         (kept,) = shop.store.results(lapsed.name)
@@ -269,7 +269,19 @@ class TestEquipmentThatLapsesWhileItIsUsed:
     async def test_is_flagged_in_the_package(self, shop: Shop, lapsed: Tested) -> None:
         await lapsed.sign()
         package = shop.ledger.transfers[await package_of(lapsed)]
-        assert "LAMP-1 went out of service" in package.package
+        assert "LAMP-1 was out of service" in package.package
+
+    async def test_is_flagged_where_the_due_date_passes_meanwhile(self, shop: Shop) -> None:
+        tested = await released(shop, one("T-1", "inspector", equipment=("LAMP-1",)))
+        async with shop.node_online():
+            last_day = (await shop.now()).date()
+            shop.equip("LAMP-1", due_on=last_day)
+            await tested.start("ivan", "LAMP-1")
+            await tested.is_("running")
+            await shop.pass_time(timedelta(days=1))
+            await tested.submit()
+            (flag,) = (await tested.recorded("submit_results")).metadata["flags"]
+        assert flag.startswith(f"LAMP-1 was due for calibration on {last_day}, before results were given")
 
     async def test_is_not_flagged_where_nothing_lapsed(self, shop: Shop, measured: Tested) -> None:
         assert "flags" not in (await measured.recorded("submit_results")).metadata
