@@ -58,11 +58,14 @@ class EquipmentRegister:
     async def line(self, asked: LineAsked) -> LineFound:
         """What a request about this instrument must know."""
         name = asked.equipment_id
+        beside = calibrations.c.certificate_number.is_distinct_from(asked.corrects)
         async with self._engine.connect() as connection:
             found = await self._registered(connection, equipment.c.equipment_id == name)
             item = found[0].item if found else None
             contracts = await _in_force(connection, item.node_id, item.equipment_type) if item else ()
+            last = await connection.scalar(_newest(name).where(beside)) if item else None
             recorded = await _recorded(connection, name, asked.certificate_number)
+            corrected = await _recorded(connection, name, asked.corrects)
             used_by = (await connection.scalars(_measuring_with(name))).all()
         intervals = [item.calibration_interval_days if item else None]
         intervals += [each.contract.calibration_interval_days for each in contracts]
@@ -70,8 +73,9 @@ class EquipmentRegister:
         return LineFound(
             item=item,
             day=asked.at.astimezone(zone).date(),
-            last=found[0].last_calibration if found else None,
+            last=CalibrationRecord.model_validate_json(last) if last else None,
             recorded=recorded,
+            corrects_known=asked.corrects is None or corrected is not None,
             interval_days=min((days for days in intervals if days is not None), default=None),
             contract_id=asking_contract(item, contracts) if item else None,
             used_by=tuple(used_by),
@@ -95,6 +99,7 @@ class EquipmentRegister:
                 calibrations.c.result == CalibrationResult.PASSED,
                 calibrations.c.found_out_of_tolerance.is_(False),
                 order < own,
+                _COUNTS,
             )
             since = await connection.scalar(select(func.max(calibrations.c.calibrated_on)).where(good))
         return CalibrationFound(
@@ -199,12 +204,29 @@ class EquipmentRegister:
         return [_line(row) for row in (await connection.execute(query)).mappings()]
 
 
-_NEWEST = lateral(
-    select(calibrations.c.calibration)
-    .where(calibrations.c.equipment_id == equipment.c.equipment_id)
-    .order_by(calibrations.c.calibrated_on.desc(), calibrations.c.entry.desc())
-    .limit(1)
+_CORRECTION = calibrations.alias("correction")
+_COUNTS = ~(
+    select(_CORRECTION.c.corrects)
+    .where(
+        _CORRECTION.c.equipment_id == calibrations.c.equipment_id,
+        _CORRECTION.c.corrects == calibrations.c.certificate_number,
+    )
+    .exists()
 )
+"""What no other certificate corrects."""
+
+
+def _newest(equipment_id: str | ColumnElement[str]) -> Select[str]:
+    """The calibration that counts; of those of one day it is the one that was recorded last."""
+    return (
+        select(calibrations.c.calibration)
+        .where(calibrations.c.equipment_id == equipment_id, _COUNTS)
+        .order_by(calibrations.c.calibrated_on.desc(), calibrations.c.entry.desc())
+        .limit(1)
+    )
+
+
+_NEWEST = lateral(_newest(equipment.c.equipment_id))
 _LINES = select(equipment, _NEWEST.c.calibration).select_from(equipment.outerjoin(_NEWEST, true()))
 
 _IN_FORCE = (
@@ -227,6 +249,7 @@ def _line(row: Mapping[Any, Any]) -> RegisteredItem:
     last = row["calibration"]
     return RegisteredItem(
         revision=row["revision"],
+        at_node_since=row["at_node_since"],
         item=item,
         last_calibration=CalibrationRecord.model_validate_json(last) if last else None,
     )

@@ -62,6 +62,8 @@ class CalibrationRecord(Model):
 
     `certificate_for` is the instrument that the certificate names. `calibrated_on` is a day where the instrument was.
     `due_on` is what the laboratory says, where it says it; the register's and the contracts' intervals hold beside it.
+    `corrects` is the certificate number of the same instrument under which it was written down wrongly: that one stays
+    in its history, and counts no more.
     """
 
     equipment_id: Identifier
@@ -74,6 +76,7 @@ class CalibrationRecord(Model):
     traceability: Text | None = None
     provider: Text
     technician: Text
+    corrects: Annotated[Text, Field(max_length=200)] | None = None
 
     @property
     def found_out_of_tolerance(self) -> bool:
@@ -211,6 +214,8 @@ def calibration_refusal(record: CalibrationRecord, day: date) -> str | None:
         return f"certificate {number} is dated {record.calibrated_on}, which is not yet: look at its date"
     if record.due_on is not None and record.due_on < record.calibrated_on:
         return f"certificate {number} is due on {record.due_on}, before it was calibrated: look at its dates"
+    if record.corrects == number:
+        return f"certificate {number} cannot correct itself: give the correction a number of its own"
     wrong = [point.name for point in record.points if point.left_out_of_tolerance]
     if wrong and record.result is CalibrationResult.PASSED:
         return (

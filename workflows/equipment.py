@@ -106,8 +106,8 @@ class EquipmentWorkflow:
         match request:
             case RegisterEquipment(node_id=node_id) | CheckOut(to_node=node_id):
                 return asked.model_copy(update={"node_id": node_id})
-            case RecordCalibration(certificate_number=number):
-                return asked.model_copy(update={"certificate_number": number})
+            case RecordCalibration(certificate_number=number, corrects=corrects):
+                return asked.model_copy(update={"certificate_number": number, "corrects": corrects})
         return asked
 
     async def _do(self, item: Item, request: BaseModel, found: LineFound) -> None:

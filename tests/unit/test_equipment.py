@@ -267,6 +267,23 @@ class TestAVersionThatComesWhileATestRuns:
         assert node.begin("LAMP-1").begun is None
 
 
+class TestTheMachineOfANode:
+    @pytest.mark.parametrize("url", ["opc.tcp://lp-cell-1:4840", "opc.tcp://[::1]:4840/ua", "opc.tcp://10.0.0.7"])
+    def test_is_an_opc_ua_server(self, url: str) -> None:
+        assert NODE.model_validate({**NODE.model_dump(), "opcua_url": url}).opcua_url == url
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            *("nonsense", "opc.tcp://", "http://lp-cell-1:4840", "opc.tcp://lp-cell-1:99999", "opc.tcp://lp cell:4840"),
+            *("opc.tcp://lp-cell-1:port", "opc.tcp://[::1"),
+        ],
+    )
+    def test_is_nothing_else(self, url: str) -> None:
+        with pytest.raises(ValidationError, match="is no address of an OPC-UA server, such as"):
+            NODE.model_validate({**NODE.model_dump(), "opcua_url": url})
+
+
 class TestTheTimeZoneOfANode:
     def test_is_utc_unless_it_is_named(self) -> None:
         assert Node(node_id="NODE-1", station_type="LP", name="Cell 1").time_zone == "UTC"

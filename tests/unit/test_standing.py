@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from infra.node_maintenance import NodeMaintenance
 from schemas.calibration import CalibrationState
@@ -29,6 +30,7 @@ NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 DAY = NOON.date()
 CONTRACT = in_force()
 CHECKED = in_force(**daily())
+POINT = {"name": "20 °C", "unit": "°C", "reference": "20", "tolerance": "0.5", "as_found": "20", "as_left": "20"}
 
 
 def found(
@@ -221,15 +223,20 @@ class TestACalibration:
     def test_is_refused_for_what_it_says(self, fields: dict[str, Any], refusal: str | None) -> None:
         assert calibration_refusal(calibrated(**fields), DAY) == refusal
 
+    @pytest.mark.parametrize("number", [None, "", " "])
+    def test_without_a_number_is_none(self, number: str | None) -> None:
+        with pytest.raises(ValidationError, match="certificate_number"):
+            CalibrationRecord.model_validate({**calibrated().model_dump(), "certificate_number": number})
+
+    @pytest.mark.parametrize(
+        ("as_found", "in_doubt"),
+        [("20.5", False), ("20.50", False), ("20.51", True), ("19.5", False), ("19.49", True)],
+    )
+    def test_found_its_instrument_out_of_tolerance_only_beyond_the_limit(self, as_found: str, in_doubt: bool) -> None:
+        assert calibrated(points=[POINT | {"as_found": as_found}]).found_out_of_tolerance == in_doubt
+
     def test_that_passed_and_was_left_out_of_tolerance_is_refused(self) -> None:
-        point = {
-            "name": "20 °C",
-            "unit": "°C",
-            "reference": "20",
-            "tolerance": "0.5",
-            "as_found": "21",
-            "as_left": "21",
-        }
+        point = POINT | {"as_found": "21", "as_left": "21"}
         assert "leaves 20 °C out of tolerance" in (calibration_refusal(calibrated(points=[point]), DAY) or "")
         assert calibration_refusal(calibrated(points=[point], result=CalibrationResult.FAILED), DAY) is None
         assert calibration_refusal(calibrated(points=[point | {"as_left": "20.5"}]), DAY) is None

@@ -32,6 +32,7 @@ class MemoryRegister:
         self._revision = 0
         self.lines: dict[str, EquipmentItem] = {}
         self.revisions: dict[str, int] = {}
+        self.at_node_since: dict[str, int] = {}
         self.calibrations: dict[tuple[str, str], CalibrationRecord] = {}
         self.events: list[EquipmentEvent] = []
         self.zones: dict[str, str] = {}
@@ -43,12 +44,15 @@ class MemoryRegister:
         self._revision += 1
         match change:
             case EquipmentRegistered():
+                self.at_node_since.setdefault(change.equipment_id, self._revision)
                 self.lines.setdefault(
                     change.equipment_id, EquipmentItem.model_validate(change.model_dump(exclude={"kind"}))
                 )
             case EquipmentChanged():
                 line = self.lines[change.equipment_id].model_dump()
                 line |= change.model_dump(exclude={"kind", "equipment_id"})
+                if "node_id" in change.model_fields_set:
+                    self.at_node_since[change.equipment_id] = self._revision
                 self.lines[change.equipment_id] = EquipmentItem.model_validate(line)
             case CalibrationRecorded():
                 key = (change.equipment_id, change.certificate_number)
@@ -69,10 +73,11 @@ class MemoryRegister:
         self.change(EquipmentRegistered(**{**line, **about, "calibration_interval_days": 180, **fields}))
         return self.lines[name]
 
-    def _of(self, name: str) -> list[CalibrationRecord]:
-        return sorted(
-            (one for (owner, _), one in self.calibrations.items() if owner == name), key=lambda one: one.calibrated_on
-        )
+    def _of(self, name: str, corrected: str | None = None) -> list[CalibrationRecord]:
+        """What counts, the newest last."""
+        own = [one for (owner, _), one in self.calibrations.items() if owner == name]
+        wrong = {corrected, *(one.corrects for one in own)}
+        return sorted((one for one in own if one.certificate_number not in wrong), key=lambda one: one.calibrated_on)
 
     async def line(self, asked: LineAsked) -> LineFound:
         item = self.lines.get(asked.equipment_id)
@@ -80,8 +85,9 @@ class MemoryRegister:
         return LineFound(
             item=item,
             day=asked.at.astimezone(zone).date(),
-            last=next(reversed(self._of(asked.equipment_id)), None),
+            last=next(reversed(self._of(asked.equipment_id, asked.corrects)), None),
             recorded=self.calibrations.get((asked.equipment_id, asked.certificate_number or "")),
+            corrects_known=asked.corrects is None or (asked.equipment_id, asked.corrects) in self.calibrations,
             interval_days=item.calibration_interval_days if item else None,
             used_by=self.measuring,
             node_known=asked.node_id not in self.unknown_nodes,
@@ -104,7 +110,10 @@ class MemoryRegister:
         changed = sorted((revision, name) for name, revision in self.revisions.items() if revision > since)[:500]
         items = tuple(
             RegisteredItem(
-                revision=revision, item=self.lines[name], last_calibration=next(reversed(self._of(name)), None)
+                revision=revision,
+                at_node_since=self.at_node_since[name],
+                item=self.lines[name],
+                last_calibration=next(reversed(self._of(name)), None),
             )
             for revision, name in changed
             if name in self.lines
