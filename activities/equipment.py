@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from temporalio import activity
 
 from schemas.equipment_register import BlockedTests, CalibrationAsked, CalibrationFound, LineAsked, LineFound
+from schemas.maintenance_life import HeldContracts, LostContracts
 from schemas.node_report import NodeRef, RegisterAsked, RegisterPage
 
 if TYPE_CHECKING:
@@ -33,6 +34,11 @@ class EquipmentActivities:
     async def read_register(self, asked: RegisterAsked) -> RegisterPage:
         """The lines that changed after a revision, the oldest change first, as many as go into one message."""
         return await self._register.page(asked.since)
+
+    @activity.defn
+    async def lost_contracts(self, held: HeldContracts) -> LostContracts:
+        """What a node acknowledged and does not have any more: its disk was replaced."""
+        return LostContracts(contracts=await self._register.lost_contracts(held))
 
     @activity.defn
     async def blocked_tests(self, node: NodeRef) -> BlockedTests:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, cast, func, lateral, select, true, tuple_
@@ -14,14 +13,17 @@ from infra.tables import (
     calibrations,
     equipment,
     equipment_events,
+    ledger_entries,
     maintenance_contracts,
     maintenance_deployments,
     tests,
 )
-from schemas.equipment import CalibrationRecord, CalibrationResult, ContractInForce, EquipmentItem
+from schemas.equipment import CalibrationRecord, CalibrationResult, ContractInForce, EquipmentItem, standing
 from schemas.equipment_register import CalibrationAsked, CalibrationFound, LineAsked, LineFound
 from schemas.expiry import asking_contract
 from schemas.maintenance import DeploymentStatus, MaintenanceContract
+from schemas.maintenance_life import DeployedContract, HeldContracts
+from schemas.node import Node
 from schemas.node_report import RegisteredItem, RegisterPage
 from schemas.test_execution import TestStatus
 
@@ -57,30 +59,39 @@ class EquipmentRegister:
 
     async def line(self, asked: LineAsked) -> LineFound:
         """What a request about this instrument must know."""
-        name = asked.equipment_id
-        beside = calibrations.c.certificate_number.is_distinct_from(asked.corrects)
+        name, calibration = asked.equipment_id, asked.calibration
+        corrects = calibration.corrects if calibration else None
+        beside = calibrations.c.certificate_number.is_distinct_from(corrects)
         async with self._engine.connect() as connection:
             found = await self._registered(connection, equipment.c.equipment_id == name)
             item = found[0].item if found else None
             contracts = await _in_force(connection, item.node_id, item.equipment_type) if item else ()
             last = await connection.scalar(_newest(name).where(beside)) if item else None
-            recorded = await _recorded(connection, name, asked.certificate_number)
-            corrected = await _recorded(connection, name, asked.corrects)
+            recorded = await _recorded(connection, name, calibration.certificate_number if calibration else None)
+            corrected = await _recorded(connection, name, corrects)
             used_by = (await connection.scalars(_measuring_with(name))).all()
+            done = await _is_recorded(connection, asked.entry)
         intervals = [item.calibration_interval_days if item else None]
         intervals += [each.contract.calibration_interval_days for each in contracts]
-        zone = self._registry[item.node_id].zone if item and item.node_id in self._registry else UTC
+        node = self._node(item.node_id if item else "HUB")
         return LineFound(
             item=item,
-            day=asked.at.astimezone(zone).date(),
+            day=node.day(asked.at),
             last=CalibrationRecord.model_validate_json(last) if last else None,
             recorded=recorded,
-            corrects_known=asked.corrects is None or corrected is not None,
+            counts=item is not None and standing(item, calibration, contracts, {}, node, asked.at).calibration_valid,
+            corrects_known=corrects is None or corrected is not None,
             interval_days=min((days for days in intervals if days is not None), default=None),
             contract_id=asking_contract(item, contracts) if item else None,
             used_by=tuple(used_by),
             node_known=asked.node_id is None or asked.node_id in self._registry,
+            done=done,
         )
+
+    def _node(self, node_id: str) -> Node:
+        """One that is not in the registry (any more) has the days of the hub."""
+        known = node_id in self._registry
+        return self._registry[node_id] if known else Node(node_id=node_id, station_type="unknown", name=node_id)
 
     async def calibration(self, asked: CalibrationAsked) -> CalibrationFound:
         """What stands under this certificate, and what was good before it."""
@@ -118,6 +129,19 @@ class EquipmentRegister:
                 break
             items.append(line)
         return RegisterPage(since=since, revision=items[-1].revision if items else since, items=tuple(items))
+
+    async def lost_contracts(self, held: HeldContracts) -> tuple[DeployedContract, ...]:
+        """What the node acknowledged under a higher number than it has, by contract."""
+        deployed, version = maintenance_deployments.c, maintenance_contracts.c
+        query = (
+            _IN_FORCE.where(deployed.node_id == held.node_id)
+            .with_only_columns(deployed.contract_id, deployed.version, deployed.number)
+            .add_columns(version.file_hash, version.document_hash)
+        )
+        async with self._engine.connect() as connection:
+            rows = (await connection.execute(query)).mappings().all()
+        in_force = [DeployedContract.model_validate(dict(row)) for row in rows]
+        return tuple(each for each in in_force if each.number > held.numbers.get(each.contract_id, 0))
 
     async def blocked_tests(self, node_id: str) -> tuple[str, ...]:
         """The contracts whose tests wait for equipment there."""
@@ -278,6 +302,13 @@ async def _recorded(
         return None
     row = (await connection.execute(_under(equipment_id, certificate_number))).mappings().first()
     return CalibrationRecord.model_validate_json(row["calibration"]) if row else None
+
+
+async def _is_recorded(connection: AsyncConnection, idempotency_key: str | None) -> bool:
+    if idempotency_key is None:
+        return False
+    entry = select(ledger_entries.c.seq).where(ledger_entries.c.idempotency_key == idempotency_key)
+    return await connection.scalar(entry) is not None
 
 
 def _measuring_with(equipment_id: str) -> Select[str]:

@@ -181,9 +181,16 @@ class NodeMaintenance:
     # --- reports
 
     def reports(self) -> NodeReports:
-        """The oldest that the hub has not confirmed, as much as goes into one message."""
-        revision, reports = self.register_revision(), self._outbox.oldest()
-        return NodeReports(node_id=self.node.node_id, reports=reports, register_revision=revision)
+        """The oldest that the hub has not confirmed, as much as goes into one message, and what the node has."""
+        with self._disk.reading() as database:
+            revision = counter(database, "register")
+            contracts = dict(database.execute("SELECT contract_id, number FROM contracts").fetchall())
+        return NodeReports(
+            node_id=self.node.node_id,
+            reports=self._outbox.oldest(),
+            register_revision=revision,
+            contracts=contracts,
+        )
 
     def confirm(self, up_to: int) -> None:
         """The hub has recorded them."""

@@ -158,7 +158,8 @@ def statement(change: Change, reason: Reason) -> Executable:
             return _contract_changed(change, reason.at)
         case DeploymentOpened():
             values = {**change.model_dump(exclude={"kind"}), "status": DeploymentStatus.PENDING}
-            return insert(maintenance_deployments).values(**values, opened_at=reason.at).on_conflict_do_nothing()
+            values |= {"number": reason.seq, "opened_at": reason.at}
+            return insert(maintenance_deployments).values(**values).on_conflict_do_nothing()
         case DeploymentChanged():
             return _deployment_changed(change, reason.at)
         case EquipmentRegistered():

@@ -352,6 +352,7 @@ maintenance_deployments = Table(
     Column("contract_id", Text, primary_key=True),
     Column("version", Text, primary_key=True),
     Column("node_id", Text, primary_key=True),
+    Column("number", BigInteger, nullable=False),  # of the entry that deployed it
     Column("status", Text, nullable=False),
     _moment("opened_at"),
     _moment("acknowledged_at", nullable=True),

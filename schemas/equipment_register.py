@@ -10,13 +10,24 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field
 
 from schemas import names
-from schemas.base import Identifier, Model, Text, UtcDateTime
+from schemas.alert import Alert
+from schemas.base import Identifier, Model, Text, UtcDateTime, excerpt
 from schemas.calibration import WARNING_DAYS
 from schemas.canonical import document_hash
 from schemas.client_po import Reasoned, Request
 from schemas.equipment import CalibrationRecord, CalibrationResult, EquipmentItem, calibration_refusal
+from schemas.expiry import calibration_causes
 from schemas.ledger import LedgerEntry
-from schemas.record import CalibrationRecorded, EquipmentEvent, EquipmentRegistered, Record
+from schemas.node_report import calibration_failed
+from schemas.record import (
+    AlertRaised,
+    AlertResolved,
+    CalibrationRecorded,
+    Change,
+    EquipmentEvent,
+    EquipmentRegistered,
+    Record,
+)
 
 
 class NewEquipment(Model):
@@ -97,13 +108,16 @@ class EquipmentStart(Model):
 
 
 class LineAsked(Model):
-    """What a request wants to know: the line, the certificates and the node that it names."""
+    """What a request wants to know: the line, the calibration and the node that it names.
+
+    `entry` is the idempotency key of what it records.
+    """
 
     equipment_id: Identifier
     at: UtcDateTime
-    certificate_number: str | None = None
-    corrects: str | None = None
+    calibration: CalibrationRecord | None = None
     node_id: Identifier | None = None
+    entry: str | None = None
 
 
 class LineFound(Model):
@@ -111,20 +125,23 @@ class LineFound(Model):
 
     `day` is the day at the instrument's node (at the hub, UTC, where there is no line). `last` is its newest
     calibration that counts beside what the request corrects, `recorded` the one under the certificate that was asked
-    for; `corrects_known` says whether what the request corrects is recorded. `interval_days` is the shortest that the
-    line and the contracts in force for it name, `contract_id` the contract that asks for its calibration. `used_by` are
-    tests that measure with it. `node_known` says whether the node that was asked for is in the registry.
+    for, `counts` whether the one that was asked for makes it calibrated, `corrects_known` whether the one that it
+    corrects is recorded. `interval_days` is the shortest that the line and the contracts in force for it name,
+    `contract_id` the contract that asks for its calibration. `used_by` are tests that measure with it. `node_known`
+    says whether the node that was asked for is in the registry, `done` whether the entry is recorded already.
     """
 
     item: EquipmentItem | None
     day: date
     last: CalibrationRecord | None = None
     recorded: CalibrationRecord | None = None
+    counts: bool = False
     corrects_known: bool = True
     interval_days: int | None = None
     contract_id: str | None = None
     used_by: tuple[str, ...] = ()
     node_known: bool = True
+    done: bool = False
 
 
 class CalibrationAsked(Model):
@@ -177,6 +194,34 @@ def registration(new: NewEquipment, user_id: str) -> Record:
             EquipmentEvent(equipment_id=new.equipment_id, event="registered", node_id=new.node_id),
         ),
     )
+
+
+def recording(record: CalibrationRecord, line: EquipmentItem, found: LineFound, user_id: str) -> Record:
+    """The entry of a calibration, with its row and with what it means for alerts."""
+    number = record.certificate_number
+    return Record(
+        entry=LedgerEntry(
+            idempotency_key=f"{names.equipment_workflow_id(record.equipment_id)}:{calibration_key(record)}",
+            action_type="maintenance",
+            action="record_calibration",
+            target=record.equipment_id,
+            details=excerpt(f"Calibration recorded: {line.description} - Cert: {number}"),
+            user_id=user_id,
+            metadata=calibration_metadata(record, found.last, found.interval_days),
+        ),
+        changes=(calibration_row(record, line.node_id), *_alerts(record, line, found)),
+    )
+
+
+def _alerts(record: CalibrationRecord, line: EquipmentItem, found: LineFound) -> list[Change]:
+    """Of the newest calibration: a certificate that comes late is history. One that does not count ends nothing."""
+    if found.last is not None and found.last.calibrated_on > record.calibrated_on:
+        return []
+    if record.result is CalibrationResult.PASSED:
+        return [AlertResolved(cause=cause) for cause in calibration_causes(line.equipment_id) if found.counts]
+    source = names.equipment_workflow_id(line.equipment_id)
+    failed = calibration_failed(line, record, found.contract_id)
+    return [AlertRaised(alert=Alert(alert_id=f"{source}:{calibration_key(record)}", source=source, **dict(failed)))]
 
 
 def calibration_row(record: CalibrationRecord, node_id: str) -> CalibrationRecorded:

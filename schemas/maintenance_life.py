@@ -209,6 +209,30 @@ class PolicyRef(VersionRef):
     file_hash: str
 
 
+class HeldContracts(Model):
+    """What a node has: for each contract the number of its last delivery or retirement."""
+
+    node_id: Identifier
+    numbers: dict[Identifier, int]
+
+
+class DeployedContract(PolicyRef):
+    """A version that is in force on a node, as it was delivered there."""
+
+    number: int
+    document_hash: str
+
+    @property
+    def ref(self) -> PolicyRef:
+        return PolicyRef(contract_id=self.contract_id, version=self.version, file_hash=self.file_hash)
+
+
+class LostContracts(Model):
+    """What a node acknowledged and does not have any more."""
+
+    contracts: tuple[DeployedContract, ...]
+
+
 class PolicyFile(Model):
     """Its document; `fault` where the file is not what was published."""
 

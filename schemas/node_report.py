@@ -39,11 +39,13 @@ class NodeReport(Model):
 
 
 class NodeReports(Model):
-    """The oldest that the hub has not confirmed, and the revision of the register that the node has."""
+    """The oldest that the hub has not confirmed, and what the node has of the hub: the revision of its register, and
+    for each contract the number of its last delivery or retirement."""
 
     node_id: Identifier
     reports: tuple[NodeReport, ...]
     register_revision: int
+    contracts: dict[Identifier, int]
 
 
 class RegisteredItem(Model):

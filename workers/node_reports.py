@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable
 from temporalio.service import RPCError
 
 from infra.node_maintenance import NodeMaintenance
-from workers.process import is_away
 
 log = logging.getLogger(__name__)
 
@@ -20,8 +19,10 @@ REMIND_EVERY = 60.0
 
 
 async def tell_hub(maintenance: NodeMaintenance, tell: Callable[[str], Awaitable[None]]) -> None:
-    """Tells that the node is back, then of everything that it does, until cancelled. A Temporal that is away is waited
-    for; an error that nobody foresaw is raised."""
+    """Tells that the node is back, then of everything that it does, until cancelled.
+
+    A Temporal that is away, or does not want to hear it now, is told later: the node works on meanwhile.
+    """
     node_id = maintenance.node.node_id
     told, told_at = -1, 0.0
     while True:
@@ -30,9 +31,7 @@ async def tell_hub(maintenance: NodeMaintenance, tell: Callable[[str], Awaitable
             try:
                 await tell(node_id)
             except RPCError as error:
-                if not is_away(error):
-                    raise
-                log.warning("%s reports of %s wait, Temporal is away: %s", waiting, node_id, error)
+                log.warning("%s reports of %s wait, the hub cannot be told: %s", waiting, node_id, error)
             else:
                 told, told_at = newest, time.monotonic()
         await asyncio.sleep(LOOK_EVERY)

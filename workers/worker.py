@@ -163,7 +163,7 @@ def main_worker(
             maintenance.send_orders,
             maintenance.read_progress,
             *(equipment.look_up_line, equipment.look_up_calibration, equipment.read_register),
-            *(equipment.blocked_tests, equipment.refresh_node),
+            *(equipment.lost_contracts, equipment.blocked_tests, equipment.refresh_node),
             *(trace.look, trace.search, trace.select),
             ReconcileActivities(
                 partial(Repairs, Alerts(engine), ledger),

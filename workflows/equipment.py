@@ -5,6 +5,7 @@ a node records calibrations of its own.
 """
 
 import asyncio
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -13,9 +14,8 @@ from temporalio import workflow
 
 from activities.equipment import EquipmentActivities
 from schemas import names
-from schemas.alert import Alert
 from schemas.base import excerpt
-from schemas.equipment import CalibrationRecord, CalibrationResult, EquipmentItem
+from schemas.equipment import EquipmentItem
 from schemas.equipment_register import (
     REQUESTS,
     CheckOut,
@@ -29,21 +29,26 @@ from schemas.equipment_register import (
     ScheduleCalibration,
     TakeOutOfService,
     calibration_key,
-    calibration_metadata,
-    calibration_row,
+    recording,
     refusal,
     registration,
 )
-from schemas.expiry import calibration_causes
-from schemas.node_report import calibration_failed
-from schemas.record import AlertRaised, AlertResolved, Change, EquipmentChanged, EquipmentEvent
+from schemas.record import EquipmentChanged, EquipmentEvent
 from workflows.book import Book
 from workflows.calibration import follow_up, refresh
 from workflows.inbox import Inbox, Item, Refused
 from workflows.steps import record, step
 
 LINGER = timedelta(seconds=10)
-"""How long it stays for a next request, or for the first one's repetition under its `Idempotency-Key`."""
+"""How long it stays for a next request, before it is started anew for it."""
+
+ACTIONS: Mapping[type[BaseModel], str] = {
+    ScheduleCalibration: "schedule_calibration",
+    TakeOutOfService: "take_out_of_service",
+    ReturnToService: "return_to_service",
+    CheckOut: "check_out_equipment",
+}
+"""What can happen again and again, and what the ledger calls it."""
 
 
 @workflow.defn
@@ -95,37 +100,48 @@ class EquipmentWorkflow:
         if getattr(request, "equipment_id", self._name) != self._name:
             await self._refuse(item, f"this is {self._name}: ask where what you name is")
             return
-        found = await step(EquipmentActivities.look_up_line, self._question(request), summary=f"look up {self._name}")
-        if reason := refusal(request, found):
+        question = self._question(item, request)
+        found = await step(EquipmentActivities.look_up_line, question, summary=f"look up {self._name}")
+        if found.done:
+            item.answer(LineAnswer(equipment_id=self._name, changed=True))
+        elif reason := refusal(request, found):
             await self._refuse(item, f"{self._name}: {reason}")
-            return
-        await self._do(item, request, found)
+        else:
+            await self._do(item, request, found)
 
-    def _question(self, request: BaseModel) -> LineAsked:
+    def _question(self, item: Item, request: BaseModel) -> LineAsked:
         asked = LineAsked(equipment_id=self._name, at=workflow.now())
+        if type(request) in ACTIONS:
+            entry = f"{names.equipment_workflow_id(self._name)}:{self._event(item)}"
+            asked = asked.model_copy(update={"entry": entry})
         match request:
             case RegisterEquipment(node_id=node_id) | CheckOut(to_node=node_id):
                 return asked.model_copy(update={"node_id": node_id})
-            case RecordCalibration(certificate_number=number, corrects=corrects):
-                return asked.model_copy(update={"certificate_number": number, "corrects": corrects})
+            case RecordCalibration(calibration=calibration):
+                return asked.model_copy(update={"calibration": calibration})
         return asked
+
+    def _event(self, item: Item) -> str:
+        """What is asked under an ID is the same event in every life of this workflow: it is done once."""
+        action = ACTIONS[type(item.payload)]
+        return f"{action}:{item.key}" if item.asked else self._book.numbered(action, item)
 
     async def _do(self, item: Item, request: BaseModel, found: LineFound) -> None:
         match request, found.item:
             case RegisterEquipment(), None:
                 await self._register(item, request)
-            case RecordCalibration(), EquipmentItem() as line if found.recorded is None:
+            case RecordCalibration(), EquipmentItem() as line:
                 await self._calibrate(item, request, found, line)
             case ScheduleCalibration(), EquipmentItem() as line:
                 await self._schedule(item, request, line)
             case TakeOutOfService(), EquipmentItem() as line:
                 changes = EquipmentChanged(equipment_id=self._name, out_of_service=request.reason)
                 details = f"Out of service: {request.reason}"
-                await self._event(item, "take_out_of_service", details, request, line, "out_of_service", changes)
+                await self._happened(item, details, request, line, "out_of_service", changes)
             case ReturnToService(), EquipmentItem() as line:
                 changes = EquipmentChanged(equipment_id=self._name, out_of_service=None)
                 details = f"Back in service: {request.reason}"
-                await self._event(item, "return_to_service", details, request, line, "returned", changes)
+                await self._happened(item, details, request, line, "returned", changes)
             case CheckOut(), EquipmentItem() as line:
                 await self._check_out(item, request, line)
             case _:  # as it is recorded already
@@ -135,59 +151,39 @@ class EquipmentWorkflow:
 
     async def _register(self, item: Item, request: RegisterEquipment) -> None:
         new = registration(request, user_id=item.sender(request.user_id))
-        await record(new.entry, *new.changes, asked=item.asked)
+        await record(new.entry, *new.changes, asked=True)
         await self._done(item, request.node_id)
 
     async def _calibrate(self, item: Item, request: RecordCalibration, found: LineFound, line: EquipmentItem) -> None:
+        """What follows is done again for one that is recorded already: whoever recorded it may not have come to it."""
         calibration = request.calibration
-        event = calibration_key(calibration)
-        await self._book.enter(
-            "record_calibration",
-            event,
-            excerpt(f"Calibration recorded: {line.description} - Cert: {calibration.certificate_number}"),
-            calibration_metadata(calibration, found.last, found.interval_days),
-            calibration_row(calibration, line.node_id),
-            *self._consequences(event, calibration, found, line),
-            user_id=item.sender(request.user_id),
-            asked=item.asked,
-        )
-        stands = await follow_up(self._book, self._book.numbered(event, item), calibration, workflow.now())
+        if found.recorded is None:
+            new = recording(calibration, line, found, user_id=item.sender(request.user_id))
+            await record(new.entry, *new.changes, asked=True)
+        event = self._book.numbered(calibration_key(calibration), item)
+        stands = await follow_up(self._book, event, calibration, workflow.now())
         if stands.refusal is not None:
             item.refuse(stands.refusal)
-        await self._done(item, line.node_id)
-
-    def _consequences(
-        self, event: str, calibration: CalibrationRecord, found: LineFound, line: EquipmentItem
-    ) -> list[Change]:
-        """Of the newest one: a certificate that comes late is history."""
-        if found.last is not None and found.last.calibrated_on > calibration.calibrated_on:
-            return []
-        if calibration.result is CalibrationResult.PASSED:
-            return [AlertResolved(cause=cause) for cause in calibration_causes(self._name)]
-        source = names.equipment_workflow_id(self._name)
-        failed = calibration_failed(line, calibration, found.contract_id)
-        return [AlertRaised(alert=Alert(alert_id=f"{source}:{event}", source=source, **dict(failed)))]
+        await self._done(item, line.node_id, changed=found.recorded is None)
 
     async def _schedule(self, item: Item, request: ScheduleCalibration, line: EquipmentItem) -> None:
         changes = EquipmentChanged(equipment_id=self._name, calibration_scheduled_on=request.on)
         details = f"Calibration arranged for {request.on}: {request.reason}"
-        event = "calibration_scheduled"
-        await self._event(item, "schedule_calibration", details, request, line, event, changes, on=str(request.on))
+        await self._happened(item, details, request, line, "calibration_scheduled", changes, on=str(request.on))
 
     async def _check_out(self, item: Item, request: CheckOut, line: EquipmentItem) -> None:
         changes = EquipmentChanged(equipment_id=self._name, node_id=request.to_node)
         details = f"Moved from {line.node_id} to {request.to_node}: {request.reason}"
         there = line.model_copy(update={"node_id": request.to_node})
         about = {"from_node": line.node_id, "to_node": request.to_node}
-        await self._event(item, "check_out_equipment", details, request, there, "moved", changes, **about)
+        await self._happened(item, details, request, there, "moved", changes, **about)
         await refresh(line.node_id)
 
     # --- recording ------------------------------------------------------------------------------------------
 
-    async def _event(
+    async def _happened(
         self,
         item: Item,
-        action: str,
         details: str,
         request: TakeOutOfService | ReturnToService | ScheduleCalibration | CheckOut,
         line: EquipmentItem,
@@ -195,23 +191,27 @@ class EquipmentWorkflow:
         change: EquipmentChanged,
         **about: str,
     ) -> None:
-        """What can happen again, with the work center that planning closes and opens meanwhile."""
+        """What can happen again, with the work center that planning closes and opens meanwhile.
+
+        By a regular activity, also for a signal: what the look at the register found is kept by then, so that a worker
+        that is killed goes on after it, and does not find its own entry in the register.
+        """
         metadata: dict[str, Any] = {"reason": request.reason, "node_id": line.node_id, "work_center": line.work_center}
         await self._book.enter(
-            action,
-            self._book.numbered(action, item),
+            ACTIONS[type(request)],
+            self._event(item),
             excerpt(details),
             {**metadata, **about},
             change,
             EquipmentEvent(equipment_id=self._name, event=event, node_id=line.node_id, reason=request.reason),
             user_id=item.sender(request.user_id),
-            asked=item.asked,
+            asked=True,
         )
         await self._done(item, line.node_id)
 
-    async def _done(self, item: Item, node_id: str) -> None:
+    async def _done(self, item: Item, node_id: str, *, changed: bool = True) -> None:
         await refresh(node_id)
-        item.answer(LineAnswer(equipment_id=self._name, changed=True))
+        item.answer(LineAnswer(equipment_id=self._name, changed=changed))
 
     async def _refuse(self, item: Item, reason: str) -> None:
         await self._book.refuse_request(item, reason)

@@ -24,6 +24,10 @@ REFUSED = "Refused"
 """Error type of an update that the state forbids or that says nothing understandable."""
 
 
+CROWD = 1000
+"""Messages that wait. Temporal lets one run have ten thousand signals."""
+
+
 class Refused(BaseModel):
     """A signal that could not be read, in place of its payload."""
 
@@ -92,6 +96,11 @@ class Inbox:
 
     def __bool__(self) -> bool:
         return bool(self._items)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether so many wait that the run should give way to the next, which may have as many again."""
+        return len(self._items) >= CROWD
 
     def next(self) -> Item:
         """The oldest message."""

@@ -3,21 +3,31 @@
 A node works alone as long as it must; what it did meanwhile lies on its disk under numbers without gaps. Here each is
 recorded under its number before the node may forget it, so a worker that dies in between only repeats. A node that is
 away is waited for: what is asked of it waits in its queue.
+
+A node whose disk was replaced counts from 1 again, and has neither register nor contracts: it gets both again, the
+contracts first, because without them it would ask for no check. What it reports then stands beside what stood under
+the same numbers; only a report that is the same in every word, and in its time, counts as told before.
 """
 
-from typing import Any
+import contextlib
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from temporalio import workflow
-from temporalio.exceptions import FailureError, is_cancelled_exception
+from temporalio.exceptions import ActivityError, FailureError, is_cancelled_exception
 
 from activities.equipment import EquipmentActivities
 from activities.ledger import LedgerActivities
+from activities.maintenance import MaintenanceActivities
 from activities.maintenance_node import MaintenanceNodeActivities
 from schemas import names
-from schemas.alert import Alert
+from schemas.alert import Alert, cause_of
+from schemas.base import timestamp
 from schemas.canonical import document_hash
 from schemas.equipment_register import calibration_row
 from schemas.ledger import LedgerEntry
+from schemas.maintenance import ContractDelivery
+from schemas.maintenance_life import DeployedContract, HeldContracts
 from schemas.node_report import (
     NodeRef,
     NodeReport,
@@ -34,6 +44,8 @@ from workflows.book import Book
 from workflows.calibration import follow_up, refresh
 from workflows.inbox import Inbox, Refused
 from workflows.steps import step, tell
+
+Result = TypeVar("Result")
 
 
 @workflow.defn
@@ -67,9 +79,12 @@ class NodeSyncWorkflow:
         while more or self._inbox:
             await self._hear()
             if workflow.info().is_continue_as_new_suggested():
-                kept = {"since": self._since, "signals": self._inbox.signals}
-                workflow.continue_as_new(self._start.model_copy(update=kept))
+                self._continue()
             more = await self._exchange()
+
+    def _continue(self) -> None:
+        kept = {"since": self._since, "signals": self._inbox.signals}
+        workflow.continue_as_new(self._start.model_copy(update=kept))
 
     async def _hear(self) -> None:
         """However many say that there is something: it is looked at once."""
@@ -86,6 +101,8 @@ class NodeSyncWorkflow:
                 await self._take(report)
             await self._confirm(found.reports[-1].number)
             return True
+        if not await self._restore(found):
+            return True
         asked = RegisterAsked(since=found.register_revision)
         page = await step(EquipmentActivities.read_register, asked, summary=f"the register after {asked.since}")
         if page.items:
@@ -97,33 +114,88 @@ class NodeSyncWorkflow:
 
     async def _reports(self) -> NodeReports:
         self._show("its reports")
-        return await workflow.execute_activity_method(
-            MaintenanceNodeActivities.read_reports, **self._there("what it did by itself")
-        )
+        return await self._at_node(MaintenanceNodeActivities.read_reports, "what it did by itself")
 
     async def _confirm(self, up_to: int) -> None:
         self._show(f"its confirmation up to report {up_to}")
-        await workflow.execute_activity_method(
-            MaintenanceNodeActivities.confirm_reports,
-            ReportsConfirmed(up_to=up_to),
-            **self._there(f"recorded up to {up_to}"),
-        )
+        confirmed = ReportsConfirmed(up_to=up_to)
+        await self._at_node(MaintenanceNodeActivities.confirm_reports, f"recorded up to {up_to}", confirmed)
 
     async def _hand_over(self, page: RegisterPage) -> int:
         self._show(f"its receipt for the register up to {page.revision}")
-        return await workflow.execute_activity_method(
-            MaintenanceNodeActivities.take_register,
-            page,
-            **self._there(f"{len(page.items)} lines of the register, up to {page.revision}"),
-        )
+        what = f"{len(page.items)} lines of the register, up to {page.revision}"
+        return await self._at_node(MaintenanceNodeActivities.take_register, what, page)
 
-    def _there(self, what: str) -> dict[str, Any]:
-        return {
-            "task_queue": names.node_queue(self._node),
-            "start_to_close_timeout": retry.NODE_TIME,
-            "retry_policy": retry.UNTIL_DONE,
-            "summary": f"{self._node}: {what}",
-        }
+    async def _at_node(self, activity: Callable[..., Result], what: str, *arguments: Any) -> Result:
+        """What a run asked that gives way to the next falls away with it, and is asked again: each is idempotent."""
+        asking: workflow.ActivityHandle[Result] = workflow.start_activity_method(
+            activity,
+            args=arguments,
+            task_queue=names.node_queue(self._node),
+            start_to_close_timeout=retry.NODE_TIME,
+            retry_policy=retry.UNTIL_DONE,
+            summary=f"{self._node}: {what}",
+        )
+        await workflow.wait_condition(lambda: asking.done() or self._inbox.crowded)
+        if not asking.done():
+            await self._hear()
+            self._continue()
+        return await asking
+
+    # --- what it lost ---------------------------------------------------------------------------------------
+
+    async def _restore(self, found: NodeReports) -> bool:
+        """Sends what it acknowledged and does not have any more; False where that cannot be, until a person helps."""
+        held = HeldContracts(node_id=self._node, numbers=found.contracts)
+        lost = await step(EquipmentActivities.lost_contracts, held, summary=f"contracts that {self._node} lost")
+        for contract in lost.contracts:
+            fault = await self._sent_again(contract)
+            if fault is not None:
+                await self._not_restored(contract, fault)
+                return False
+        return True
+
+    async def _sent_again(self, contract: DeployedContract) -> str | None:
+        """Why it cannot be sent; None where the node has it."""
+        what = f"{contract.contract_id} {contract.version}"
+        file = await step(MaintenanceActivities.read_policy, contract.ref, summary=what)
+        if file.document is None:
+            return file.fault or ""
+        delivery = ContractDelivery(
+            **contract.model_dump(include={"contract_id", "version", "number", "document_hash"}),
+            document=file.document,
+        )
+        self._show(f"its receipt for {what}, which it had lost")
+        try:
+            await self._at_node(MaintenanceNodeActivities.take_contract, f"{what} again", delivery)
+        except ActivityError as error:
+            if is_cancelled_exception(error):
+                raise
+            return str(error.cause)
+        await self._book.enter(
+            "restore_contract",
+            f"restore_contract:{timestamp(self._since)}:{what}",
+            f"{self._node} had lost {what}, and executes it again",
+            {"contract_id": contract.contract_id, "version": contract.version, "number": contract.number},
+            AlertResolved(cause=cause_of("policy_fault", names.node_sync_id(self._node), contract.contract_id)),
+        )
+        return None
+
+    async def _not_restored(self, contract: DeployedContract, fault: str) -> None:
+        """Alerted once for each fault; tried again until it is mended, or when there is news."""
+        what = f"{contract.contract_id} {contract.version}"
+        text = (
+            f"{self._node} has lost {what}, and it cannot be sent again: {fault}. Until it can, the node gets no"
+            " register either. Put the file back as it was published; it goes on by itself."
+        )
+        event = f"policy_fault:{timestamp(self._since)}:{document_hash({'text': text})[:32]}"
+        alert = self._book.alert(event, "policy_fault", text, contract.contract_id)
+        await self._book.enter("policy_fault", event, text, {}, alert)
+        workflow.set_current_details(f"Waits for {what}: {fault}. Moved on by: whoever mends that.")
+        with contextlib.suppress(TimeoutError):
+            await workflow.wait_condition(
+                lambda: bool(self._inbox), timeout=retry.LONGEST_PAUSE, timeout_summary="a person must look"
+            )
 
     # --- what it reports ------------------------------------------------------------------------------------
 
@@ -143,7 +215,7 @@ class NodeSyncWorkflow:
             " than before: was its disk replaced? Both stand in the ledger; look at the node."
         )
         number = _aside(report)
-        return await self._recorded(report, number, self._conflict(number, text))
+        return await self._recorded(report, number, self._conflict(f"report_conflict:{number}", text))
 
     async def _given_up(self, report: NodeReport) -> None:
         text = (
@@ -154,8 +226,9 @@ class NodeSyncWorkflow:
         await self._book.enter("refuse_report", event, text, {}, self._conflict(event, text))
 
     async def _recorded(self, report: NodeReport, number: str, *more: Change) -> bool:
+        key = f"{names.node_sync_id(self._node)}:{number}"
         entry = LedgerEntry(
-            idempotency_key=f"{names.node_sync_id(self._node)}:{number}",
+            idempotency_key=key,
             action_type="maintenance",
             action=report.action,
             target=report.target,
@@ -165,7 +238,7 @@ class NodeSyncWorkflow:
             metadata=report.metadata,
             occurred_at=report.happened_at,
         )
-        request = Record(entry=entry, changes=(*self._changes(report), *more))
+        request = Record(entry=entry, changes=(*self._changes(report, key), *more))
         try:
             await step(LedgerActivities.record, request, summary=f"{report.number}: {report.action} {report.target}")
         except FailureError as error:
@@ -174,13 +247,14 @@ class NodeSyncWorkflow:
             return False
         return True
 
-    def _changes(self, report: NodeReport) -> list[Change]:
+    def _changes(self, report: NodeReport, key: str) -> list[Change]:
+        """An alert has the name of its entry: a number alone comes again where the node's disk was replaced."""
         changes: list[Change] = [AlertResolved(cause=cause) for cause in report.resolved]
         if report.calibration is not None:
             changes.append(calibration_row(report.calibration, self._node))
         if report.alert is not None:
             source = names.node_sync_id(self._node)
-            alert = Alert(alert_id=f"{source}:{report.number}", source=source, **dict(report.alert))
+            alert = Alert(alert_id=key, source=source, **dict(report.alert))
             changes.append(AlertRaised(alert=alert))
         return changes
 

@@ -87,16 +87,18 @@ class TestALine:
 
     async def test_has_the_newest_calibration_however_late_another_came(self, house: House) -> None:
         await house.calibrate(calibrated("T-1", "C-2", on="2026-02-01"))
-        await house.calibrate(calibrated("T-1", "C-1", on="2026-01-01"))
-        found = await house.line("T-1", certificate_number="C-1")
+        first = calibrated("T-1", "C-1", on="2026-01-01")
+        await house.calibrate(first)
+        found = await house.line("T-1", calibration=first)
         assert (found.last.certificate_number, found.recorded.certificate_number) == ("C-2", "C-1")
 
     async def test_has_the_one_before_where_the_newest_is_corrected(self, house: House) -> None:
         await house.calibrate(calibrated("T-1", "C-1", on="2026-02-01"))
         await house.calibrate(calibrated("T-1", "WRONG", on="2026-05-01"))
-        about_to = await house.line("T-1", certificate_number="C-2", corrects="WRONG")
+        correction = calibrated("T-1", "C-2", on="2026-01-05", corrects="WRONG")
+        about_to = await house.line("T-1", calibration=correction)
         assert (about_to.last.certificate_number, about_to.corrects_known) == ("C-1", True)
-        await house.calibrate(calibrated("T-1", "C-2", on="2026-01-05", corrects="WRONG"))
+        await house.calibrate(correction)
         assert (await house.line("T-1")).last.certificate_number == "C-1"
         (line,) = (await house.register.page(0)).items
         assert line.last_calibration == about_to.last
@@ -107,8 +109,19 @@ class TestALine:
     async def test_knows_whether_there_is_what_is_corrected(self, house: House) -> None:
         await house.add("T-2")
         await house.calibrate(calibrated("T-2", "C-9"))
-        assert not (await house.line("T-1", corrects="C-9")).corrects_known
-        assert (await house.line("T-2", corrects="C-9")).corrects_known
+        for name, known in (("T-1", False), ("T-2", True)):
+            asked = calibrated(name, "C-10", corrects="C-9")
+            assert (await house.line(name, calibration=asked)).corrects_known == known
+
+    async def test_is_calibrated_by_what_has_not_expired_at_its_node(self, house: House) -> None:
+        last_day = calibrated("T-1", "C-1", on="2025-12-04")  # 180 days before the day that it is there
+        assert (await house.line("T-1", calibration=last_day)).counts
+        too_old = last_day.model_copy(update={"calibrated_on": date(2025, 12, 3)})
+        assert not (await house.line("T-1", calibration=too_old)).counts
+
+    async def test_knows_what_was_done_for_it_before(self, house: House) -> None:
+        assert (await house.line("T-1", entry="equipment/T-1:register")).done
+        assert not (await house.line("T-1", entry="equipment/T-1:take_out_of_service:1")).done
 
     async def test_knows_the_nodes_of_the_registry(self, house: House) -> None:
         assert (await house.line("T-1", node_id=THERE)).node_known

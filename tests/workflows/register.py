@@ -1,12 +1,11 @@
 """The equipment register over a ledger in memory, and a node that reports to it from a real disk."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Container
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from temporalio.client import Client, WorkflowHandle
 from temporalio.worker import Worker
@@ -14,8 +13,9 @@ from temporalio.worker import Worker
 from activities.maintenance_node import MaintenanceNodeActivities
 from infra.node_maintenance import NodeMaintenance
 from schemas import names
-from schemas.equipment import CalibrationRecord, EquipmentItem
+from schemas.equipment import CalibrationRecord, EquipmentItem, standing
 from schemas.equipment_register import CalibrationAsked, CalibrationFound, LineAsked, LineFound
+from schemas.maintenance_life import DeployedContract, HeldContracts
 from schemas.node import Node
 from schemas.node_report import RegisteredItem, RegisterPage
 from schemas.record import CalibrationRecorded, Change, EquipmentChanged, EquipmentEvent, EquipmentRegistered
@@ -27,8 +27,9 @@ ELSEWHERE = "NODE-ELSEWHERE"
 class MemoryRegister:
     """Keeps what the ledger's records say of equipment, as `infra.equipment_register` reads it from rows."""
 
-    def __init__(self, tests: dict[str, dict[str, Any]]) -> None:
+    def __init__(self, tests: dict[str, dict[str, Any]], entries: Container[str | None]) -> None:
         self._tests = tests
+        self._entries = entries
         self._revision = 0
         self.lines: dict[str, EquipmentItem] = {}
         self.revisions: dict[str, int] = {}
@@ -37,6 +38,7 @@ class MemoryRegister:
         self.events: list[EquipmentEvent] = []
         self.zones: dict[str, str] = {}
         self.measuring: tuple[str, ...] = ()
+        self.in_force: tuple[DeployedContract, ...] = ()
         self.unknown_nodes = {"NODE-UNKNOWN"}
 
     def change(self, change: Change) -> None:
@@ -81,16 +83,21 @@ class MemoryRegister:
 
     async def line(self, asked: LineAsked) -> LineFound:
         item = self.lines.get(asked.equipment_id)
-        zone = ZoneInfo(self.zones.get(item.node_id, "UTC")) if item else UTC
+        at = item.node_id if item else "HUB"
+        node = Node(node_id=at, station_type="LP", name=at, time_zone=self.zones.get(at, "UTC"))
+        number = asked.calibration.certificate_number if asked.calibration else ""
+        corrects = asked.calibration.corrects if asked.calibration else None
         return LineFound(
             item=item,
-            day=asked.at.astimezone(zone).date(),
-            last=next(reversed(self._of(asked.equipment_id, asked.corrects)), None),
-            recorded=self.calibrations.get((asked.equipment_id, asked.certificate_number or "")),
-            corrects_known=asked.corrects is None or (asked.equipment_id, asked.corrects) in self.calibrations,
+            day=node.day(asked.at),
+            last=next(reversed(self._of(asked.equipment_id, corrects)), None),
+            recorded=self.calibrations.get((asked.equipment_id, number)),
+            counts=item is not None and standing(item, asked.calibration, (), {}, node, asked.at).calibration_valid,
+            corrects_known=corrects is None or (asked.equipment_id, corrects) in self.calibrations,
             interval_days=item.calibration_interval_days if item else None,
             used_by=self.measuring,
             node_known=asked.node_id not in self.unknown_nodes,
+            done=asked.entry in self._entries,
         )
 
     async def calibration(self, asked: CalibrationAsked) -> CalibrationFound:
@@ -119,6 +126,9 @@ class MemoryRegister:
             if name in self.lines
         )
         return RegisterPage(since=since, revision=changed[-1][0] if changed else since, items=items)
+
+    async def lost_contracts(self, held: HeldContracts) -> tuple[DeployedContract, ...]:
+        return tuple(each for each in self.in_force if each.number > held.numbers.get(each.contract_id, 0))
 
     async def blocked_tests(self, node_id: str) -> tuple[str, ...]:
         rows = self._tests.items()
@@ -180,6 +190,7 @@ class Station:
             "read_reports": care.read_reports,
             "confirm_reports": care.confirm_reports,
             "take_register": care.take_register,
+            "take_contract": care.take_contract,
             **instead,
         }
         with ThreadPoolExecutor(1) as pool:

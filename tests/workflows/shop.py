@@ -113,7 +113,7 @@ class MemoryLedger:
         self.transfer_rows: dict[str, dict[str, Any]] = {}
         self.nonconformances: dict[str, dict[str, Any]] = {}
         self.tests: dict[str, dict[str, Any]] = {}
-        self.register = MemoryRegister(self.tests)
+        self.register = MemoryRegister(self.tests, self.entries)
         self.results: list[ResultSubmitted] = []
         self.signoffs: list[SignedOff] = []
         self.transfers: dict[str, TransferOpened] = {}
@@ -735,7 +735,7 @@ async def main_worker(
             tests.check_qualification,
             tests.read_disposition,
             *(equipment.look_up_line, equipment.look_up_calibration, equipment.read_register),
-            *(equipment.blocked_tests, equipment.refresh_node),
+            *(equipment.lost_contracts, equipment.blocked_tests, equipment.refresh_node),
             *more,
         ],
         workflow_runner=SANDBOX,

@@ -63,11 +63,11 @@ class Thermometer:
     def line(self) -> EquipmentItem:
         return self.register.lines[self.name]
 
-    async def ask(self, request: Any, name: str | None = None) -> LineAnswer:
-        """By update, as the API does."""
-        update = name or next(update for update, kind in REQUESTS.items() if isinstance(request, kind))
+    async def ask(self, request: Any, *, key: str | None = None) -> LineAnswer:
+        """By update, as the API does; `key` makes the same again the same."""
+        update = next(update for update, kind in REQUESTS.items() if isinstance(request, kind))
         self.shop.workflow_ids.add(self.handle.id)
-        answer = await self.shop.desk.ask(self.name, update, request)
+        answer = await self.shop.desk.ask(self.name, update, request, update_id=key)
         if answer.changed:
             self.shop.workflow_ids.add(self.station.handle.id)
         return answer
@@ -195,17 +195,32 @@ class TestACalibration:
         await thermometer.calibrate("C-1", result="failed")
         (alert,) = shop.open_alerts("calibration_failed")
         shop.ledger.open |= dict.fromkeys(expiry_causes(thermometer.name), alert)
-        await thermometer.calibrate("C-2", on="2026-01-16")
+        await thermometer.calibrate("C-2", on=str((await shop.now()).date()))
         assert shop.ledger.open == {}
 
     async def test_that_corrects_a_failed_one_ends_its_alert(self, shop: Shop, thermometer: Thermometer) -> None:
-        await thermometer.calibrate("C-1", on="2026-01-16", result="failed")
-        await thermometer.calibrate("C-2", on="2026-01-15", corrects="C-1")
+        today = (await shop.now()).date()
+        await thermometer.calibrate("C-1", on=str(today), result="failed")
+        await thermometer.calibrate("C-2", on=str(today - timedelta(days=1)), corrects="C-1")
         assert shop.open_alerts("calibration_failed") == []
 
     async def test_that_corrects_what_nobody_recorded_is_refused(self, thermometer: Thermometer) -> None:
         refusal = await thermometer.refusal(thermometer.calibration("C-2", corrects="C-1"))
         assert "no certificate C-1 is recorded that it could correct: look at its number" in refusal
+
+    async def test_that_has_expired_already_ends_no_alert(self, shop: Shop, thermometer: Thermometer) -> None:
+        await thermometer.calibrate("C-1", on="2024-01-15", result="failed")
+        await thermometer.calibrate("C-2", on="2025-01-15")
+        assert len(shop.open_alerts("calibration_failed")) == 1
+
+    async def test_that_is_recorded_already_has_its_trace_started_all_the_same(
+        self, shop: Shop, thermometer: Thermometer
+    ) -> None:
+        """Whoever recorded it may not have come to it."""
+        bad = thermometer.calibration("C-1", points=[point("101.0", "100.0")])
+        shop.ledger.register.change(calibration_row(bad.calibration, shop.node))
+        assert not (await thermometer.ask(bad)).changed
+        assert len(await traces(shop, thermometer, "C-1")) == 1
 
     async def test_that_is_older_than_the_newest_ends_no_alert(self, shop: Shop, thermometer: Thermometer) -> None:
         await thermometer.calibrate("C-2", on="2026-01-16", result="failed")
@@ -303,6 +318,18 @@ class TestAnInstrument:
             await thermometer.ask(TakeOutOfService(reason="dropped"))
             await thermometer.ask(ReturnToService(reason="it is whole"))
         assert len(thermometer.entries("take_out_of_service")) == 2
+
+    async def test_goes_out_of_service_once_for_one_key_also_after_its_workflow_has_ended(
+        self, thermometer: Thermometer
+    ) -> None:
+        request = TakeOutOfService(reason="dropped", user_id="mia")
+        await thermometer.ask(request, key="K-1")
+        await thermometer.handle.result()
+        await thermometer.ask(ReturnToService(reason="it is whole"))
+        await thermometer.handle.result()
+        assert (await thermometer.ask(request, key="K-1")).changed, "answered as it was"
+        assert thermometer.line.out_of_service is None
+        assert len(thermometer.entries("take_out_of_service")) == 1
 
     async def test_has_its_next_calibration_arranged(self, shop: Shop, thermometer: Thermometer) -> None:
         there = (await shop.now() + timedelta(hours=14)).date()

@@ -8,25 +8,41 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from temporalio import activity
+from temporalio.client import WorkflowExecutionStatus
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
 
+from activities.maintenance import MaintenanceActivities
+from infra.policy_repository import PolicyRepository
 from schemas import names
 from schemas.equipment_register import calibration_row
 from schemas.ledger import LedgerEntry
+from schemas.maintenance import ContractRetired
+from schemas.maintenance_life import DeployedContract, Publication, VersionRef
 from schemas.node_report import NodeReports, ReportsConfirmed
+from tests.instruments import delivered, in_force
 from tests.workflows.register import ELSEWHERE, Station, calibrated, point
 from tests.workflows.shop import MemoryLedger, Shop, check_histories, main_worker, shows, until
 from tests.workflows.stand_in import WaitingTrace
 from workers.worker import WORKFLOWS
+from workflows import inbox
+
+CONTINUED = WorkflowExecutionStatus.CONTINUED_AS_NEW
 
 WITHOUT_TRACES = [*(kind for kind in WORKFLOWS if kind.__name__ != "ReverseTraceWorkflow"), WaitingTrace]
 
 
+@pytest.fixture
+def repository(tmp_path: Path) -> PolicyRepository:
+    return PolicyRepository(tmp_path / "policies")
+
+
 @pytest_asyncio.fixture
-async def shop(environment: WorkflowEnvironment, tmp_path: Path) -> AsyncIterator[Shop]:
+async def shop(environment: WorkflowEnvironment, tmp_path: Path, repository: PolicyRepository) -> AsyncIterator[Shop]:
     shop = Shop(environment, MemoryLedger(), tmp_path)
-    async with main_worker(shop, WITHOUT_TRACES):
+    contracts: Any = None  # nothing of a contract is asked for but its file
+    policies = MaintenanceActivities(contracts, contracts, repository, contracts)
+    async with main_worker(shop, WITHOUT_TRACES, more=[policies.read_policy]):
         yield shop
         await check_histories(shop)
 
@@ -198,6 +214,85 @@ class TestAReportThatCannotStand:
         assert known.last == at_the_hub, "the node has what stands"
 
 
+class TestANodeThatLostItsDisk:
+    async def test_has_its_alerts_raised_under_names_of_their_own(self, shop: Shop, station: Station) -> None:
+        """Its numbers begin anew, and an alert that was told once is told no more."""
+        for number in (1, 2):
+            name = f"T{number}-{shop.name}"
+            shop.ledger.register.register(name, station.node.node_id)
+            await synced(shop, station)
+            station.maintenance.record_calibration(calibrated(name, f"C-{number}", result="failed"), "ines")
+            await synced(shop, station)
+            station.loses_its_disk()
+            await synced(shop, station)
+        assert [alert.subject for alert in shop.alerts("calibration_failed")] == [f"T{n}-{shop.name}" for n in (1, 2)]
+        assert len(shop.alerts("report_conflict")) > 0
+        shop.ledger.conflicts.clear()  # these were foreseen
+
+    async def test_gets_its_contracts_again_before_its_register(
+        self, shop: Shop, station: Station, repository: PolicyRepository
+    ) -> None:
+        shop.ledger.register.in_force = (await deployed(repository),)
+        station.loses_its_disk()
+        held: list[int] = []
+        take = station.maintenance.take_register
+
+        def counted(page: Any) -> int:
+            held.append(len(station.maintenance.contracts()))
+            return take(page)
+
+        station.maintenance.take_register = counted  # type: ignore[method-assign]
+        await synced(shop, station)
+        assert [each.version for each in station.maintenance.contracts()] == ["1.2"]
+        assert held[0] == 1
+        assert len(shop.entries("restore_contract", station.node.node_id)) == 1
+
+    async def test_does_not_get_a_contract_that_was_retired_there(
+        self, shop: Shop, station: Station, repository: PolicyRepository
+    ) -> None:
+        """The hub has not recorded yet that it is retired."""
+        contract = await deployed(repository)
+        shop.ledger.register.in_force = (contract,)
+        retired = ContractRetired(contract_id=contract.contract_id, number=contract.number)
+        station.maintenance.retire_contract(retired)
+        await synced(shop, station)
+        assert station.maintenance.contracts() == ()
+        assert shop.entries("restore_contract", station.node.node_id) == []
+
+    async def test_whose_contract_was_changed_since_waits_for_a_person(
+        self, shop: Shop, station: Station, repository: PolicyRepository, tmp_path: Path
+    ) -> None:
+        contract = await deployed(repository)
+        shop.ledger.register.in_force = (contract,)
+        file = tmp_path / "policies" / repository.path(contract)
+        published = file.read_bytes()
+        file.chmod(0o644)
+        file.write_text("changed: true\n")
+        station.loses_its_disk()
+        async with station.online():
+            await shop.node_syncs.reported(station.node.node_id)
+            await until(lambda: shop.open_alerts("policy_fault") != [], lambda: str(shop))
+            assert station.maintenance.here() == {}, "without its checks it gets no instruments"
+            file.write_bytes(published)
+            await shop.node_syncs.reported(station.node.node_id)
+            await station.handle.result()
+        assert shop.open_alerts("policy_fault") == []
+        assert list(station.maintenance.here()) == [thermometer(shop)]
+
+
+async def deployed(repository: PolicyRepository) -> DeployedContract:
+    """A version that is in the repository, and in force at the node."""
+    delivery = delivered(in_force("1.2"), 7)
+    ref = VersionRef(contract_id=delivery.contract_id, version=delivery.version)
+    published = await repository.publish(Publication(**ref.model_dump(), document=delivery.document))
+    return DeployedContract(
+        **ref.model_dump(),
+        file_hash=published.file_hash or "",
+        number=delivery.number,
+        document_hash=delivery.document_hash,
+    )
+
+
 class TestTheRegister:
     async def test_goes_to_the_node_whole_in_pages(self, shop: Shop, station: Station) -> None:
         for number in range(1200):
@@ -235,6 +330,25 @@ class TestTheRegister:
 
 
 class TestWakingIt:
+    async def test_more_often_than_one_run_may_be_goes_on_in_the_next(
+        self, shop: Shop, station: Station, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """While the node is away, and without losing what nobody could read."""
+        monkeypatch.setattr(inbox, "CROWD", 5)
+        station.maintenance.record_calibration(calibrated(thermometer(shop)), "ines")
+        await shop.node_syncs.reported(station.node.node_id)
+        first = (await station.handle.describe()).run_id
+        await shows(station.handle, "its reports")
+        await station.handle.signal("explode")
+        for _ in range(12):
+            await shop.node_syncs.reported(station.node.node_id)
+        async with station.online():
+            await station.handle.result()
+        assert (await station.handle.describe()).run_id != first
+        assert (await shop.client.get_workflow_handle(station.handle.id, run_id=first).describe()).status is CONTINUED
+        assert len(shop.entries("refuse_request", station.node.node_id)) == 1
+        assert station.waiting == 0
+
     async def test_many_times_is_answered_by_few_looks(self, shop: Shop, station: Station) -> None:
         looks: list[int] = []
 

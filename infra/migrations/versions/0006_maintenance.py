@@ -59,6 +59,7 @@ def _create_contracts() -> None:
         sa.Column("contract_id", sa.Text, primary_key=True),
         sa.Column("version", sa.Text, primary_key=True),
         sa.Column("node_id", sa.Text, primary_key=True),
+        sa.Column("number", sa.BigInteger, nullable=False),
         *_texts("status"),
         *_moments("opened_at"),
         *_moments("acknowledged_at", "ended_at", nullable=True),
