@@ -511,7 +511,21 @@ class TestTheWatch:
         node.check_expiry(NOW + timedelta(days=1))
         assert "calibration_expired:LAMP-1" in told(node, "check_expiry")[-1].resolved
         node.confirm(told(node)[-1].number)
-        for days in range(2, 60):
+        node.check_expiry(NOW + timedelta(days=2))
+        assert told(node)[-1].resolved == ()
+        for days in range(3, 60):
             node.check_expiry(NOW + timedelta(days=days))
         alerts = [report.alert.alert_type for report in told(node) if report.alert]
         assert alerts == [*(["calibration_expiring"] * 4), "calibration_expired"]
+
+    def test_reminds_of_a_later_due_date_of_what_had_expired(self, tmp_path: Path) -> None:
+        node = NodeMaintenance(NODE, disk(tmp_path), lambda: NOW)
+        node.take_contract(version(1, calibration_interval_days=300))
+        Register(node).write((item(), calibrated()))
+        node.check_expiry(NOW)
+        node.take_contract(version(2, calibration_interval_days=330))
+        node.check_expiry(NOW + timedelta(days=1))
+        *_, watched, alerted = told(node)
+        assert "calibration_expired:LAMP-1" in watched.resolved
+        assert alerted.alert is not None
+        assert alerted.alert.cause == "calibration_expiring:LAMP-1"

@@ -265,7 +265,8 @@ class Shop:
         self.node = f"NODE-{self.name}"
         self._disk = state / "node.sqlite"
         self.store = NodeStore(self.node, self._disk)
-        self.maintenance = NodeMaintenance(Node(node_id=self.node, station_type="LP", name="Cell 1"), self._disk)
+        self.time_at_node = datetime.min.replace(tzinfo=UTC)
+        self.maintenance = self._maintenance(Node(node_id=self.node, station_type="LP", name="Cell 1"))
         self._revision = 0
         self.part_arrivals = PartArrivals(self.client, UNCLAIMED_AFTER)
         self.node_syncs = NodeSyncs(self.client)
@@ -441,13 +442,17 @@ class Shop:
         """At once, unless an activity waits."""
         await self.environment.sleep(time)
 
+    def _maintenance(self, node: Node) -> NodeMaintenance:
+        """Its clock shows at least `time_at_node`."""
+        return NodeMaintenance(node, self._disk, lambda: max(datetime.now(UTC), self.time_at_node))
+
     def forget_at_node(self) -> None:
         """What a person does at a node whose inbox holds something wrong."""
         self.store.close()
         self.maintenance.close()
         self._disk.unlink()
         self.store = NodeStore(self.node, self._disk)
-        self.maintenance = NodeMaintenance(self.maintenance.node, self._disk)
+        self.maintenance = self._maintenance(self.maintenance.node)
         self._revision = 0
 
     def alter_results_at_node(self) -> None:

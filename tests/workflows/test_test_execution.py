@@ -239,6 +239,19 @@ class TestTheGate:
         assert "start it before" in (await demanding.recorded("refuse_request")).details
 
 
+class TestAGateThatIsAskedWhileItsNodeIsAway:
+    async def test_judges_by_the_day_on_which_it_is_back(self, shop: Shop) -> None:
+        tested = await released(shop, one("T-1", "inspector", equipment=("LAMP-1",)))
+        now = await shop.now()
+        last_day = now.date()
+        shop.equip("LAMP-1", due_on=last_day)
+        await tested.start("ivan", "LAMP-1")
+        shop.time_at_node = now + timedelta(days=1)
+        async with shop.node_online():
+            await tested.is_("blocked")
+        assert f"was due for calibration on {last_day}" in (await tested.recorded("equipment_not_ready")).details
+
+
 def linked(shop: Shop) -> list[LedgerEntry]:
     """What the gate found, each time that it was written down."""
     return [entry for entry in shop.ledger.entries.values() if entry.action == "link_contracts"]
