@@ -31,7 +31,9 @@ from schemas.equipment import (
     standing,
 )
 from schemas.equipment_register import (
+    AmendEquipment,
     CheckOut,
+    LineAmendment,
     Move,
     NewEquipment,
     RecordCalibration,
@@ -43,7 +45,6 @@ from schemas.equipment_register import (
 )
 from schemas.faults import Fault
 from schemas.identity import Identity
-from schemas.node import Node
 from schemas.node_report import RegisteredItem
 from schemas.permission import Permission
 
@@ -186,6 +187,16 @@ async def register(new: NewEquipment, ask: Ask, who: MayCalibrate) -> EquipmentD
     return await ask(new.equipment_id, names.REGISTER, asked, who, creates=True)
 
 
+@router.patch("/equipment/{equipment_id}")
+async def amend(
+    equipment_id: str, amendment: LineAmendment, ask: Ask, house: TheHouse, who: MayCalibrate
+) -> EquipmentDetails:
+    """Correct what was registered wrongly, with a reason; what is left out stays."""
+    await _record(house, equipment_id)
+    asked = AmendEquipment(**amendment.model_dump(), user_id=who.user_id)
+    return await ask(equipment_id, names.AMEND, asked, who)
+
+
 @router.post("/equipment/{equipment_id}/calibrations", responses={201: {"model": EquipmentDetails}})
 async def calibrate(
     equipment_id: str, record: CalibrationRecord, ask: Ask, house: TheHouse, who: MayCalibrate
@@ -250,9 +261,7 @@ async def _record(house: House, equipment_id: str) -> EquipmentRecord:
 
 def standing_of(house: House, line: RegisteredItem, contracts: Sequence[ContractInForce], at: datetime) -> Standing:
     """Without what the hub does not know: the checks."""
-    node_id = line.item.node_id
-    known = node_id in house.registry
-    node = house.registry[node_id] if known else Node(node_id=node_id, station_type="unknown", name=node_id)
+    node = house.registry.or_unknown(line.item.node_id)
     return standing(line.item, line.last_calibration, contracts, {}, node, at)
 
 

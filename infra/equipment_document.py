@@ -4,8 +4,8 @@ It says what is not known yet: an instrument that the register has is its own ma
 """
 
 import logging
-from collections.abc import Collection, Iterator
-from datetime import date
+from collections.abc import Collection
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -14,18 +14,11 @@ from pydantic import Field, field_validator, model_validator
 
 from infra.equipment_register import EquipmentRegister
 from infra.ledger import Ledger
-from schemas import names
 from schemas.base import Identifier, Model, Text, excerpt
-from schemas.equipment import CalibrationRecord, CalibrationResult
-from schemas.equipment_register import (
-    NewEquipment,
-    calibration_key,
-    calibration_metadata,
-    calibration_row,
-    registration,
-)
-from schemas.ledger import LedgerEntry, RecordRefused
-from schemas.record import EquipmentChanged, Record
+from schemas.equipment import CalibrationRecord, CalibrationResult, calibration_refusal
+from schemas.equipment_register import LineAsked, NewEquipment, recording, registered_as, registration
+from schemas.ledger import RecordRefused
+from schemas.record import EquipmentChanged, EquipmentEvent, Record
 
 log = logging.getLogger(__name__)
 
@@ -55,37 +48,35 @@ class DocumentedInstrument(NewEquipment):
         """Whether the register has it, with its certificate; None stands for an instrument that it does not know."""
         return certificates is not None and (self.certificate is None or self.certificate in certificates)
 
-    def records(self) -> Iterator[Record]:
-        """The entries of the line, in order."""
-        new = NewEquipment.model_validate(self.model_dump(include=set(NewEquipment.model_fields)))
-        registered = registration(new, user_id="system")
-        if self.out_of_service is not None:
-            changed = EquipmentChanged(equipment_id=self.equipment_id, out_of_service=self.out_of_service)
-            registered = registered.model_copy(update={"changes": (*registered.changes, changed)})
-        yield registered
-        if self.certificate is not None and self.calibrated_on is not None:
-            yield self._calibrated(self.certificate, self.calibrated_on)
+    @property
+    def registered(self) -> Record:
+        """The entry of its line."""
+        new = registration(self, user_id="system")
+        if self.out_of_service is None:
+            return new
+        about = {"equipment_id": self.equipment_id}
+        out = (
+            EquipmentChanged(**about, out_of_service=self.out_of_service),
+            EquipmentEvent(**about, event="out_of_service", node_id=self.node_id, reason=self.out_of_service),
+        )
+        metadata = {**new.entry.metadata, "out_of_service": self.out_of_service}
+        return Record(entry=new.entry.model_copy(update={"metadata": metadata}), changes=(*new.changes, *out))
 
-    def _calibrated(self, certificate: str, calibrated_on: date) -> Record:
-        record = CalibrationRecord(
+    @property
+    def calibration(self) -> CalibrationRecord | None:
+        """What its certificate says."""
+        if self.certificate is None or self.calibrated_on is None:
+            return None
+        return CalibrationRecord(
             equipment_id=self.equipment_id,
-            certificate_number=certificate,
+            certificate_number=self.certificate,
             certificate_for=self.certificate_for,
-            calibrated_on=calibrated_on,
+            calibrated_on=self.calibrated_on,
             due_on=self.due_on,
             result=CalibrationResult.PASSED,
             provider=self.provider,
             technician=self.technician,
         )
-        entry = LedgerEntry(
-            idempotency_key=f"{names.equipment_workflow_id(self.equipment_id)}:{calibration_key(record)}",
-            action_type="maintenance",
-            action="record_calibration",
-            target=self.equipment_id,
-            details=excerpt(f"Calibration recorded: {self.description} - Cert: {certificate}"),
-            metadata=calibration_metadata(record, None, self.calibration_interval_days),
-        )
-        return Record(entry=entry, changes=(calibration_row(record, self.node_id),))
 
 
 class _Document(Model):
@@ -110,15 +101,31 @@ def read_document(file: Path) -> tuple[DocumentedInstrument, ...]:
 async def begin_register(file: Path, register: EquipmentRegister, ledger: Ledger) -> int:
     """Registers what the register does not know, once each; answers with how many lines that were.
 
-    A line of which something else was recorded before stays as it is. Raises `CannotRead`.
+    A line of which something else was recorded before stays as it is, and a certificate that could not be recorded by
+    hand is not recorded from here either: the log says so. Raises `CannotRead`.
     """
     listed = read_document(file)
     known = await register.known(instrument.equipment_id for instrument in listed)
     new = [instrument for instrument in listed if not instrument.is_known(known.get(instrument.equipment_id))]
     for instrument in new:
         try:
-            for record in instrument.records():
-                await ledger.record(record)
+            if instrument.equipment_id not in known:
+                await ledger.record(instrument.registered)
+            if instrument.calibration is not None:
+                await _calibrate(instrument, instrument.calibration, register, ledger)
         except RecordRefused as refused:
             log.warning("%s stays as it is registered: %s", instrument.equipment_id, refused)
     return len(new)
+
+
+async def _calibrate(
+    instrument: DocumentedInstrument, record: CalibrationRecord, register: EquipmentRegister, ledger: Ledger
+) -> None:
+    asked = LineAsked(equipment_id=instrument.equipment_id, at=datetime.now(UTC), calibration=record)
+    found = await register.line(asked)
+    if found.item is None or not registered_as(instrument, found.item):
+        log.warning("%s stays as it is registered: the document says something else", instrument.equipment_id)
+    elif refusal := calibration_refusal(record, found.day):
+        log.warning("%s is registered without its certificate: %s", instrument.equipment_id, refusal)
+    elif found.recorded is None:
+        await ledger.record(recording(record, found.item, found, user_id="system"))

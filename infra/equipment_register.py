@@ -23,7 +23,6 @@ from schemas.equipment_register import CalibrationAsked, CalibrationFound, LineA
 from schemas.expiry import asking_contract
 from schemas.maintenance import DeploymentStatus, MaintenanceContract
 from schemas.maintenance_life import DeployedContract, HeldContracts
-from schemas.node import Node
 from schemas.node_report import RegisteredItem, RegisterPage
 from schemas.test_execution import TestStatus
 
@@ -73,7 +72,7 @@ class EquipmentRegister:
             done = await _is_recorded(connection, asked.entry)
         intervals = [item.calibration_interval_days if item else None]
         intervals += [each.contract.calibration_interval_days for each in contracts]
-        node = self._node(item.node_id if item else "HUB")
+        node = self._registry.or_unknown(item.node_id if item else "HUB")
         return LineFound(
             item=item,
             day=node.day(asked.at),
@@ -87,11 +86,6 @@ class EquipmentRegister:
             node_known=asked.node_id is None or asked.node_id in self._registry,
             done=done,
         )
-
-    def _node(self, node_id: str) -> Node:
-        """One that is not in the registry (any more) has the days of the hub."""
-        known = node_id in self._registry
-        return self._registry[node_id] if known else Node(node_id=node_id, station_type="unknown", name=node_id)
 
     async def calibration(self, asked: CalibrationAsked) -> CalibrationFound:
         """What stands under this certificate, and what was good before it."""
@@ -124,7 +118,7 @@ class EquipmentRegister:
         items: list[RegisteredItem] = []
         size = 0
         for line in found:
-            size += len(line.model_dump_json())
+            size += len(line.model_dump_json().encode())
             if items and size > PAGE_BYTES:
                 break
             items.append(line)

@@ -22,7 +22,8 @@ SCHEMA = (
 )
 
 LARGEST = 400_000
-"""Bytes of reports that go into one message; one that is larger goes alone."""
+"""Bytes of reports that go into one message; one that is larger goes alone. Temporal takes 2 MB, and what a report can
+hold stays below that: its texts and their number are limited where they are given."""
 
 
 class Outbox:
@@ -43,9 +44,11 @@ class Outbox:
     def oldest(self) -> tuple[NodeReport, ...]:
         """As many as go into one message."""
         taken: list[str] = []
+        size = 0
         with self._disk.reading() as database:
             for (report,) in database.execute("SELECT report FROM reports ORDER BY number"):
-                if taken and sum(map(len, taken)) + len(report) > LARGEST:
+                size += len(report.encode())
+                if taken and size > LARGEST:
                     break
                 taken.append(report)
         return tuple(map(NodeReport.model_validate_json, taken))

@@ -23,6 +23,10 @@ class Registry(Model):
                 return node
         raise KeyError(node_id)
 
+    def or_unknown(self, node_id: str) -> Node:
+        """The node; one that is not in the registry (any more) has the days of the hub, in UTC."""
+        return self[node_id] if node_id in self else Node(node_id=node_id, station_type="unknown", name=node_id)
+
 
 def load_registry(file: Path) -> Registry:
     """Raises `OSError` or `pydantic.ValidationError` where the file cannot be used."""

@@ -385,8 +385,8 @@ equipment_events = Table(
     "equipment_events",
     metadata,
     Column("entry", BigInteger, primary_key=True, autoincrement=False),  # the number of the ledger entry that says so
+    Column("event", Text, primary_key=True),
     Column("equipment_id", Text, nullable=False),
-    Column("event", Text, nullable=False),
     Column("node_id", Text, nullable=False),
     Column("reason", Text),
     Column("user_id", Text, nullable=False),

@@ -40,8 +40,8 @@ class CalibrationPoint(Model):
     """One point of a calibration: what was applied, what the instrument showed before and after adjustment, and how
     far it may be off. All in `unit`; `uncertainty` is expanded, k=2 (ISO/IEC 17025, 7.8.4)."""
 
-    name: Text
-    unit: Text
+    name: Annotated[Text, Field(max_length=100)]
+    unit: Annotated[Text, Field(max_length=100)]
     reference: Measured
     tolerance: Annotated[Measured, Field(ge=0)]
     as_found: Measured

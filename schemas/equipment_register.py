@@ -5,13 +5,13 @@ at that moment. What is refused is refused in a sentence that says what to do.
 """
 
 from datetime import date, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from schemas import names
 from schemas.alert import Alert
-from schemas.base import Identifier, Model, Text, UtcDateTime, excerpt
+from schemas.base import Identifier, Model, Partial, Text, UtcDateTime, excerpt
 from schemas.calibration import WARNING_DAYS
 from schemas.canonical import document_hash
 from schemas.client_po import Reasoned, Request
@@ -80,6 +80,37 @@ class ReturnToService(Request):
     """It may be used again, as far as its calibration and its checks allow."""
 
 
+class LineAmendment(Reasoned, Partial):
+    """Corrects a line: only the fields that are given; None takes a work center or an interval away."""
+
+    description: Text | None = None
+    work_center: Identifier | None = None
+    calibration_interval_days: Annotated[int, Field(ge=1, le=36500)] | None = None
+    warning_days: Annotated[int, Field(ge=0, le=3650)] | None = None
+
+    @model_validator(mode="after")
+    def _changes_something(self) -> Self:
+        if not self.terms:
+            raise ValueError("give at least one of description, work_center, calibration_interval_days, warning_days")
+        for name in ("description", "warning_days"):
+            if name in self.terms and self.terms[name] is None:
+                raise ValueError(f"{name}: every line has one, so give another")
+        return self
+
+    @property
+    def terms(self) -> dict[str, Any]:
+        """The fields that are to change, with their new values."""
+        fields = ("description", "work_center", "calibration_interval_days", "warning_days")
+        return {name: getattr(self, name) for name in fields if name in self.model_fields_set}
+
+
+class AmendEquipment(LineAmendment, Request):
+    """Corrects what was registered wrongly."""
+
+    def differs(self, line: EquipmentItem) -> bool:
+        return any(getattr(line, name) != value for name, value in self.terms.items())
+
+
 class Move(Reasoned):
     """The instrument goes to another node."""
 
@@ -97,6 +128,7 @@ REQUESTS: dict[str, type[BaseModel]] = {
     names.TAKE_OUT_OF_SERVICE: TakeOutOfService,
     names.RETURN_TO_SERVICE: ReturnToService,
     names.CHECK_OUT: CheckOut,
+    names.AMEND: AmendEquipment,
 }
 """Signals and updates of `EquipmentWorkflow`."""
 

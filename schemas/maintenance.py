@@ -38,7 +38,7 @@ class StepKind(StrEnum):
 class ValidationRule(Model):
     """What a reading must meet; limits are included."""
 
-    unit: Text
+    unit: Annotated[Text, Field(max_length=100)]
     minimum: Measured | None = None
     maximum: Measured | None = None
 

@@ -30,7 +30,7 @@ class GivenReading(Model):
     """What was read, by a person or by the machine."""
 
     value: Measured
-    unit: Text
+    unit: Annotated[Text, Field(max_length=100)]
 
 
 class CheckWork(Model):
@@ -178,7 +178,7 @@ def check_alerts(
         elif step.status is not StepStatus.COMPLETED:
             other.append(step)
     if other:
-        data = {"steps": " ".join(step.step_id for step in other)}
+        data = {"steps": excerpt(" ".join(step.step_id for step in other), 500)}
         yield _alert(IssueType.CHECK_FAILED, node_id, item, result, other, data)
 
 

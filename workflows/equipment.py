@@ -18,6 +18,7 @@ from schemas.base import excerpt
 from schemas.equipment import EquipmentItem
 from schemas.equipment_register import (
     REQUESTS,
+    AmendEquipment,
     CheckOut,
     EquipmentStart,
     LineAnswer,
@@ -47,6 +48,7 @@ ACTIONS: Mapping[type[BaseModel], str] = {
     TakeOutOfService: "take_out_of_service",
     ReturnToService: "return_to_service",
     CheckOut: "check_out_equipment",
+    AmendEquipment: "amend_equipment",
 }
 """What can happen again and again, and what the ledger calls it."""
 
@@ -144,6 +146,8 @@ class EquipmentWorkflow:
                 await self._happened(item, details, request, line, "returned", changes)
             case CheckOut(), EquipmentItem() as line:
                 await self._check_out(item, request, line)
+            case AmendEquipment(), EquipmentItem() as line if request.differs(line):
+                await self._amend(item, request, line)
             case _:  # as it is recorded already
                 item.answer(LineAnswer(equipment_id=self._name, changed=False))
 
@@ -171,6 +175,12 @@ class EquipmentWorkflow:
         details = f"Calibration arranged for {request.on}: {request.reason}"
         await self._happened(item, details, request, line, "calibration_scheduled", changes, on=str(request.on))
 
+    async def _amend(self, item: Item, request: AmendEquipment, line: EquipmentItem) -> None:
+        changes = EquipmentChanged(equipment_id=self._name, **request.terms)
+        before = {name: getattr(line, name) for name in request.terms}
+        details = f"Amended {', '.join(request.terms)}: {request.reason}"
+        await self._happened(item, details, request, line, "amended", changes, before=before, after=request.terms)
+
     async def _check_out(self, item: Item, request: CheckOut, line: EquipmentItem) -> None:
         changes = EquipmentChanged(equipment_id=self._name, node_id=request.to_node)
         details = f"Moved from {line.node_id} to {request.to_node}: {request.reason}"
@@ -185,11 +195,11 @@ class EquipmentWorkflow:
         self,
         item: Item,
         details: str,
-        request: TakeOutOfService | ReturnToService | ScheduleCalibration | CheckOut,
+        request: TakeOutOfService | ReturnToService | ScheduleCalibration | CheckOut | AmendEquipment,
         line: EquipmentItem,
         event: str,
         change: EquipmentChanged,
-        **about: str,
+        **about: Any,
     ) -> None:
         """What can happen again, with the work center that planning closes and opens meanwhile.
 

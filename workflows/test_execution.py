@@ -6,6 +6,7 @@ not even that once everything is signed: from then on the package may exist.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
@@ -176,7 +177,8 @@ class TestExecutionWorkflow:
             case EquipmentNews():
                 while self._inbox.take(EquipmentNews):
                     pass  # however many say so: the gate is asked once
-                await self._attempt(item, self._begin_again(item))
+                with contextlib.suppress(NodeRefused):  # nobody asked for it: it stays blocked, or is being aborted
+                    await self._begin_again(item)
             case message if reason := self._life.refusal(self._po, message):
                 await self._refuse(item, reason)
             case message:

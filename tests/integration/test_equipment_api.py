@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
+import pytest
 import pytest_asyncio
 from fastapi import FastAPI
 
@@ -13,6 +14,7 @@ from api.house import House
 from infra.hubs import Hubs
 from infra.settings import Settings
 from schemas.permission import Role
+from tests.workflows.register import point
 from workers.worker import main_worker
 
 LP, CP = "NOD-TestStation-LP-01", "NOD-TestStation-CP-01"
@@ -148,6 +150,16 @@ class TestACalibration:
         shown = answers[0].json()
         assert (shown["state"], shown["certificate_number"], shown["ready"]) == ("ready", "C-1", True)
 
+    async def test_is_kept_with_its_uncertainty_and_what_it_is_traced_to(self, desk: Desk) -> None:
+        points = [{**point("100.1", "100.0"), "uncertainty": "0.05"}]
+        body = desk.calibration(points=points, traceability="DAkkS D-K-15070-01-00")
+        await desk.post("calibrations", body)
+        (certificate,) = (await desk.look())["certificates"]
+        assert certificate["calibration"]["points"] == points
+        assert certificate["calibration"]["traceability"] == "DAkkS D-K-15070-01-00"
+        entry = (await desk.house.ledger.timeline(desk.name))[-1]
+        assert entry.metadata["calibration"] == certificate["calibration"]
+
     async def test_with_other_content_is_a_conflict(self, desk: Desk) -> None:
         await desk.post("calibrations", desk.calibration())
         answer = await desk.post("calibrations", desk.calibration(9))
@@ -175,6 +187,23 @@ class TestACalibration:
         await desk.post("calibrations", desk.calibration())
         answer = await desk.post("calibrations", desk.calibration(1, "C-2", result="failed"))
         assert (answer.json()["state"], answer.json()["ready"]) == ("calibration_failed", False)
+
+
+class TestAnAmendment:
+    async def amend(self, desk: Desk, **terms: Any) -> httpx.Response:
+        return await desk.mia.patch(desk.url, json={"reason": "mistyped", **terms})
+
+    async def test_corrects_what_is_given(self, desk: Desk) -> None:
+        before = await desk.look()
+        answer = await self.amend(desk, description="Lamp 7", calibration_interval_days=None)
+        assert (answer.status_code, answer.json()["description"]) == (200, "Lamp 7")
+        shown = answer.json()
+        assert (shown["calibration_interval_days"], shown["warning_days"]) == (None, before["warning_days"])
+        assert answer.json()["events"][0]["reason"] == "mistyped"
+
+    @pytest.mark.parametrize("terms", [{}, {"description": None}, {"warning_days": None}, {"equipment_type": "x"}])
+    async def test_that_says_nothing_understandable_is_not_valid(self, desk: Desk, terms: dict[str, Any]) -> None:
+        assert (await self.amend(desk, **terms)).status_code == 422
 
 
 async def test_a_request_under_an_idempotency_key_is_done_once(desk: Desk) -> None:

@@ -10,18 +10,28 @@ import pytest_asyncio
 import yaml
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from infra.alerts import Alerts
 from infra.equipment_document import CannotRead, begin_register
 from infra.equipment_register import EquipmentRegister
 from infra.ledger import Ledger
 from infra.registry import Registry
 from infra.settings import Settings
 from schemas.equipment import CalibrationRecord
-from schemas.equipment_register import CalibrationAsked, LineAsked, NewEquipment, calibration_row, registration
+from schemas.equipment_register import (
+    CalibrationAsked,
+    LineAsked,
+    NewEquipment,
+    calibration_row,
+    recording,
+    registration,
+)
 from schemas.ledger import LedgerEntry
 from schemas.maintenance import MaintenanceContract
+from schemas.maintenance_life import DeployedContract, HeldContracts
 from schemas.node import Node
 from schemas.record import (
     Change,
+    ContractChanged,
     ContractCreated,
     DeploymentChanged,
     DeploymentOpened,
@@ -176,6 +186,38 @@ async def in_force(
         await house.write(DeploymentChanged(**key, node_id=HERE, status="acknowledged"))
 
 
+async def open_alerts(engine: AsyncEngine, alert_type: str) -> list[str]:
+    """What they are about."""
+    return [alert["subject"] for alert in await Alerts(engine).open_of_type(alert_type)]
+
+
+class TestWhatANodeLost:
+    @pytest_asyncio.fixture
+    async def number(self, house: House) -> int:
+        """Of the delivery that the node acknowledged."""
+        await in_force(house, "LP-thermometers", 90)
+        await in_force(house, "LP-later", 10, acknowledged=False)
+        for name in ("LP-thermometers", "LP-later"):
+            await house.write(ContractChanged(contract_id=name, version="1.0", file_hash="f" * 64))
+        [deployed] = await self.lost(house)
+        return deployed.number
+
+    async def lost(self, house: House, node: str = HERE, **numbers: int) -> tuple[DeployedContract, ...]:
+        held = {f"LP-{name}": number for name, number in numbers.items()}
+        return await house.register.lost_contracts(HeldContracts(node_id=node, numbers=held))
+
+    async def test_is_what_it_acknowledged_and_does_not_have(self, house: House, number: int) -> None:
+        [deployed] = await self.lost(house)
+        assert (deployed.contract_id, deployed.version) == ("LP-thermometers", "1.0")
+        assert (deployed.file_hash, deployed.document_hash) == ("f" * 64, "0" * 64)
+        assert await self.lost(house, thermometers=number - 1) == (deployed,)
+
+    async def test_is_nothing_where_it_has_that_or_something_newer(self, house: House, number: int) -> None:
+        assert await self.lost(house, thermometers=number) == ()
+        assert await self.lost(house, thermometers=number + 1) == ()
+        assert await self.lost(house, THERE) == ()
+
+
 class TestACertificate:
     async def test_is_recorded_once_and_the_first_stands(self, house: House) -> None:
         first = calibrated("T-1", on="2026-01-01")
@@ -260,12 +302,12 @@ class TestThePages:
         assert line.last_calibration == calibrated("T-1")
 
     async def test_are_no_longer_than_a_message(self, house: House) -> None:
-        points = [point("100.1", "100.1") | {"name": "x" * 900} for _ in range(200)]
+        points = [point("100.1", "100.1") | {"name": "温" * 100, "unit": "温" * 100} for _ in range(200)]
         for number in range(8):
             await house.add(f"E-{number}")
             await house.calibrate(calibrated(f"E-{number}", points=points))
         page = await house.register.page(0)
-        assert len(page.model_dump_json()) < 1_500_000
+        assert len(page.model_dump_json().encode()) < 1_100_000
         assert 0 < len(page.items) < 9
 
 
@@ -332,6 +374,51 @@ class TestTheRegisterBegins:
         found = await house.register.get("UV-1")
         assert found is not None
         assert found.registered.item.out_of_service == "dropped"
+        assert {event["event"]: event["reason"] for event in found.events} == {
+            "registered": None,
+            "out_of_service": "dropped",
+        }
+        registered = (await house.ledger.timeline("UV-1"))[0]
+        assert registered.metadata["out_of_service"] == "dropped"
+
+    @pytest.mark.parametrize(
+        ("wrong", "why"),
+        [
+            ({"calibrated_on": "2999-01-01", "due_on": "2999-06-01"}, "not yet"),
+            ({"certificate_for": "UV-2"}, "is for UV-2"),
+            ({"due_on": "2025-12-31"}, "before it was calibrated"),
+        ],
+    )
+    async def test_without_a_certificate_that_could_not_be_recorded_by_hand(
+        self, house: House, document: Path, caplog: pytest.LogCaptureFixture, wrong: dict[str, str], why: str
+    ) -> None:
+        self.says(document, LINE | wrong)
+        await begin_register(document, house.register, house.ledger)
+        found = await house.register.get("UV-1")
+        assert found is not None
+        assert found.calibrations == []
+        assert why in caplog.text
+        self.says(document, LINE)
+        await begin_register(document, house.register, house.ledger)
+        assert (await house.line("UV-1")).last is not None, "corrected, it is recorded"
+
+    async def test_and_a_newer_certificate_in_it_ends_the_alerts_about_the_last_one(
+        self, house: House, document: Path, engine: AsyncEngine
+    ) -> None:
+        today = datetime.now(UTC).date()
+        self.says(document, LINE)
+        await begin_register(document, house.register, house.ledger)
+        failed = calibrated("UV-1", "D-2", on="2026-02-01", result="failed")
+        found = await house.line("UV-1", calibration=failed)
+        new = recording(failed, found.item, found, "mia")
+        await house.ledger.record(new)
+        assert await open_alerts(engine, "calibration_failed") == ["UV-1"]
+        mended = {"certificate": "D-3", "calibrated_on": str(today), "due_on": str(today)}
+        self.says(document, LINE | mended)
+        await begin_register(document, house.register, house.ledger)
+        assert await open_alerts(engine, "calibration_failed") == []
+        entry = (await house.ledger.timeline("UV-1"))[-1]
+        assert entry.metadata["previous_calibration"] == "2026-02-01"
 
     async def test_with_the_document_that_is_shipped(self, house: House) -> None:
         file = Settings().equipment_file

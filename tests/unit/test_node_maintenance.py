@@ -10,16 +10,18 @@ from typing import Any
 import pytest
 
 from infra.node_maintenance import NodeMaintenance, Refused
+from infra.node_outbox import LARGEST
 from schemas.equipment import CalibrationRecord, CalibrationResult, EquipmentState, Standing
 from schemas.expiry import calibration_causes
 from schemas.maintenance import ContractDelivery, ContractRetired
 from schemas.maintenance_check import CheckWork, GivenReading
 from schemas.node import DeliveryConflict, Node
 from schemas.node_report import NodeReport, RegisteredItem, RegisterPage
-from tests.instruments import FILTER, NODE, Register, calibrated, daily, delivered, disk, in_force, item
+from tests.instruments import FILTER, INTENSITY, NODE, Register, calibrated, daily, delivered, disk, in_force, item
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 LOW = {"intensity": GivenReading(value="900", unit="uW/cm2")}
+MEASURED = ("reference", "tolerance", "as_found", "as_left")
 GOOD = CheckWork(person="ines", readings={"intensity": GivenReading(value="1250", unit="uW/cm2")}, confirmed={"filter"})
 
 
@@ -204,11 +206,11 @@ class TestReports:
 
     def test_come_as_many_as_go_into_one_message(self, node: NodeMaintenance, register: Register) -> None:
         points = [
-            {"name": f"{number} {'x' * 900}", "unit": "°C", "reference": "1", "tolerance": "1"}
+            {"name": f"{number} {'x' * 90}", "unit": "°C", "reference": "1", "tolerance": "1"}
             | {"as_found": "1", "as_left": "1"}
             for number in range(200)
         ]
-        for number in range(5):
+        for number in range(20):
             node.record_calibration(calibrated(number=f"C-{number}x", points=points), "ines")
         sizes = []
         while reports := told(node):
@@ -216,7 +218,7 @@ class TestReports:
             node.confirm(reports[-1].number)
         assert max(sizes) < 1_000_000
         assert len(sizes) > 1
-        assert node.waiting() == (0, 10)
+        assert node.waiting() == (0, 40)
 
     def test_are_written_by_the_worker_and_local_commands_at_once(
         self, node: NodeMaintenance, register: Register, tmp_path: Path
@@ -230,6 +232,43 @@ class TestReports:
     def test_survive_a_node_that_is_killed(self, node: NodeMaintenance, tmp_path: Path) -> None:
         node.take_contract(version(1))
         assert told(NodeMaintenance(NODE, disk(tmp_path))) == told(node)
+
+    def test_that_were_confirmed_stay_so_however_late_an_older_confirmation_comes(
+        self, node: NodeMaintenance, register: Register
+    ) -> None:
+        """The hub has this calibration, and says what stands: the node's own copy of it counts no more."""
+        node.record_calibration(calibrated(date(2026, 11, 1), number="C-2"), "ines")
+        newest = node.waiting()[1]
+        node.confirm(newest)
+        node.confirm(0)
+        register.write((item(), calibrated(date(2026, 11, 2), number="C-2")))
+        known = node.known(["LAMP-1"])["LAMP-1"]
+        assert known.calibrations == (calibrated(date(2026, 11, 2), number="C-2"),)
+
+    def test_fit_into_a_message_each_however_long_their_texts_are(
+        self, node: NodeMaintenance, register: Register
+    ) -> None:
+        """Of what Temporal takes, 2 MB, half is left for how it is wrapped."""
+        long, person = "🌡" * 1000, "i" * 128
+        exact = "1." + "0" * 38
+        points = [
+            {"name": long[:100], "unit": long[:100], **dict.fromkeys(MEASURED, exact), "uncertainty": exact}
+        ] * 200
+        texts = {"provider": long, "technician": long, "traceability": long}
+        node.record_calibration(calibrated(date(2026, 11, 1), number=long[:200], points=points, **texts), person)
+        steps = [{**INTENSITY, "step_id": f"step-{number}", "description": long} for number in range(100)]
+        node.take_contract(version(1, **daily("day", *steps)))
+        reading = GivenReading(value=exact, unit=long[:100])
+        node.check("LAMP-1", "daily", CheckWork(person=person, readings={step["step_id"]: reading for step in steps}))
+        while reports := node.reports().reports:
+            assert len(node.reports().model_dump_json().encode()) < 1_000_000
+            node.confirm(reports[-1].number)
+
+    def test_are_counted_in_bytes(self, node: NodeMaintenance, register: Register) -> None:
+        for number in range(100):
+            provider = "温" * 1000  # three bytes each
+            node.record_calibration(calibrated(date(2026, 11, 1), number=f"D-{number}", provider=provider), "ines")
+        assert sum(len(report.model_dump_json().encode()) for report in told(node)) <= LARGEST
 
     def test_are_not_written_without_what_they_report(self, node: NodeMaintenance, tmp_path: Path) -> None:
         with sqlite3.connect(disk(tmp_path)) as database:

@@ -17,6 +17,7 @@ from schemas.alert import cause_of
 from schemas.equipment import CalibrationRecord, EquipmentItem
 from schemas.equipment_register import (
     REQUESTS,
+    AmendEquipment,
     CheckOut,
     LineAnswer,
     RecordCalibration,
@@ -330,6 +331,21 @@ class TestAnInstrument:
         assert (await thermometer.ask(request, key="K-1")).changed, "answered as it was"
         assert thermometer.line.out_of_service is None
         assert len(thermometer.entries("take_out_of_service")) == 1
+
+    async def test_that_was_registered_wrongly_is_corrected(self, shop: Shop, thermometer: Thermometer) -> None:
+        """What is left out stays, and what it says already is not written down again."""
+        terms = {"description": "Thermometer 7", "calibration_interval_days": None, "work_center": "WC-7"}
+        request = AmendEquipment(**terms, reason="mistyped", user_id="mia")
+        assert (await thermometer.ask(request)).changed
+        assert not (await thermometer.ask(request)).changed
+        line = thermometer.line
+        assert (line.description, line.calibration_interval_days, line.work_center) == ("Thermometer 7", None, "WC-7")
+        assert line.warning_days == 30
+        (entry,) = thermometer.entries("amend_equipment")
+        before = {"description": "Digital thermometer", "calibration_interval_days": 180, "work_center": None}
+        assert (entry.metadata["before"], entry.metadata["after"]) == (before, terms)
+        assert (entry.user_id, entry.metadata["reason"]) == ("mia", "mistyped")
+        assert [event.event for event in thermometer.register.events] == ["amended"]
 
     async def test_has_its_next_calibration_arranged(self, shop: Shop, thermometer: Thermometer) -> None:
         there = (await shop.now() + timedelta(hours=14)).date()

@@ -739,6 +739,18 @@ class TestAnAbort:
         assert (await tested.recorded("abort_test")).details == "Aborted: the client cancels"
         assert shop.open_alerts("equipment_not_ready") == []
 
+    async def test_while_the_gate_is_asked_again_refuses_nothing(self, shop: Shop) -> None:
+        """Nobody sent the news that the test gives up then."""
+        tested = await released(shop, one("T-1", equipment=("LAMP-1",)))
+        async with shop.node_online():
+            await tested.start("ivan", "LAMP-1")
+            await tested.is_("blocked")
+        await tested.ask("equipment_changed")
+        await tested.recorded("node_late")
+        await tested.ask("abort", reason="the client cancels")
+        assert (await tested.handle.result())["status"] == "aborted"
+        assert shop.entries("refuse_request") == []
+
     async def test_is_what_temporals_cancel_is(self, tested: Tested) -> None:
         await tested.handle.cancel()
         assert (await tested.handle.result())["status"] == "aborted"

@@ -86,7 +86,8 @@ def _create_equipment() -> None:
     op.create_table(
         "equipment_events",
         sa.Column("entry", sa.BigInteger, primary_key=True, autoincrement=False),
-        *_texts("equipment_id", "event", "node_id"),
+        sa.Column("event", sa.Text, primary_key=True),
+        *_texts("equipment_id", "node_id"),
         *_texts("reason", nullable=True),
         *_texts("user_id"),
         *_moments("occurred_at"),
