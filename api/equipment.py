@@ -203,7 +203,8 @@ async def calibrate(
 ) -> EquipmentDetails:
     """Record a calibration, passed or failed; tests that wait for it begin by themselves.
 
-    The same certificate again changes nothing, and with other content it is refused.
+    The same certificate again changes nothing, and with other content it is refused: what was written down wrongly is
+    recorded again under a number of its own, and `corrects` names the wrong one.
     """
     await _record(house, equipment_id)
     if record.equipment_id != equipment_id:

@@ -37,8 +37,10 @@ class MaintenanceGate:
     def begin(self, delivery: NodeDelivery, begin: BeginTest) -> GateAnswer:
         """Freezes the named instruments where all that the contract needs is among them, and all of them are ready.
 
-        A calibration that is expiring soon lets the test begin.
+        A calibration that is expiring soon lets the test begin. What counts is when the node answers, not when it was
+        asked: it may have been away. A node's clock that is behind opens nothing that was shut when it was asked.
         """
+        at = max(begin.at, self._maintenance.now())
         try:
             po = SmartClientPO.model_validate(delivery.document)
         except ValidationError as error:
@@ -46,7 +48,7 @@ class MaintenanceGate:
         named = sorted(set(begin.instruments))
         node = self._maintenance.node
         known = self._maintenance.known(named)
-        found = {name: each.standing(node, begin.at) for name, each in known.items()}
+        found = {name: each.standing(node, at) for name, each in known.items()}
         missing: list[str] = []
         for name in named:
             missing += found[name].missing if name in found else [_unknown(name, node.node_id)]
@@ -57,17 +59,18 @@ class MaintenanceGate:
             return GateAnswer(missing=tuple(missing), checks=checks)
         begun = Begun(
             performer=begin.performer,
-            started_at=begin.at,
+            started_at=at,
             instruments=tuple(_frozen(found[name]) for name in named),
             document_hash=delivery.document_hash,
         )
         return GateAnswer(begun=begun, checks=checks)
 
     def flags(self, begun: Begun, at: datetime) -> tuple[str, ...]:
-        """Those whose due date has passed since, that went out of service, or that failed a calibration."""
+        """Those that are past their due date, out of service or elsewhere by now, or failed a calibration."""
         known = self._maintenance.known(instrument.equipment_id for instrument in begun.instruments)
-        unfit = (flag for now in known.values() for flag in _unfit(now))
-        return (*begun.overdue(self._maintenance.node.day(at)), *unfit)
+        node = self._maintenance.node
+        unfit = (flag for now in known.values() for flag in _unfit(now, node.node_id))
+        return (*begun.overdue(node.day(at)), *unfit)
 
 
 def _unknown(name: str, node_id: str) -> str:
@@ -97,12 +100,18 @@ def _check(name: str, known: Known | None, found: Standing | None) -> Instrument
     )
 
 
-def _unfit(now: Known) -> Iterator[str]:
+def _unfit(now: Known, node_id: str) -> Iterator[str]:
+    """Known when the node keeps the results; it may have been so only after they were measured, or given."""
     name = now.item.equipment_id
     if now.item.out_of_service is not None:
-        yield f"{name} went out of service before results were given: {now.item.out_of_service}"
+        yield f"{name} was out of service when the node kept the results: {now.item.out_of_service}"
+    if now.item.node_id != node_id:
+        yield f"{name} was at {now.item.node_id}, not at {node_id}, when the node kept the results"
     if now.last is not None and now.last.result is CalibrationResult.FAILED:
-        yield f"{name} failed its calibration of {now.last.calibrated_on} before results were given"
+        yield (
+            f"{name} failed its calibration of {now.last.calibrated_on} ({now.last.certificate_number}), as the node"
+            " knew when it kept the results"
+        )
 
 
 def _uncovered(needed: Iterable[Equipment], named: Iterable[str], types: Mapping[str, str]) -> Iterable[str]:

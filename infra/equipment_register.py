@@ -58,12 +58,16 @@ class EquipmentRegister:
 
     async def line(self, asked: LineAsked) -> LineFound:
         """What a request about this instrument must know."""
-        name = asked.equipment_id
+        name, calibration = asked.equipment_id, asked.calibration
+        corrects = calibration.corrects if calibration else None
+        beside = calibrations.c.certificate_number.is_distinct_from(corrects)
         async with self._engine.connect() as connection:
             found = await self._registered(connection, equipment.c.equipment_id == name)
             item = found[0].item if found else None
             contracts = await _in_force(connection, item.node_id, item.equipment_type) if item else ()
-            recorded = await _recorded(connection, name, asked.calibration)
+            last = await connection.scalar(_newest(name).where(beside)) if item else None
+            recorded = await _recorded(connection, name, calibration.certificate_number if calibration else None)
+            corrected = await _recorded(connection, name, corrects)
             used_by = (await connection.scalars(_measuring_with(name))).all()
             done = await _is_recorded(connection, asked.entry)
         intervals = [item.calibration_interval_days if item else None]
@@ -72,10 +76,10 @@ class EquipmentRegister:
         return LineFound(
             item=item,
             day=node.day(asked.at),
-            last=found[0].last_calibration if found else None,
+            last=CalibrationRecord.model_validate_json(last) if last else None,
             recorded=recorded,
-            counts=item is not None
-            and standing(item, asked.calibration, contracts, {}, node, asked.at).calibration_valid,
+            counts=item is not None and standing(item, calibration, contracts, {}, node, asked.at).calibration_valid,
+            corrects_known=corrects is None or corrected is not None,
             interval_days=min((days for days in intervals if days is not None), default=None),
             contract_id=asking_contract(item, contracts) if item else None,
             used_by=tuple(used_by),
@@ -100,6 +104,7 @@ class EquipmentRegister:
                 calibrations.c.result == CalibrationResult.PASSED,
                 calibrations.c.found_out_of_tolerance.is_(False),
                 order < own,
+                _COUNTS,
             )
             since = await connection.scalar(select(func.max(calibrations.c.calibrated_on)).where(good))
         return CalibrationFound(
@@ -217,12 +222,29 @@ class EquipmentRegister:
         return [_line(row) for row in (await connection.execute(query)).mappings()]
 
 
-_NEWEST = lateral(
-    select(calibrations.c.calibration)
-    .where(calibrations.c.equipment_id == equipment.c.equipment_id)
-    .order_by(calibrations.c.calibrated_on.desc(), calibrations.c.entry.desc())
-    .limit(1)
+_CORRECTION = calibrations.alias("correction")
+_COUNTS = ~(
+    select(_CORRECTION.c.corrects)
+    .where(
+        _CORRECTION.c.equipment_id == calibrations.c.equipment_id,
+        _CORRECTION.c.corrects == calibrations.c.certificate_number,
+    )
+    .exists()
 )
+"""What no other certificate corrects."""
+
+
+def _newest(equipment_id: str | ColumnElement[str]) -> Select[str]:
+    """The calibration that counts; of those of one day it is the one that was recorded last."""
+    return (
+        select(calibrations.c.calibration)
+        .where(calibrations.c.equipment_id == equipment_id, _COUNTS)
+        .order_by(calibrations.c.calibrated_on.desc(), calibrations.c.entry.desc())
+        .limit(1)
+    )
+
+
+_NEWEST = lateral(_newest(equipment.c.equipment_id))
 _LINES = select(equipment, _NEWEST.c.calibration).select_from(equipment.outerjoin(_NEWEST, true()))
 
 _IN_FORCE = (
@@ -245,6 +267,7 @@ def _line(row: Mapping[Any, Any]) -> RegisteredItem:
     last = row["calibration"]
     return RegisteredItem(
         revision=row["revision"],
+        at_node_since=row["at_node_since"],
         item=item,
         last_calibration=CalibrationRecord.model_validate_json(last) if last else None,
     )
@@ -267,11 +290,11 @@ def _under(equipment_id: str, certificate_number: str) -> Select[Any]:
 
 
 async def _recorded(
-    connection: AsyncConnection, equipment_id: str, asked: CalibrationRecord | None
+    connection: AsyncConnection, equipment_id: str, certificate_number: str | None
 ) -> CalibrationRecord | None:
-    if asked is None:
+    if certificate_number is None:
         return None
-    row = (await connection.execute(_under(equipment_id, asked.certificate_number))).mappings().first()
+    row = (await connection.execute(_under(equipment_id, certificate_number))).mappings().first()
     return CalibrationRecord.model_validate_json(row["calibration"]) if row else None
 
 

@@ -18,9 +18,6 @@ from schemas.maintenance_check import GivenReading
 TIMEOUT = 5.0
 """Seconds, of each request."""
 
-AWAY = (OSError, TimeoutError, UaError)
-"""What a machine that cannot be reached raises, or one that refuses."""
-
 Readings = dict[str, GivenReading | str]
 """By step: a reading, or why there is none, in a sentence."""
 
@@ -41,7 +38,7 @@ async def _read(url: str, steps: Mapping[str, str]) -> Readings:
     try:
         async with Client(url, timeout=TIMEOUT) as client:
             return {step: await _reading(client, node_id) for step, node_id in steps.items()}
-    except AWAY as error:
+    except Exception as error:  # whatever it is, it concerns the machine alone: its steps are unread
         why = f"the machine at {url} cannot be reached ({_named(error)}): see that it runs, or give the reading by hand"
         return dict.fromkeys(steps, why)
 

@@ -33,7 +33,7 @@ from schemas.equipment_register import calibration_metadata, same_calibration
 from schemas.expiry import ExpiryReport, asking_contract, calibration_causes
 from schemas.faults import faults
 from schemas.maintenance import ContractDelivery, ContractReceipt, ContractRetired, MaintenanceContract
-from schemas.maintenance_check import CheckResult, CheckWork, check_alerts, execute, unfit
+from schemas.maintenance_check import CheckResult, CheckWork, check_alerts, check_causes, execute, unfit
 from schemas.node import DeliveryConflict, Node
 from schemas.node_report import (
     NodeReports,
@@ -61,6 +61,10 @@ class NodeMaintenance:
     def close(self) -> None:
         """Lets go of the file."""
         self._disk.close()
+
+    def now(self) -> datetime:
+        """By the node's own clock."""
+        return self._clock()
 
     # --- contracts
 
@@ -117,9 +121,8 @@ class NodeMaintenance:
             "SELECT contract_id, version FROM contracts WHERE version IS NOT NULL ORDER BY contract_id"
         ).fetchall()
         dropped = []
-        checks = "SELECT equipment_id, check_type, causes FROM checks WHERE contract_id = ?"
-        for equipment_id, check_type, causes in database.execute(checks, (contract_id,)).fetchall():
-            if contract is None or contract.procedure(check_type) is None:
+        for equipment_id, equipment_type, check_type, causes in rows.checks_of(database, contract_id):
+            if contract is None or not contract.asks(check_type, equipment_type):
                 dropped += causes.split()
                 key = (equipment_id, contract_id, check_type)
                 database.execute(
@@ -234,11 +237,10 @@ class NodeMaintenance:
             before = self._at_hand(database, name)
             if not _is_new(record, before):
                 return before.standing(self.node, at)
-            if refusal := calibration_refusal(record, self.node.day(at)):
+            if refusal := calibration_refusal(record, self.node.day(at)) or _corrects_nothing(record, before):
                 raise Refused(refusal)
-            by_it = replace(before, calibrations=(record,)).standing(self.node, at)
-            newest = before.last is None or record.calibrated_on >= before.last.calibrated_on
-            good = newest and by_it.calibration_valid
+            after = replace(before, calibrations=(*before.calibrations, record))
+            good = after.last != before.last and after.standing(self.node, at).calibration_valid
             number = self._outbox.append(
                 database,
                 happened_at=at,
@@ -251,7 +253,7 @@ class NodeMaintenance:
                 resolved=calibration_causes(name) if good else (),
             )
             database.execute("INSERT INTO own_calibrations VALUES (?, ?, ?)", (number, name, record.model_dump_json()))
-            if record.result is CalibrationResult.FAILED:
+            if record.result is CalibrationResult.FAILED and after.last == record:
                 self._alert(
                     database,
                     at,
@@ -287,15 +289,28 @@ class NodeMaintenance:
         with self._disk.reading() as database:
             return _asked(self._at_hand(database, equipment_id), check_type, contract_id)
 
-    def check(self, equipment_id: str, check_type: str, work: CheckWork, contract_id: str | None = None) -> CheckResult:
+    def check(
+        self,
+        equipment_id: str,
+        check_type: str,
+        work: CheckWork,
+        contract_id: str | None = None,
+        version: str | None = None,
+    ) -> CheckResult:
         """Executes a check and keeps how it came out; raises `Refused` for what is no such check, or does not fit it.
 
-        What is wrong with it is alerted, once for each cause, until the check is passed again.
+        `version` is the one whose steps somebody saw and did: another one may ask for something else. What is wrong
+        with it is alerted, once for each cause, until the check is passed again.
         """
         at = self._clock()
         with self._disk.writing() as database:
             known = self._at_hand(database, equipment_id)
             each = _asked(known, check_type, contract_id)
+            if version not in (None, each.version):
+                raise Refused(
+                    f"{each.contract.smart_contract_id} {version} was replaced by {each.version} meanwhile: do the"
+                    " check again by its steps"
+                )
             procedure = each.contract.procedure(check_type)
             if procedure and (faults := list(unfit(procedure.steps, work))):
                 raise Refused("; ".join(faults))
@@ -303,6 +318,7 @@ class NodeMaintenance:
             alerts = list(check_alerts(self.node.node_id, known.item, each.contract, result))
             still = {alert.cause for alert in alerts}
             key = (equipment_id, result.contract_id, check_type)
+            over = {*check_causes(equipment_id, each.contract, check_type), *rows.open_causes(database, key)} - still
             self._outbox.append(
                 database,
                 happened_at=at,
@@ -311,7 +327,7 @@ class NodeMaintenance:
                 details=f"Maintenance check: {check_type} - {'SUCCESS' if result.success else 'FAILED'}",
                 user_id=work.person,
                 metadata={**result.model_dump(mode="json"), "success": result.success},
-                resolved=tuple(cause for cause in rows.open_causes(database, key) if cause not in still),
+                resolved=tuple(sorted(over)),
             )
             last = LastCheck(
                 contract_id=result.contract_id,
@@ -321,8 +337,8 @@ class NodeMaintenance:
                 passed=result.success,
             )
             database.execute(
-                "INSERT OR REPLACE INTO checks VALUES (?, ?, ?, ?, ?)",
-                (*key, last.model_dump_json(), " ".join(sorted(still))),
+                "INSERT OR REPLACE INTO checks VALUES (?, ?, ?, ?, ?, ?)",
+                (*key, last.model_dump_json(), " ".join(sorted(still)), known.at_node_since),
             )
             for alert in alerts:
                 self._alert(database, at, work.person, alert)
@@ -378,9 +394,20 @@ def _is_new(record: CalibrationRecord, before: Known) -> bool:
                 return False
             raise Refused(
                 f"certificate {record.certificate_number} of {record.equipment_id} is recorded with other content:"
-                " look at which is right, and record a corrected certificate under its own number"
+                " look at which is right, and record a corrected certificate under its own number, which names this one"
+                " in `corrects`"
             )
     return True
+
+
+def _corrects_nothing(record: CalibrationRecord, before: Known) -> str | None:
+    """Of older certificates than the newest the node knows nothing."""
+    if record.corrects in {None, *(known.certificate_number for known in before.calibrations)}:
+        return None
+    return (
+        f"certificate {record.corrects} of {record.equipment_id} is not known here: look at its number, or record the"
+        " correction at the hub"
+    )
 
 
 def _asked(known: Known, check_type: str, contract_id: str | None) -> ContractInForce:

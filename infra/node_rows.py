@@ -62,6 +62,7 @@ SCHEMA = (
         check_type   TEXT NOT NULL,
         last_check   TEXT NOT NULL,
         causes       TEXT NOT NULL,
+        at_node_since INTEGER NOT NULL,
         PRIMARY KEY (equipment_id, contract_id, check_type)
     ) STRICT
     """,
@@ -73,19 +74,24 @@ class Known:
     """What the node knows of an instrument: all that says where it stands.
 
     `calibrations` are the newest that the hub knows, and after it those that were recorded here and are not in the
-    register's line yet, in their order.
+    register's line yet, in their order. `checks` are the last ones since it came here: what was done before it left
+    says nothing of what happened to it elsewhere.
     """
 
     item: EquipmentItem
     calibrations: tuple[CalibrationRecord, ...]
     contracts: tuple[ContractInForce, ...]
     checks: Mapping[tuple[str, str], LastCheck]
+    at_node_since: int
 
     @property
     def last(self) -> CalibrationRecord | None:
-        """The newest; of those of one day it is the one that was recorded last."""
+        """The newest that none corrects; of those of one day it is the one that was recorded last."""
+        corrected = {record.corrects for record in self.calibrations}
         newest: CalibrationRecord | None = None
         for record in self.calibrations:
+            if record.certificate_number in corrected:
+                continue
             if newest is None or record.calibrated_on >= newest.calibrated_on:
                 newest = record
         return newest
@@ -144,7 +150,9 @@ def known(database: sqlite3.Connection, name: str) -> Known | None:
         (line.item.equipment_type,),
     )
     own = database.execute("SELECT calibration FROM own_calibrations WHERE equipment_id = ? ORDER BY number", (name,))
-    checks = database.execute("SELECT last_check FROM checks WHERE equipment_id = ?", (name,))
+    checks = database.execute(
+        "SELECT last_check FROM checks WHERE equipment_id = ? AND at_node_since = ?", (name, line.at_node_since)
+    )
     found = [LastCheck.model_validate_json(text) for (text,) in checks]
     return Known(
         item=line.item,
@@ -154,7 +162,17 @@ def known(database: sqlite3.Connection, name: str) -> Known | None:
         ),
         contracts=tuple(in_force(*row) for row in contracts),
         checks={(check.contract_id, check.check_type): check for check in found},
+        at_node_since=line.at_node_since,
     )
+
+
+def checks_of(database: sqlite3.Connection, contract_id: str) -> list[tuple[str, str, str, str]]:
+    """Instrument, its type, check type and open causes of each check that was done under the contract."""
+    return database.execute(
+        "SELECT equipment_id, line ->> '$.item.equipment_type', check_type, causes"
+        " FROM checks JOIN register USING (equipment_id) WHERE contract_id = ?",
+        (contract_id,),
+    ).fetchall()
 
 
 def open_causes(database: sqlite3.Connection, key: tuple[str, str, str]) -> list[str]:

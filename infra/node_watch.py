@@ -9,7 +9,7 @@ from infra.node_disk import NodeDisk
 from infra.node_outbox import Outbox
 from infra.node_rows import Known
 from schemas.equipment import Standing
-from schemas.expiry import ExpiryReport, due_step, expiry_alert, expiry_report, reminder_cause
+from schemas.expiry import ExpiryReport, due_step, expiry_alert, expiry_causes, expiry_report
 from schemas.node import Node
 from schemas.node_report import ReportedAlert
 
@@ -25,6 +25,7 @@ SCHEMA = (
     CREATE TABLE IF NOT EXISTS reminders (
         equipment_id       TEXT PRIMARY KEY,
         certificate_number TEXT NOT NULL,
+        due_on             TEXT NOT NULL,
         step               INTEGER NOT NULL
     ) STRICT
     """,
@@ -59,6 +60,9 @@ class ExpiryWatch:
             )
             urgent = [name for name, where in found.items() if due_step(where) is not None]
             due = list(self._due(database, urgent, at))
+            over = [name for name in _reminded(database) if name in found and due_step(found[name]) is None]
+            database.executemany("DELETE FROM reminders WHERE equipment_id = ?", [(name,) for name in over])
+            ended = [*over, *(where.equipment_id for _, where, _ in due)]
             self._outbox.append(
                 database,
                 happened_at=at,
@@ -67,12 +71,12 @@ class ExpiryWatch:
                 details=report.summary,
                 user_id="system",
                 metadata=report.model_dump(mode="json"),
-                resolved=tuple(reminder_cause(known.item.equipment_id) for known, _, _ in due),
+                resolved=tuple(cause for name in ended for cause in expiry_causes(name)),
             )
             for known, where, step in due:
                 database.execute(
-                    "INSERT OR REPLACE INTO reminders VALUES (?, ?, ?)",
-                    (where.equipment_id, where.certificate_number or "", step),
+                    "INSERT OR REPLACE INTO reminders VALUES (?, ?, ?, ?)",
+                    (where.equipment_id, where.certificate_number or "", str(where.due_on), step),
                 )
                 alert = expiry_alert(self._node, known.item, where, step, known.contracts)
                 self._alert(database, at, "system", alert)
@@ -97,9 +101,14 @@ def _watched(database: sqlite3.Connection, day: date) -> ExpiryReport | None:
 
 
 def _given(database: sqlite3.Connection, where: Standing) -> int | None:
-    """The last step of this certificate that people were reminded of."""
+    """The last step towards this due date of this certificate that people were reminded of."""
     row = database.execute(
-        "SELECT step FROM reminders WHERE equipment_id = ? AND certificate_number = ?",
-        (where.equipment_id, where.certificate_number or ""),
+        "SELECT step FROM reminders WHERE equipment_id = ? AND certificate_number = ? AND due_on = ?",
+        (where.equipment_id, where.certificate_number or "", str(where.due_on)),
     ).fetchone()
     return row[0] if row else None
+
+
+def _reminded(database: sqlite3.Connection) -> list[str]:
+    """Instruments that people were reminded of."""
+    return [name for (name,) in database.execute("SELECT equipment_id FROM reminders")]

@@ -305,12 +305,14 @@ def _deployment_changed(change: DeploymentChanged, at: datetime) -> Executable:
 
 
 def _equipment_registered(change: EquipmentRegistered, reason: Reason) -> Executable:
-    values = {**change.model_dump(exclude={"kind"}), "revision": reason.revision}
+    values = {**change.model_dump(exclude={"kind"}), "revision": reason.revision, "at_node_since": reason.revision}
     return insert(equipment).values(**values, registered_at=reason.at, updated_at=reason.at).on_conflict_do_nothing()
 
 
 def _equipment_changed(change: EquipmentChanged, reason: Reason) -> Executable:
     values = change.model_dump(exclude={"kind", "equipment_id"})
+    if "node_id" in values:
+        values["at_node_since"] = reason.revision
     return (
         update(equipment)
         .where(equipment.c.equipment_id == change.equipment_id)

@@ -368,6 +368,7 @@ equipment = Table(
     Column("equipment_type", Text, nullable=False),
     Column("description", Text, nullable=False),
     Column("node_id", Text, nullable=False),  # where it is now
+    Column("at_node_since", BigInteger, nullable=False),  # the revision of the change that brought it there
     Column("home_node", Text, nullable=False),
     Column("work_center", Text),
     Column("calibration_interval_days", Integer),
@@ -402,6 +403,7 @@ calibrations = Table(
     Column("due_on", Date),
     Column("result", Text, nullable=False),
     Column("found_out_of_tolerance", Boolean, nullable=False),
+    Column("corrects", Text),  # the certificate of the same instrument that it stands for
     Column("calibration", Text, nullable=False),  # JSON: the whole record
     Column("node_id", Text, nullable=False),  # where it was recorded
     Column("recorded_by", Text, nullable=False),

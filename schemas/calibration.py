@@ -3,7 +3,7 @@
 A function of dates only: whoever has the dates and the day gets the same answer, with a network or without.
 """
 
-from datetime import date, timedelta
+from datetime import date
 from enum import StrEnum
 
 from schemas.base import Identifier, Model, Text
@@ -25,7 +25,7 @@ class Certificate(Model):
     """What a laboratory attests: `equipment_id` is the instrument that it names."""
 
     equipment_id: Identifier
-    number: Text | None
+    number: Text
     calibrated_on: date
 
 
@@ -43,19 +43,16 @@ class Calibration(Model):
 
 
 def calibration(
-    equipment_id: str, certificate: Certificate | None, due: date | timedelta | None, day: date, warning_days: int
+    equipment_id: str, certificate: Certificate | None, due_on: date | None, day: date, warning_days: int
 ) -> Calibration:
     """Where the instrument stands on `day`, the day in its node's time zone.
 
-    `due` is the due date itself, or the interval of whole days from the calibration to it. Both are included, as in
-    specification 4, "Example Code Structure", `validate_equipment_calibration`: an age up to the interval is valid, and
-    `warning_days` or fewer that remain are expiring soon. A certificate without a number, for another instrument or of
-    a day that has not come calibrates nothing: the instrument is pending, as it is without one.
+    The due date is included, as in specification 4, "Example Code Structure", `validate_equipment_calibration`: an age
+    up to the interval is valid, and `warning_days` or fewer that remain are expiring soon. A certificate for another
+    instrument or of a day that has not come calibrates nothing: the instrument is pending, as it is without one.
     """
-    if certificate is None or due is None:
+    if certificate is None or due_on is None:
         return _pending(f"{equipment_id} has no calibration certificate with its dates")
-    if certificate.number is None:
-        return _pending(f"{equipment_id} has a calibration certificate without a number")
     if certificate.equipment_id != equipment_id:
         return _pending(
             f"{equipment_id} has the calibration certificate {certificate.number}, which is for"
@@ -63,7 +60,6 @@ def calibration(
         )
     if certificate.calibrated_on > day:
         return _pending(f"{equipment_id} is calibrated on {certificate.calibrated_on}, which is not yet")
-    due_on = certificate.calibrated_on + due if isinstance(due, timedelta) else due
     days_left = (due_on - day).days
     if days_left < 0:
         return Calibration(

@@ -62,6 +62,8 @@ class CalibrationRecord(Model):
 
     `certificate_for` is the instrument that the certificate names. `calibrated_on` is a day where the instrument was.
     `due_on` is what the laboratory says, where it says it; the register's and the contracts' intervals hold beside it.
+    `corrects` is the certificate number of the same instrument under which it was written down wrongly: that one stays
+    in its history, and counts no more.
     """
 
     equipment_id: Identifier
@@ -74,6 +76,7 @@ class CalibrationRecord(Model):
     traceability: Text | None = None
     provider: Text
     technician: Text
+    corrects: Annotated[Text, Field(max_length=200)] | None = None
 
     @property
     def found_out_of_tolerance(self) -> bool:
@@ -211,6 +214,8 @@ def calibration_refusal(record: CalibrationRecord, day: date) -> str | None:
         return f"certificate {number} is dated {record.calibrated_on}, which is not yet: look at its date"
     if record.due_on is not None and record.due_on < record.calibrated_on:
         return f"certificate {number} is due on {record.due_on}, before it was calibrated: look at its dates"
+    if record.corrects == number:
+        return f"certificate {number} cannot correct itself: give the correction a number of its own"
     wrong = [point.name for point in record.points if point.left_out_of_tolerance]
     if wrong and record.result is CalibrationResult.PASSED:
         return (
@@ -229,14 +234,15 @@ def shortest_interval(item: EquipmentItem, contracts: Iterable[MaintenanceContra
 def _calibration(
     item: EquipmentItem, last: CalibrationRecord | None, contracts: Sequence[MaintenanceContract], day: date
 ) -> Calibration:
-    """Nothing asks for one where contracts cover the type and none of them does."""
+    """Nothing asks for one where contracts cover the type and none of them does, nor the line, nor the laboratory."""
     if last is not None and last.result is CalibrationResult.FAILED:
         return Calibration(
             state=CalibrationState.PENDING_CALIBRATION,
             refusal=f"{item.equipment_id} failed its calibration of {last.calibrated_on} ({last.certificate_number}):"
             " have it adjusted and calibrated again",
         )
-    if contracts and not any(Condition.MUST_CALIBRATE in contract.conditions for contract in contracts):
+    asked = not contracts or any(Condition.MUST_CALIBRATE in contract.conditions for contract in contracts)
+    if not asked and item.calibration_interval_days is None and (last is None or last.due_on is None):
         return Calibration(state=CalibrationState.CURRENT)
     interval = shortest_interval(item, contracts)
     due = [last.calibrated_on + timedelta(days=interval)] if last and interval else []

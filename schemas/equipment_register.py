@@ -156,8 +156,9 @@ class LineFound(Model):
     """The register at that moment.
 
     `day` is the day at the instrument's node (at the hub, UTC, where there is no line). `last` is its newest
-    calibration, `recorded` the one under the certificate that was asked for, `counts` whether the one that was asked
-    for makes it calibrated. `interval_days` is the shortest that the line and the contracts in force for it name,
+    calibration that counts beside what the request corrects, `recorded` the one under the certificate that was asked
+    for, `counts` whether the one that was asked for makes it calibrated, `corrects_known` whether the one that it
+    corrects is recorded. `interval_days` is the shortest that the line and the contracts in force for it name,
     `contract_id` the contract that asks for its calibration. `used_by` are tests that measure with it. `node_known`
     says whether the node that was asked for is in the registry, `done` whether the entry is recorded already.
     """
@@ -167,6 +168,7 @@ class LineFound(Model):
     last: CalibrationRecord | None = None
     recorded: CalibrationRecord | None = None
     counts: bool = False
+    corrects_known: bool = True
     interval_days: int | None = None
     contract_id: str | None = None
     used_by: tuple[str, ...] = ()
@@ -257,7 +259,9 @@ def _alerts(record: CalibrationRecord, line: EquipmentItem, found: LineFound) ->
 def calibration_row(record: CalibrationRecord, node_id: str) -> CalibrationRecorded:
     """The row of a calibration; nothing happens where one stands under its certificate."""
     return CalibrationRecorded(
-        **record.model_dump(include={"equipment_id", "certificate_number", "calibrated_on", "due_on", "result"}),
+        **record.model_dump(
+            include={"equipment_id", "certificate_number", "calibrated_on", "due_on", "result", "corrects"}
+        ),
         found_out_of_tolerance=record.found_out_of_tolerance,
         calibration=record.model_dump_json(),
         node_id=node_id,
@@ -347,8 +351,10 @@ def _of_calibrating(record: CalibrationRecord, found: LineFound) -> str | None:
             return None
         return (
             f"certificate {record.certificate_number} is recorded with other content: look at it, and record a"
-            " corrected one under a number of its own"
+            " corrected one under a number of its own, which names this one in `corrects`"
         )
+    if not found.corrects_known:
+        return f"no certificate {record.corrects} is recorded that it could correct: look at its number"
     return calibration_refusal(record, found.day)
 
 

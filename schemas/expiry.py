@@ -1,7 +1,7 @@
 """Which calibrations run out, and when people are reminded of it (specification 4, `check_calibration_expiry`).
 
-Within the warning period of an instrument each certificate is reminded of once at every step; a watch that missed some
-makes up for them by the tightest one.
+Within the warning period of an instrument each due date of a certificate is reminded of once at every step; a watch
+that missed some makes up for them by the tightest one.
 """
 
 from collections.abc import Iterable, Sequence
@@ -93,18 +93,18 @@ def due_step(where: Standing) -> int | None:
 
 
 def expiry_causes(equipment_id: str) -> tuple[str, ...]:
-    """The causes of all alerts that the watch may have raised for an instrument: a calibration ends them."""
-    return cause_of(IssueType.CALIBRATION_EXPIRED, equipment_id), reminder_cause(equipment_id)
+    """The causes of all alerts that the watch may have raised for an instrument.
+
+    A calibration ends them, and so does a later due date, or the next step, which tells people anew.
+    """
+    return tuple(
+        cause_of(kind, equipment_id) for kind in (IssueType.CALIBRATION_EXPIRED, IssueType.CALIBRATION_EXPIRING)
+    )
 
 
 def calibration_causes(equipment_id: str) -> tuple[str, ...]:
     """The causes of all alerts that a good calibration ends."""
     return (cause_of(IssueType.CALIBRATION_FAILED, equipment_id), *expiry_causes(equipment_id))
-
-
-def reminder_cause(equipment_id: str) -> str:
-    """Ended by the next step, which tells people anew."""
-    return cause_of(IssueType.CALIBRATION_EXPIRING, equipment_id)
 
 
 def expiry_alert(

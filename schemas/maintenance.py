@@ -95,6 +95,10 @@ class MaintenanceContract(Model):
             return Procedure(title="Checklist", every=self.checklist_every, steps=self.checklist_steps)
         return self.maintenance_procedures.get(check_type)
 
+    def asks(self, check_type: str, equipment_type: str) -> bool:
+        """Whether equipment of this type can be checked in this way."""
+        return equipment_type in self.equipment_types and self.procedure(check_type) is not None
+
     @property
     def check_types(self) -> tuple[str, ...]:
         """All that can be checked; the checklist may be done also where no condition asks for it."""

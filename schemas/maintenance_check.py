@@ -153,6 +153,16 @@ def _judged(reading: GivenReading, rule: ValidationRule) -> tuple[StepStatus, st
 # --- what is alerted
 
 
+def check_causes(equipment_id: str, contract: MaintenanceContract, check_type: str) -> Iterator[str]:
+    """The causes of all alerts that this check may have raised, here or at another node."""
+    where = (equipment_id, contract.smart_contract_id, check_type)
+    yield cause_of(IssueType.CHECK_FAILED, *where)
+    procedure = contract.procedure(check_type)
+    for step in procedure.steps if procedure else ():
+        if step.kind is StepKind.READING:
+            yield cause_of(IssueType.READING_OUT_OF_LIMITS, *where, step.step_id)
+
+
 def check_alerts(
     node_id: str, item: EquipmentItem, contract: MaintenanceContract, result: CheckResult
 ) -> Iterator[ReportedAlert]:

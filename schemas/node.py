@@ -2,6 +2,7 @@
 
 from datetime import date, datetime
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field
@@ -23,6 +24,21 @@ TimeZone = Annotated[Text, AfterValidator(_known)]
 """A name in the IANA time zone database."""
 
 
+def _of_a_machine(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        right = parts.scheme == "opc.tcp" and parts.hostname and parts.port != 0
+    except ValueError:  # a port that is none, or brackets that do not close
+        right = False
+    if not right or any(character.isspace() for character in url):
+        raise ValueError(f"{url} is no address of an OPC-UA server, such as opc.tcp://lp-cell-1:4840")
+    return url
+
+
+MachineUrl = Annotated[Text, AfterValidator(_of_a_machine)]
+"""Where an OPC-UA server is."""
+
+
 class Node(Model):
     """One test station of the registry. Without `shifts` it has one a day, from midnight.
 
@@ -34,7 +50,7 @@ class Node(Model):
     name: Text
     time_zone: TimeZone = "UTC"
     shifts: dict[Identifier, Shift] = Field(default_factory=dict)
-    opcua_url: Text | None = None
+    opcua_url: MachineUrl | None = None
 
     @property
     def zone(self) -> ZoneInfo:

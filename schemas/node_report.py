@@ -31,7 +31,7 @@ class NodeReport(Model):
     action: str
     target: str
     details: str
-    user_id: str
+    user_id: Identifier
     metadata: dict[str, Any]
     calibration: CalibrationRecord | None = None
     alert: ReportedAlert | None = None
@@ -49,9 +49,14 @@ class NodeReports(Model):
 
 
 class RegisteredItem(Model):
-    """A line of the register with its newest calibration; `revision` is that of its last change."""
+    """A line of the register with its newest calibration that counts; `revision` is that of its last change.
+
+    `at_node_since` is the revision of the change that brought it to its node: a check that was done there before
+    counts no more.
+    """
 
     revision: int
+    at_node_since: int = 0
     item: EquipmentItem
     last_calibration: CalibrationRecord | None
 

@@ -402,6 +402,7 @@ class CalibrationRecorded(Model):
     due_on: date | None
     result: str
     found_out_of_tolerance: bool
+    corrects: str | None = None
     calibration: str
     node_id: str
 

@@ -133,7 +133,7 @@ class Begun(Model):
 
 
 class BeginTest(Model):
-    """Asks a node to begin: its gate looks at the equipment that the contract needs and the performer names."""
+    """Asks a node to begin: its gate looks at what the contract needs and the performer names. `at` is when it asks."""
 
     smart_contract_id: Identifier
     performer: Identifier

@@ -74,13 +74,25 @@ class Register:
     def __init__(self, maintenance: NodeMaintenance) -> None:
         self._maintenance = maintenance
         self.revision = 0
+        self._places: dict[str, tuple[str, int]] = {}
 
     def write(self, *lines: tuple[EquipmentItem, CalibrationRecord | None]) -> int:
         """Tells the node of these lines; answers with the revision that it has then."""
         since = self.revision
         self.revision += 1
-        items = tuple(RegisteredItem(revision=self.revision, item=item, last_calibration=last) for item, last in lines)
+        items = tuple(
+            RegisteredItem(
+                revision=self.revision, at_node_since=self._at_node_since(item), item=item, last_calibration=last
+            )
+            for item, last in lines
+        )
         return self._maintenance.take_register(RegisterPage(since=since, revision=self.revision, items=items))
+
+    def _at_node_since(self, item: EquipmentItem) -> int:
+        place, _ = self._places.get(item.equipment_id, (None, 0))
+        if place != item.node_id:
+            self._places[item.equipment_id] = (item.node_id, self.revision)
+        return self._places[item.equipment_id][1]
 
 
 def disk(folder: Path) -> Path:

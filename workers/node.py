@@ -1,9 +1,10 @@
 """`smartfloor node`: what a node does and answers with nothing but its own disk, when everything else is away."""
 
 import sys
+from collections.abc import Iterable
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
 import yaml
@@ -40,6 +41,8 @@ AtNode = Annotated[str, typer.Option("--node", help="A node of the registry.")]
 Equipment = Annotated[str, typer.Option("--equipment", help="An instrument that is at this node.")]
 Person = Annotated[str, typer.Option(help="Who does it: the ledger will say so.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+Value = TypeVar("Value")
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -129,15 +132,15 @@ def check(
         asked = maintenance.asked(equipment_id, check_type, contract)
         procedure = asked.contract.procedure(check_type)
         steps = procedure.steps if procedure else ()
-        readings = dict(_given(text) for text in reading or ())
+        readings = _each_once(map(_given, reading or ()), "--reading")
         work = CheckWork(
             person=person,
             readings=readings,
             confirmed=frozenset(confirm or ()),
-            wrong=dict(_named(text, "--wrong") for text in wrong or ()),
+            wrong=_each_once((_named(text, "--wrong") for text in wrong or ()), "--wrong"),
         )
         work = _ask(steps, from_machine(maintenance.node.opcua_url, steps, work))
-        result = maintenance.check(equipment_id, check_type, work, asked.contract.smart_contract_id)
+        result = maintenance.check(equipment_id, check_type, work, asked.contract.smart_contract_id, asked.version)
     except ValidationError as error:
         _fail("; ".join(str(fault) for fault in faults(error)))
     except Refused as refused:
@@ -165,6 +168,7 @@ def calibrate(
     provider: Annotated[str | None, typer.Option(help="The laboratory.")] = None,
     technician: Annotated[str | None, typer.Option(help="Who calibrated it.")] = None,
     traceability: Annotated[str | None, typer.Option(help="To which standards, such as DAkkS or NIST.")] = None,
+    corrects: Annotated[str | None, typer.Option(help="The certificate that was recorded wrongly.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Record a calibration; exit status 0 if its instrument is ready then, 1 if not, 2 if nothing was recorded."""
@@ -178,6 +182,7 @@ def calibrate(
         "provider": provider,
         "technician": technician,
         "traceability": traceability,
+        "corrects": corrects,
     }
     maintenance = _maintenance(node_id)
     try:
@@ -216,6 +221,16 @@ def _named(text: str, option: str) -> tuple[str, str]:
     if not equals:
         raise typer.BadParameter(f"{text} names no step: write STEP=...", param_hint=option)
     return step.strip(), value.strip()
+
+
+def _each_once(given: Iterable[tuple[str, Value]], option: str) -> dict[str, Value]:
+    """By step: of two words on the same, nobody knows which one holds."""
+    found: dict[str, Value] = {}
+    for step, value in given:
+        if step in found:
+            raise typer.BadParameter(f"step {step} is named twice: say one", param_hint=option)
+        found[step] = value
+    return found
 
 
 def _given(text: str) -> tuple[str, GivenReading]:

@@ -113,6 +113,32 @@ class TestANodeThatIsCutOffForADay:
         assert len((await lamp.look())["certificates"]) == 3
         assert at_node(floor, CP).waiting()[0] == 0
 
+    async def test_alerts_afterwards_and_once_what_failed_meanwhile_with_its_time(self, floor: Floor) -> None:
+        contract = await maintained(floor, "CP")
+        await contract.deploy()
+        await contract.until(*IN_FORCE)
+        lamp = await registered(floor, node_id=CP, equipment_type=contract.equipment_type)
+        await lamp.at_its_node()
+
+        async def alerts() -> list[Json]:
+            return [alert for alert in await _open_alerts(floor) if alert["subject"] == lamp.equipment_id]
+
+        node = floor.shop.process(f"node-{CP}")
+        await node.stop()
+        try:
+            for ago in (timedelta(days=1), timedelta(hours=20)):
+                assert not contract.weak(lamp, ago=ago).success
+            assert await alerts() == []
+        finally:
+            await node.start()
+
+        entries = _in_order(await floor.until_recorded(lamp.equipment_id, "generate_alert", 2))
+        late = [_moment(entry["recorded_at"]) - _moment(entry["occurred_at"]) for entry in entries]
+        assert [round(each / timedelta(hours=1)) for each in late] == [24, 20]
+        [alert] = await alerts()
+        assert (alert["alert_type"], alert["count"]) == ("reading_out_of_limits", 2)
+        assert contract.contract_id in alert["cause"]
+
 
 class TestANewVersion:
     async def test_takes_over_while_tests_are_running(self, floor: Floor) -> None:

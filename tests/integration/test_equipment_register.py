@@ -102,6 +102,27 @@ class TestALine:
         found = await house.line("T-1", calibration=first)
         assert (found.last.certificate_number, found.recorded.certificate_number) == ("C-2", "C-1")
 
+    async def test_has_the_one_before_where_the_newest_is_corrected(self, house: House) -> None:
+        await house.calibrate(calibrated("T-1", "C-1", on="2026-02-01"))
+        await house.calibrate(calibrated("T-1", "WRONG", on="2026-05-01"))
+        correction = calibrated("T-1", "C-2", on="2026-01-05", corrects="WRONG")
+        about_to = await house.line("T-1", calibration=correction)
+        assert (about_to.last.certificate_number, about_to.corrects_known) == ("C-1", True)
+        await house.calibrate(correction)
+        assert (await house.line("T-1")).last.certificate_number == "C-1"
+        (line,) = (await house.register.page(0)).items
+        assert line.last_calibration == about_to.last
+        record = await house.register.get("T-1")
+        assert record is not None
+        assert [row["certificate_number"] for row in record.calibrations] == ["WRONG", "C-1", "C-2"]
+
+    async def test_knows_whether_there_is_what_is_corrected(self, house: House) -> None:
+        await house.add("T-2")
+        await house.calibrate(calibrated("T-2", "C-9"))
+        for name, known in (("T-1", False), ("T-2", True)):
+            asked = calibrated(name, "C-10", corrects="C-9")
+            assert (await house.line(name, calibration=asked)).corrects_known == known
+
     async def test_is_calibrated_by_what_has_not_expired_at_its_node(self, house: House) -> None:
         last_day = calibrated("T-1", "C-1", on="2025-12-04")  # 180 days before the day that it is there
         assert (await house.line("T-1", calibration=last_day)).counts
@@ -224,6 +245,14 @@ class TestACertificate:
         asked = CalibrationAsked(equipment_id="T-1", certificate_number="C-1")
         assert (await house.register.calibration(asked)).good_since is None
 
+    async def test_was_not_good_by_one_that_is_corrected(self, house: House) -> None:
+        await house.calibrate(calibrated("T-1", "C-1", on="2025-01-01"))
+        await house.calibrate(calibrated("T-1", "WRONG", on="2025-06-01"))
+        await house.calibrate(calibrated("T-1", "C-2", on="2024-06-01", corrects="WRONG"))
+        await house.calibrate(calibrated("T-1", "C-3", on="2026-01-01", result="failed"))
+        asked = CalibrationAsked(equipment_id="T-1", certificate_number="C-3")
+        assert (await house.register.calibration(asked)).good_since == date(2025, 1, 1)
+
     async def test_that_nobody_recorded_is_not_found(self, house: House) -> None:
         asked = CalibrationAsked(equipment_id="T-1", certificate_number="C-9")
         assert (await house.register.calibration(asked)).recorded is None
@@ -242,6 +271,21 @@ class TestThePages:
             since = page.revision
         assert seen == ["T-1", *(f"E-{number:04}" for number in range(1200))]
         assert sizes == [500, 500, 201]
+
+    async def test_say_since_when_an_instrument_is_at_its_node(self, house: House) -> None:
+        async def seen() -> tuple[int, int]:
+            (line,) = (await house.register.page(0)).items
+            return line.at_node_since, line.revision
+
+        since, revision = await seen()
+        assert since == revision
+        await house.write(EquipmentChanged(equipment_id="T-1", out_of_service="dropped"))
+        assert (await seen())[0] == since
+        for node in (THERE, HERE):
+            await house.write(EquipmentChanged(equipment_id="T-1", node_id=node))
+            moved, revision = await seen()
+            assert moved == revision > since
+            since = moved
 
     async def test_give_a_line_again_when_it_changed(self, house: House) -> None:
         since = (await house.register.page(0)).revision

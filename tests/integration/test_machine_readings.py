@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from socket import socket
 from threading import Event
 from typing import Any
 
@@ -72,6 +73,13 @@ def url() -> Iterator[str]:
         yield url
 
 
+def _answer_in_http(listening: socket) -> None:
+    caller, _ = listening.accept()
+    with caller:
+        caller.recv(1000)
+        caller.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\nno OPC-UA here")
+
+
 def read(url: str | None, name: str) -> GivenReading | str:
     return read_machine(url, {"intensity": f"ns=2;s=UV.{name}"})["intensity"]
 
@@ -105,6 +113,21 @@ class TestAReading:
 
     def test_of_a_machine_that_is_off_says_why(self) -> None:
         found = read(f"opc.tcp://{LOOPBACK}:{port()}", "Double")
+        assert isinstance(found, str)
+        assert "cannot be reached" in found
+
+    @pytest.mark.parametrize("url", ["nonsense", "opc.tcp://", "opc.tcp://127.0.0.1:99999", "opc.tcp://bad host:1"])
+    def test_of_a_machine_that_cannot_be_says_why(self, url: str) -> None:
+        found = read(url, "Double")
+        assert isinstance(found, str)
+        assert "cannot be reached" in found
+
+    def test_of_a_machine_that_speaks_something_else_says_why(self) -> None:
+        with socket() as listening, ThreadPoolExecutor(1) as pool:
+            listening.bind((LOOPBACK, 0))
+            listening.listen()
+            pool.submit(_answer_in_http, listening)
+            found = read(f"opc.tcp://{LOOPBACK}:{listening.getsockname()[1]}", "Double")
         assert isinstance(found, str)
         assert "cannot be reached" in found
 

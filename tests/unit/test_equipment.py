@@ -1,6 +1,6 @@
 """The gate before a test: what may be used, and how everything that is missing is named."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -60,13 +60,18 @@ class AtTheNode:
     """A node with a gate, whose register can be written."""
 
     def __init__(self, folder: Path, node: Node = NODE) -> None:
-        self.maintenance = NodeMaintenance(node, disk(folder), lambda: NOON)
+        self.now = NOON
+        self.maintenance = NodeMaintenance(node, disk(folder), lambda: self.now)
         self.gate = MaintenanceGate(self.maintenance)
         self.register = Register(self.maintenance)
         self.register.write(LAMP, METER)
 
-    def begin(self, *named: str, needs: tuple[Any, ...] = (), at: datetime = NOON) -> GateAnswer:
-        begin = BeginTest(smart_contract_id="SC-1", performer="ivan", instruments=named, at=at)
+    def begin(
+        self, *named: str, needs: tuple[Any, ...] = (), at: datetime = NOON, asked: datetime | None = None
+    ) -> GateAnswer:
+        """Its answer at that time, by its own clock; it was asked then too, or before."""
+        self.now = at
+        begin = BeginTest(smart_contract_id="SC-1", performer="ivan", instruments=named, at=asked or at)
         return self.gate.begin(delivery(*needs), begin)
 
 
@@ -188,6 +193,21 @@ class TestTheGate:
         after_the_due_date_in_utc = datetime(2027, 1, 11, 3, tzinfo=UTC)
         assert (node.begin("LAMP-1", at=after_the_due_date_in_utc).begun is not None) == opens
 
+    def test_judges_what_was_asked_before_midnight_by_the_day_on_which_it_answers(self, node: AtTheNode) -> None:
+        asked, morning = datetime(2027, 1, 10, 23, tzinfo=UTC), datetime(2027, 1, 11, 9, tzinfo=UTC)
+        assert node.begin("LAMP-1", at=morning, asked=asked).missing == (
+            "LAMP-1 was due for calibration on 2027-01-10",
+        )
+
+    def test_freezes_when_it_answered(self, node: AtTheNode) -> None:
+        begun = node.begin("LAMP-1", at=NOON, asked=NOON - timedelta(hours=3)).begun
+        assert begun is not None
+        assert begun.started_at == NOON
+
+    def test_opens_nothing_by_a_clock_that_is_behind(self, node: AtTheNode) -> None:
+        asked, behind = datetime(2027, 1, 11, 9, tzinfo=UTC), datetime(2027, 1, 10, 23, tzinfo=UTC)
+        assert node.begin("LAMP-1", at=behind, asked=asked).begun is None
+
     def test_names_everything_that_is_missing_and_each_once(self, node: AtTheNode) -> None:
         meter = item("METER-1", equipment_type="light_meter")
         overdue = calibrated(name="METER-1", due_on=date(2026, 1, 11))
@@ -225,9 +245,15 @@ class TestResults:
         assert node.gate.flags(begun, datetime(2027, 1, 11, tzinfo=UTC)) == (
             "LAMP-1 was due for calibration on 2027-01-10, before results were given on 2027-01-11",
             "METER-1 was due for calibration on 2027-01-10, before results were given on 2027-01-11",
-            "LAMP-1 went out of service before results were given: dropped",
-            "LAMP-1 failed its calibration of 2026-01-10 before results were given",
+            "LAMP-1 was out of service when the node kept the results: dropped",
+            "LAMP-1 failed its calibration of 2026-01-10 (C-1), as the node knew when it kept the results",
         )
+
+    def test_are_flagged_for_what_was_moved_away(self, node: AtTheNode) -> None:
+        begun = node.begin("LAMP-1", "METER-1").begun
+        assert begun is not None
+        node.register.write((item(node_id="NODE-2"), LAMP[1]))
+        assert node.gate.flags(begun, NOON) == ("LAMP-1 was at NODE-2, not at NODE-1, when the node kept the results",)
 
 
 class TestAVersionThatComesWhileATestRuns:
@@ -239,6 +265,23 @@ class TestAVersionThatComesWhileATestRuns:
         assert [one.due_on for one in begun.instruments] == [date(2027, 1, 10)]
         assert node.gate.flags(begun, NOON) == ()
         assert node.begin("LAMP-1").begun is None
+
+
+class TestTheMachineOfANode:
+    @pytest.mark.parametrize("url", ["opc.tcp://lp-cell-1:4840", "opc.tcp://[::1]:4840/ua", "opc.tcp://10.0.0.7"])
+    def test_is_an_opc_ua_server(self, url: str) -> None:
+        assert NODE.model_validate({**NODE.model_dump(), "opcua_url": url}).opcua_url == url
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            *("nonsense", "opc.tcp://", "http://lp-cell-1:4840", "opc.tcp://lp-cell-1:99999", "opc.tcp://lp cell:4840"),
+            *("opc.tcp://lp-cell-1:port", "opc.tcp://[::1"),
+        ],
+    )
+    def test_is_nothing_else(self, url: str) -> None:
+        with pytest.raises(ValidationError, match="is no address of an OPC-UA server, such as"):
+            NODE.model_validate({**NODE.model_dump(), "opcua_url": url})
 
 
 class TestTheTimeZoneOfANode:

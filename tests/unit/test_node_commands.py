@@ -197,6 +197,8 @@ class TestCheck:
             (("--reading", "intensity=1250"), "is no reading"),
             (("--reading", "intensity=nan lx"), "is no reading"),
             (("--confirm", "flter"), "there is no step flter in this check"),
+            (("--reading", "intensity=10 uW/cm2", "--reading", "intensity=1250 uW/cm2"), "intensity is named twice"),
+            (("--wrong", "filter=cracked", "--wrong", "filter=dirty"), "filter is named twice"),
             (("--contract", "LP-other"), "no contract in force asks for daily of LAMP-1"),
         ],
     )
@@ -263,6 +265,11 @@ class TestCalibrate:
             (("--on", "2026-01-10", "--result", "passed", "--equipment", "GONE"), "GONE is not in the register"),
             (("--on", "2026-01-10"), "result: Field required"),
             (("--on", "yesterday", "--result", "passed"), "calibrated_on"),
+            (("--on", "2026-01-10", "--result", "passed", "--person", ""), "user_id"),
+            (
+                ("--on", "2026-01-10", "--result", "passed", "--corrects", "C-9"),
+                "certificate C-9 of LAMP-1 is not known",
+            ),
         ],
     )
     def test_refuses_what_cannot_be_as_the_hub_does(

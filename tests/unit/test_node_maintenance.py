@@ -15,11 +15,12 @@ from schemas.equipment import CalibrationRecord, CalibrationResult, EquipmentSta
 from schemas.expiry import calibration_causes
 from schemas.maintenance import ContractDelivery, ContractRetired
 from schemas.maintenance_check import CheckWork, GivenReading
-from schemas.node import DeliveryConflict
+from schemas.node import DeliveryConflict, Node
 from schemas.node_report import NodeReport, RegisteredItem, RegisterPage
-from tests.instruments import INTENSITY, NODE, Register, calibrated, daily, delivered, disk, in_force, item
+from tests.instruments import FILTER, INTENSITY, NODE, Register, calibrated, daily, delivered, disk, in_force, item
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+LOW = {"intensity": GivenReading(value="900", unit="uW/cm2")}
 MEASURED = ("reference", "tolerance", "as_found", "as_left")
 GOOD = CheckWork(person="ines", readings={"intensity": GivenReading(value="1250", unit="uW/cm2")}, confirmed={"filter"})
 
@@ -140,6 +141,14 @@ class TestARetirement:
         for _ in range(2):
             node.retire_contract(ContractRetired(contract_id="LP-lamp", number=1))
         assert len(told(node)) == 2
+
+    def test_of_a_type_by_its_new_version_resolves_the_alerts_of_its_checks(
+        self, node: NodeMaintenance, register: Register
+    ) -> None:
+        node.take_contract(version(1, **daily()))
+        node.check("LAMP-1", "daily", CheckWork(person="ines"))
+        node.take_contract(version(2, equipment_types=["oven"], **daily()))
+        assert told(node)[-1].resolved == ("check_failed:LAMP-1:LP-lamp:daily",)
 
     def test_resolves_the_alerts_of_its_checks(self, node: NodeMaintenance, register: Register) -> None:
         node.take_contract(version(1, **daily()))
@@ -313,6 +322,8 @@ class TestACalibration:
             (calibrated(provider="another"), "certificate C-1 of LAMP-1 is recorded with other content"),
             (calibrated(NOW.date() + timedelta(days=1), number="C-2"), "which is not yet"),
             (calibrated(number="C-2", certificate_for="LAMP-9"), "is for LAMP-9, not for LAMP-1"),
+            (calibrated(number="C-2", corrects="C-9"), "certificate C-9 of LAMP-1 is not known here"),
+            (calibrated(number="C-2", corrects="C-2"), "certificate C-2 cannot correct itself"),
             (calibrated(name="GONE-1"), "GONE-1 is not in the register of NODE-1"),
             (calibrated(name="AWAY-1"), "AWAY-1 is at NODE-2: do it there"),
         ],
@@ -324,6 +335,28 @@ class TestACalibration:
         with pytest.raises(Refused, match=why):
             node.record_calibration(record, "ines")
         assert told(node) == []
+
+    def test_that_failed_long_ago_is_history_and_alerts_nobody(self, node: NodeMaintenance, register: Register) -> None:
+        old = calibrated(date(2024, 1, 1), number="C-0", result=CalibrationResult.FAILED)
+        assert node.record_calibration(old, "ines").state is not EquipmentState.CALIBRATION_FAILED
+        assert told(node, "generate_alert") == []
+
+    def test_that_was_written_down_wrongly_counts_no_more_once_it_is_corrected(
+        self, node: NodeMaintenance, register: Register
+    ) -> None:
+        register.write((item(calibration_interval_days=180), calibrated(date(2026, 10, 15), number="WRONG")))
+        right = calibrated(date(2026, 1, 15), number="WRONG-2", corrects="WRONG")
+        standing = node.record_calibration(right, "ines")
+        assert (standing.state, standing.certificate_number) == (EquipmentState.EXPIRED, "WRONG-2")
+        assert node.record_calibration(right, "ines") == standing
+
+    def test_that_failed_by_mistake_is_mended_by_its_correction(
+        self, node: NodeMaintenance, register: Register
+    ) -> None:
+        node.record_calibration(calibrated(NOW.date(), number="C-2", result=CalibrationResult.FAILED), "ines")
+        right = calibrated(date(2026, 11, 20), number="C-2-2", corrects="C-2", due_on=date(2027, 1, 1))
+        assert node.record_calibration(right, "ines").ready
+        assert told(node, "record_calibration")[-1].resolved == calibration_causes("LAMP-1")
 
     def test_holds_until_the_hub_has_it_in_the_register(self, node: NodeMaintenance, register: Register) -> None:
         node.record_calibration(calibrated(NOW.date(), number="C-2"), "ines")
@@ -358,8 +391,7 @@ class TestACheck:
         ]
 
     def test_with_a_reading_out_of_its_limits_is_alerted_with_what_was_seen(self, node: NodeMaintenance) -> None:
-        low = GOOD.model_copy(update={"readings": {"intensity": GivenReading(value="900", unit="uW/cm2")}})
-        assert not node.check("LAMP-1", "daily", low).success
+        assert not node.check("LAMP-1", "daily", GOOD.model_copy(update={"readings": LOW})).success
         _, report = told(node)
         assert report.alert is not None
         assert report.alert.issue is not None
@@ -385,9 +417,10 @@ class TestACheck:
     def test_alerts_of_one_resolve_when_it_is_passed(self, node: NodeMaintenance) -> None:
         node.check("LAMP-1", "daily", CheckWork(person="ines", wrong={"intensity": "dark", "filter": "cracked"}))
         node.check("LAMP-1", "daily", GOOD)
-        assert told(node)[-1].resolved == ("check_failed:LAMP-1:LP-lamp:daily",)
-        node.check("LAMP-1", "daily", GOOD)
-        assert told(node)[-1].resolved == ()
+        assert told(node)[-1].resolved == (
+            "check_failed:LAMP-1:LP-lamp:daily",
+            "reading_out_of_limits:LAMP-1:LP-lamp:daily:intensity",
+        )
 
     def test_that_is_still_wrong_keeps_its_alert(self, node: NodeMaintenance) -> None:
         high = {"intensity": GivenReading(value="9000", unit="uW/cm2")}
@@ -395,6 +428,30 @@ class TestACheck:
         node.check("LAMP-1", "daily", GOOD.model_copy(update={"readings": high}))
         executed = told(node, "execute_check")[-1]
         assert executed.resolved == ("check_failed:LAMP-1:LP-lamp:daily",)
+
+    def test_resolves_also_what_a_step_alerted_that_is_asked_no_more(self, node: NodeMaintenance) -> None:
+        node.check("LAMP-1", "daily", GOOD.model_copy(update={"readings": LOW}))
+        node.take_contract(version(2, **daily("day", FILTER)))
+        node.check("LAMP-1", "daily", CheckWork(person="ines", confirmed={"filter"}))
+        assert "reading_out_of_limits:LAMP-1:LP-lamp:daily:intensity" in told(node)[-1].resolved
+
+    def test_resolves_what_was_alerted_before_the_disk_was_replaced(
+        self, node: NodeMaintenance, tmp_path: Path
+    ) -> None:
+        node.check("LAMP-1", "daily", GOOD.model_copy(update={"readings": LOW}))
+        anew = NodeMaintenance(NODE, disk(tmp_path / "anew"), lambda: NOW)
+        anew.take_contract(version(1, **daily()))
+        Register(anew).write((item(), calibrated()))
+        anew.check("LAMP-1", "daily", GOOD)
+        (alerted,) = [report.alert for report in told(node) if report.alert]
+        assert alerted.cause in told(anew)[-1].resolved
+
+    def test_of_steps_that_were_replaced_meanwhile_is_refused(self, node: NodeMaintenance) -> None:
+        asked = node.asked("LAMP-1", "daily")
+        node.take_contract(version(2, **daily()))
+        with pytest.raises(Refused, match=r"LP-lamp 1\.1 was replaced by 1\.2 meanwhile: do the check again"):
+            node.check("LAMP-1", "daily", GOOD, "LP-lamp", asked.version)
+        assert told(node, "execute_check") == []
 
     def test_that_fails_after_one_that_was_passed_takes_readiness_back(self, node: NodeMaintenance) -> None:
         node.check("LAMP-1", "daily", GOOD)
@@ -426,3 +483,88 @@ class TestACheck:
             node.check("LAMP-1", "daily", GOOD)
         assert node.check("LAMP-1", "daily", GOOD, "LP-more").contract_id == "LP-more"
         assert [check.contract_id for check in lamp(node).due] == ["LP-lamp"]
+
+
+class TestAnInstrumentThatMoves:
+    """Between two nodes, which both hear of it."""
+
+    @pytest.fixture
+    def nodes(self, tmp_path: Path) -> list[NodeMaintenance]:
+        places = (NODE, Node(node_id="NODE-2", station_type="LP", name="Cell 2"))
+        nodes = [NodeMaintenance(place, disk(tmp_path / place.node_id), lambda: NOW) for place in places]
+        for node in nodes:
+            node.take_contract(version(1, **daily(30)))
+        return nodes
+
+    @pytest.fixture
+    def move(self, nodes: list[NodeMaintenance]) -> Callable[[str], None]:
+        registers = [Register(node) for node in nodes]
+
+        def to(node_id: str) -> None:
+            for register in registers:
+                register.write((item(node_id=node_id), calibrated(due_on=date(2027, 1, 1))))
+
+        return to
+
+    def test_is_checked_anew_when_it_comes_back(
+        self, nodes: list[NodeMaintenance], move: Callable[[str], None]
+    ) -> None:
+        here, there = nodes
+        move("NODE-1")
+        here.check("LAMP-1", "daily", GOOD)
+        assert lamp(here).ready
+        move("NODE-2")
+        there.check("LAMP-1", "daily", CheckWork(person="ines"))
+        move("NODE-1")
+        assert not lamp(here).ready
+        here.check("LAMP-1", "daily", GOOD)
+        assert lamp(here).ready
+
+    def test_keeps_its_checks_while_it_stays(self, nodes: list[NodeMaintenance], move: Callable[[str], None]) -> None:
+        here, _ = nodes
+        move("NODE-1")
+        here.check("LAMP-1", "daily", GOOD)
+        move("NODE-1")
+        assert lamp(here).ready
+
+    def test_leaves_no_alert_behind_once_it_passes_elsewhere(
+        self, nodes: list[NodeMaintenance], move: Callable[[str], None]
+    ) -> None:
+        here, there = nodes
+        move("NODE-1")
+        here.check("LAMP-1", "daily", GOOD.model_copy(update={"readings": LOW}))
+        move("NODE-2")
+        there.check("LAMP-1", "daily", GOOD)
+        (alerted,) = [report.alert for report in told(here) if report.alert]
+        assert alerted.cause in told(there)[-1].resolved
+
+
+class TestTheWatch:
+    def test_starts_anew_where_a_new_version_gives_a_certificate_longer(self, tmp_path: Path) -> None:
+        node = NodeMaintenance(NODE, disk(tmp_path), lambda: NOW)
+        node.take_contract(version(1, calibration_interval_days=300))
+        Register(node).write((item(), calibrated()))
+        node.check_expiry(NOW)
+        assert [report.alert.cause for report in told(node) if report.alert] == ["calibration_expired:LAMP-1"]
+        node.take_contract(version(2, calibration_interval_days=365))
+        node.check_expiry(NOW + timedelta(days=1))
+        assert "calibration_expired:LAMP-1" in told(node, "check_expiry")[-1].resolved
+        node.confirm(told(node)[-1].number)
+        node.check_expiry(NOW + timedelta(days=2))
+        assert told(node)[-1].resolved == ()
+        for days in range(3, 60):
+            node.check_expiry(NOW + timedelta(days=days))
+        alerts = [report.alert.alert_type for report in told(node) if report.alert]
+        assert alerts == [*(["calibration_expiring"] * 4), "calibration_expired"]
+
+    def test_reminds_of_a_later_due_date_of_what_had_expired(self, tmp_path: Path) -> None:
+        node = NodeMaintenance(NODE, disk(tmp_path), lambda: NOW)
+        node.take_contract(version(1, calibration_interval_days=300))
+        Register(node).write((item(), calibrated()))
+        node.check_expiry(NOW)
+        node.take_contract(version(2, calibration_interval_days=330))
+        node.check_expiry(NOW + timedelta(days=1))
+        *_, watched, alerted = told(node)
+        assert "calibration_expired:LAMP-1" in watched.resolved
+        assert alerted.alert is not None
+        assert alerted.alert.cause == "calibration_expiring:LAMP-1"

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from infra.node_maintenance import NodeMaintenance
 from schemas.calibration import CalibrationState
@@ -29,6 +30,7 @@ NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 DAY = NOON.date()
 CONTRACT = in_force()
 CHECKED = in_force(**daily())
+POINT = {"name": "20 °C", "unit": "°C", "reference": "20", "tolerance": "0.5", "as_found": "20", "as_left": "20"}
 
 
 def found(
@@ -122,6 +124,15 @@ class TestItsDueDate:
             *(EquipmentState.READY, CalibrationState.CURRENT, None),
         )
 
+    @pytest.mark.parametrize(
+        ("own", "certificate"), [(180, None), (None, date(2026, 11, 20))], ids=["by its line", "by its certificate"]
+    )
+    def test_holds_also_where_contracts_ask_for_checks_alone(self, own: int | None, certificate: date | None) -> None:
+        checked = in_force(conditions=[], calibration_interval_days=None, **daily())
+        last = calibrated(date(2024, 1, 1), due_on=certificate)
+        answer = found(last, checked, checks=(done(),), calibration_interval_days=own)
+        assert answer.state is EquipmentState.EXPIRED
+
     def test_is_asked_for_where_one_of_its_contracts_wants_it(self) -> None:
         assert not found(None, in_force(conditions=[], **daily()), CONTRACT, checks=(done(),)).ready
 
@@ -212,15 +223,20 @@ class TestACalibration:
     def test_is_refused_for_what_it_says(self, fields: dict[str, Any], refusal: str | None) -> None:
         assert calibration_refusal(calibrated(**fields), DAY) == refusal
 
+    @pytest.mark.parametrize("number", [None, "", " "])
+    def test_without_a_number_is_none(self, number: str | None) -> None:
+        with pytest.raises(ValidationError, match="certificate_number"):
+            CalibrationRecord.model_validate({**calibrated().model_dump(), "certificate_number": number})
+
+    @pytest.mark.parametrize(
+        ("as_found", "in_doubt"),
+        [("20.5", False), ("20.50", False), ("20.51", True), ("19.5", False), ("19.49", True)],
+    )
+    def test_found_its_instrument_out_of_tolerance_only_beyond_the_limit(self, as_found: str, in_doubt: bool) -> None:
+        assert calibrated(points=[POINT | {"as_found": as_found}]).found_out_of_tolerance == in_doubt
+
     def test_that_passed_and_was_left_out_of_tolerance_is_refused(self) -> None:
-        point = {
-            "name": "20 °C",
-            "unit": "°C",
-            "reference": "20",
-            "tolerance": "0.5",
-            "as_found": "21",
-            "as_left": "21",
-        }
+        point = POINT | {"as_found": "21", "as_left": "21"}
         assert "leaves 20 °C out of tolerance" in (calibration_refusal(calibrated(points=[point]), DAY) or "")
         assert calibration_refusal(calibrated(points=[point], result=CalibrationResult.FAILED), DAY) is None
         assert calibration_refusal(calibrated(points=[point | {"as_left": "20.5"}]), DAY) is None

@@ -33,6 +33,7 @@ class MemoryRegister:
         self._revision = 0
         self.lines: dict[str, EquipmentItem] = {}
         self.revisions: dict[str, int] = {}
+        self.at_node_since: dict[str, int] = {}
         self.calibrations: dict[tuple[str, str], CalibrationRecord] = {}
         self.events: list[EquipmentEvent] = []
         self.zones: dict[str, str] = {}
@@ -45,12 +46,15 @@ class MemoryRegister:
         self._revision += 1
         match change:
             case EquipmentRegistered():
+                self.at_node_since.setdefault(change.equipment_id, self._revision)
                 self.lines.setdefault(
                     change.equipment_id, EquipmentItem.model_validate(change.model_dump(exclude={"kind"}))
                 )
             case EquipmentChanged():
                 line = self.lines[change.equipment_id].model_dump()
                 line |= change.model_dump(exclude={"kind", "equipment_id"})
+                if "node_id" in change.model_fields_set:
+                    self.at_node_since[change.equipment_id] = self._revision
                 self.lines[change.equipment_id] = EquipmentItem.model_validate(line)
             case CalibrationRecorded():
                 key = (change.equipment_id, change.certificate_number)
@@ -71,22 +75,25 @@ class MemoryRegister:
         self.change(EquipmentRegistered(**{**line, **about, "calibration_interval_days": 180, **fields}))
         return self.lines[name]
 
-    def _of(self, name: str) -> list[CalibrationRecord]:
-        return sorted(
-            (one for (owner, _), one in self.calibrations.items() if owner == name), key=lambda one: one.calibrated_on
-        )
+    def _of(self, name: str, corrected: str | None = None) -> list[CalibrationRecord]:
+        """What counts, the newest last."""
+        own = [one for (owner, _), one in self.calibrations.items() if owner == name]
+        wrong = {corrected, *(one.corrects for one in own)}
+        return sorted((one for one in own if one.certificate_number not in wrong), key=lambda one: one.calibrated_on)
 
     async def line(self, asked: LineAsked) -> LineFound:
         item = self.lines.get(asked.equipment_id)
         at = item.node_id if item else "HUB"
         node = Node(node_id=at, station_type="LP", name=at, time_zone=self.zones.get(at, "UTC"))
         number = asked.calibration.certificate_number if asked.calibration else ""
+        corrects = asked.calibration.corrects if asked.calibration else None
         return LineFound(
             item=item,
             day=node.day(asked.at),
-            last=next(reversed(self._of(asked.equipment_id)), None),
+            last=next(reversed(self._of(asked.equipment_id, corrects)), None),
             recorded=self.calibrations.get((asked.equipment_id, number)),
             counts=item is not None and standing(item, asked.calibration, (), {}, node, asked.at).calibration_valid,
+            corrects_known=corrects is None or (asked.equipment_id, corrects) in self.calibrations,
             interval_days=item.calibration_interval_days if item else None,
             used_by=self.measuring,
             node_known=asked.node_id not in self.unknown_nodes,
@@ -110,7 +117,10 @@ class MemoryRegister:
         changed = sorted((revision, name) for name, revision in self.revisions.items() if revision > since)[:500]
         items = tuple(
             RegisteredItem(
-                revision=revision, item=self.lines[name], last_calibration=next(reversed(self._of(name)), None)
+                revision=revision,
+                at_node_since=self.at_node_since[name],
+                item=self.lines[name],
+                last_calibration=next(reversed(self._of(name)), None),
             )
             for revision, name in changed
             if name in self.lines

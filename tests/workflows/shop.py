@@ -265,7 +265,8 @@ class Shop:
         self.node = f"NODE-{self.name}"
         self._disk = state / "node.sqlite"
         self.store = NodeStore(self.node, self._disk)
-        self.maintenance = NodeMaintenance(Node(node_id=self.node, station_type="LP", name="Cell 1"), self._disk)
+        self.time_at_node = datetime.min.replace(tzinfo=UTC)
+        self.maintenance = self._maintenance(Node(node_id=self.node, station_type="LP", name="Cell 1"))
         self._revision = 0
         self.part_arrivals = PartArrivals(self.client, UNCLAIMED_AFTER)
         self.node_syncs = NodeSyncs(self.client)
@@ -354,18 +355,18 @@ class Shop:
         await tested.is_("waiting")
         return tested
 
-    def equip(self, *fit: str) -> None:
-        """Which instruments may be used from now on; all others go out of service."""
+    def equip(self, *fit: str, due_on: date = date(2099, 12, 31)) -> None:
+        """Which instruments may be used from now on, until then; all others go out of service."""
         self._revision += 1
         self.maintenance.take_register(
             RegisterPage(
                 since=self._revision - 1,
                 revision=self._revision,
-                items=tuple(self._line(name, fit) for name in {*fit, *self.maintenance.here()}),
+                items=tuple(self._line(name, fit, due_on) for name in {*fit, *self.maintenance.here()}),
             )
         )
 
-    def _line(self, name: str, fit: Sequence[str]) -> RegisteredItem:
+    def _line(self, name: str, fit: Sequence[str], due_on: date) -> RegisteredItem:
         return RegisteredItem(
             revision=self._revision,
             item=EquipmentItem(
@@ -380,7 +381,7 @@ class Shop:
                 equipment_id=name,
                 certificate_number=f"CERT-{name}",
                 calibrated_on=date(2020, 1, 1),
-                due_on=date(2099, 12, 31),
+                due_on=due_on,
                 result=CalibrationResult.PASSED,
                 provider="Calibration laboratory",
                 technician="tess",
@@ -441,13 +442,17 @@ class Shop:
         """At once, unless an activity waits."""
         await self.environment.sleep(time)
 
+    def _maintenance(self, node: Node) -> NodeMaintenance:
+        """Its clock shows at least `time_at_node`."""
+        return NodeMaintenance(node, self._disk, lambda: max(datetime.now(UTC), self.time_at_node))
+
     def forget_at_node(self) -> None:
         """What a person does at a node whose inbox holds something wrong."""
         self.store.close()
         self.maintenance.close()
         self._disk.unlink()
         self.store = NodeStore(self.node, self._disk)
-        self.maintenance = NodeMaintenance(self.maintenance.node, self._disk)
+        self.maintenance = self._maintenance(self.maintenance.node)
         self._revision = 0
 
     def alter_results_at_node(self) -> None:

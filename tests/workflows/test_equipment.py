@@ -199,6 +199,16 @@ class TestACalibration:
         await thermometer.calibrate("C-2", on=str((await shop.now()).date()))
         assert shop.ledger.open == {}
 
+    async def test_that_corrects_a_failed_one_ends_its_alert(self, shop: Shop, thermometer: Thermometer) -> None:
+        today = (await shop.now()).date()
+        await thermometer.calibrate("C-1", on=str(today), result="failed")
+        await thermometer.calibrate("C-2", on=str(today - timedelta(days=1)), corrects="C-1")
+        assert shop.open_alerts("calibration_failed") == []
+
+    async def test_that_corrects_what_nobody_recorded_is_refused(self, thermometer: Thermometer) -> None:
+        refusal = await thermometer.refusal(thermometer.calibration("C-2", corrects="C-1"))
+        assert "no certificate C-1 is recorded that it could correct: look at its number" in refusal
+
     async def test_that_has_expired_already_ends_no_alert(self, shop: Shop, thermometer: Thermometer) -> None:
         await thermometer.calibrate("C-1", on="2024-01-15", result="failed")
         await thermometer.calibrate("C-2", on="2025-01-15")

@@ -239,6 +239,19 @@ class TestTheGate:
         assert "start it before" in (await demanding.recorded("refuse_request")).details
 
 
+class TestAGateThatIsAskedWhileItsNodeIsAway:
+    async def test_judges_by_the_day_on_which_it_is_back(self, shop: Shop) -> None:
+        tested = await released(shop, one("T-1", "inspector", equipment=("LAMP-1",)))
+        now = await shop.now()
+        last_day = now.date()
+        shop.equip("LAMP-1", due_on=last_day)
+        await tested.start("ivan", "LAMP-1")
+        shop.time_at_node = now + timedelta(days=1)
+        async with shop.node_online():
+            await tested.is_("blocked")
+        assert f"was due for calibration on {last_day}" in (await tested.recorded("equipment_not_ready")).details
+
+
 def linked(shop: Shop) -> list[LedgerEntry]:
     """What the gate found, each time that it was written down."""
     return [entry for entry in shop.ledger.entries.values() if entry.action == "link_contracts"]
@@ -260,7 +273,7 @@ class TestEquipmentThatLapsesWhileItIsUsed:
 
     async def test_is_flagged_on_the_results(self, shop: Shop, lapsed: Tested) -> None:
         (flag,) = (await lapsed.recorded("submit_results")).metadata["flags"]
-        assert "LAMP-1 went out of service" in flag
+        assert "LAMP-1 was out of service" in flag
         (found,) = [one for one in shop.ledger.results if one.smart_contract_id == lapsed.name]
         assert found.flags == flag
         (kept,) = shop.store.results(lapsed.name)
@@ -269,7 +282,19 @@ class TestEquipmentThatLapsesWhileItIsUsed:
     async def test_is_flagged_in_the_package(self, shop: Shop, lapsed: Tested) -> None:
         await lapsed.sign()
         package = shop.ledger.transfers[await package_of(lapsed)]
-        assert "LAMP-1 went out of service" in package.package
+        assert "LAMP-1 was out of service" in package.package
+
+    async def test_is_flagged_where_the_due_date_passes_meanwhile(self, shop: Shop) -> None:
+        tested = await released(shop, one("T-1", "inspector", equipment=("LAMP-1",)))
+        async with shop.node_online():
+            last_day = (await shop.now()).date()
+            shop.equip("LAMP-1", due_on=last_day)
+            await tested.start("ivan", "LAMP-1")
+            await tested.is_("running")
+            await shop.pass_time(timedelta(days=1))
+            await tested.submit()
+            (flag,) = (await tested.recorded("submit_results")).metadata["flags"]
+        assert flag.startswith(f"LAMP-1 was due for calibration on {last_day}, before results were given")
 
     async def test_is_not_flagged_where_nothing_lapsed(self, shop: Shop, measured: Tested) -> None:
         assert "flags" not in (await measured.recorded("submit_results")).metadata
