@@ -22,7 +22,15 @@ from schemas import names
 from schemas.canonical import document_hash
 from schemas.ledger import LedgerEntry
 from schemas.maintenance import DeploymentStatus
-from schemas.maintenance_life import Progress, Publication, Published, VersionRef, deployment_wanted, retirement_wanted
+from schemas.maintenance_life import (
+    DeploymentRef,
+    Progress,
+    Publication,
+    Published,
+    VersionRef,
+    deployment_wanted,
+    retirement_wanted,
+)
 from schemas.maintenance_version import ContractChange, NewVersion
 from schemas.node import Node
 from schemas.permission import Role
@@ -32,6 +40,7 @@ from schemas.record import (
     ContractCreated,
     DeploymentChanged,
     DeploymentOpened,
+    DeploymentsSuperseded,
 )
 from tests.workflows.shop import MemoryLedger, Shop, until
 
@@ -48,6 +57,7 @@ class ContractLedger(MemoryLedger):
         super().__init__()
         self.versions: dict[tuple[str, str], Json] = {}
         self.deployments: dict[tuple[str, str, str], DeploymentStatus] = {}
+        self.numbers: dict[tuple[str, str, str], int] = {}
 
     async def under(self, idempotency_key: str) -> LedgerEntry | None:
         return self.entries.get(idempotency_key)
@@ -56,7 +66,7 @@ class ContractLedger(MemoryLedger):
         match change:
             case ContractCreated():
                 self.versions[change.contract_id, change.version] = {
-                    **dict.fromkeys(("faults", "pending_approval", "file_hash", "retirement_reason")),
+                    **dict.fromkeys(("faults", "pending_approval", "publish_fault", "file_hash", "retirement_reason")),
                     **change.model_dump(exclude={"kind"}),
                 }
             case ContractChanged():
@@ -64,12 +74,20 @@ class ContractLedger(MemoryLedger):
             case DeploymentOpened():
                 key = change.contract_id, change.version, change.node_id
                 self.deployments.setdefault(key, DeploymentStatus.PENDING)
+                self.numbers.setdefault(key, len(self.entries) - 1)
             case DeploymentChanged():
                 key, status = (change.contract_id, change.version, change.node_id), DeploymentStatus(change.status)
-                if self.deployments.get(key) in CAN_BECOME[status]:
-                    self.deployments[key] = status
+                self._become(key, status)
+            case DeploymentsSuperseded():
+                for key, number in self.numbers.items():
+                    if (key[0], key[2]) == (change.contract_id, change.node_id) and number < change.below:
+                        self._become(key, DeploymentStatus.SUPERSEDED)
             case _:
                 super()._change(change, entry)
+
+    def _become(self, key: tuple[str, str, str], status: DeploymentStatus) -> None:
+        if self.deployments.get(key) in CAN_BECOME[status]:
+            self.deployments[key] = status
 
 
 class WatchedRepository(PolicyRepository):
@@ -99,6 +117,18 @@ class MemoryContracts:
     async def open_nodes(self, ref: VersionRef, *, pending: bool) -> list[str]:
         wanted = (DeploymentStatus.PENDING,) if pending else OPEN
         return [node for node, status in self.deployments(ref).items() if status in wanted]
+
+    async def last_deployed(self, contract_id: str) -> dict[str, str]:
+        keys = sorted(self._ledger.numbers, key=self._ledger.numbers.__getitem__)
+        return {key[2]: key[1] for key in keys if key[0] == contract_id and self._ledger.deployments[key] in OPEN}
+
+    async def has_ended(self, ref: DeploymentRef) -> bool:
+        return ref.node_id not in await self.open_nodes(ref, pending=False)
+
+    async def moved(self, contract_id: str) -> list[str]:
+        versions = [row["version"] for row in await self.versions(contract_id)]
+        found = {each: await self.progress(VersionRef(contract_id=contract_id, version=each)) for each in versions}
+        return [version for version, progress in found.items() if progress is not None and progress.next is not None]
 
     async def progress(self, ref: VersionRef) -> Progress | None:
         row, statuses = await self.get(ref), list(self.deployments(ref).values())
@@ -151,7 +181,7 @@ class Contracts:
         does = self._does
         return (
             *(does.create_version, does.choose_nodes, does.publish_contract),
-            *(does.read_policy, does.send_orders, does.read_progress),
+            *(does.read_policy, does.send_orders, does.read_progress, does.read_moved, does.has_ended),
         )
 
     @asynccontextmanager
