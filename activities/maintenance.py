@@ -8,8 +8,8 @@ from temporalio.exceptions import ApplicationError
 from schemas.maintenance_life import (
     ChosenNodes,
     ContractRef,
-    DeploymentRef,
     MovedVersions,
+    NodeOrder,
     NodeOrders,
     PolicyFile,
     PolicyRef,
@@ -88,6 +88,6 @@ class MaintenanceActivities:
         return MovedVersions(versions=tuple(await self._contracts.moved(ref.contract_id)))
 
     @activity.defn
-    async def has_ended(self, ref: DeploymentRef) -> bool:
-        """Whether a version is in force on a node no more, and not on its way there."""
-        return await self._contracts.has_ended(ref)
+    async def is_wanted(self, order: NodeOrder) -> bool:
+        """Whether what a node is to be told still agrees with what is recorded of the version, there and as a whole."""
+        return await self._contracts.is_wanted(order)

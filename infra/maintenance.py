@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from infra.tables import maintenance_contracts, maintenance_deployments
 from schemas.maintenance import ContractStatus, DeploymentStatus
-from schemas.maintenance_life import DeploymentRef, Progress, VersionRef
+from schemas.maintenance_life import NodeOrder, Progress, VersionRef
 
 Row = dict[str, Any]
 """A row of `maintenance_contracts`, or of `maintenance_deployments`, by column name."""
@@ -105,9 +105,12 @@ class MaintenanceContracts:
         async with self._engine.connect() as connection:
             return dict((await connection.execute(query)).tuples().all())
 
-    async def has_ended(self, ref: DeploymentRef) -> bool:
-        """Whether a version is in force on a node no more, and not on its way there."""
-        return ref.node_id not in await self.open_nodes(ref, pending=False)
+    async def is_wanted(self, order: NodeOrder) -> bool:
+        """Whether the version has not ended on the node, and is deprecated where the order is to end it."""
+        version = await self.get(order)
+        if version is None or order.node_id not in await self.open_nodes(order, pending=False):
+            return False
+        return order.retire == (version["status"] in (ContractStatus.DEPRECATED, ContractStatus.ARCHIVED))
 
     async def open_deployments(self, *, after: tuple[str, str, str] = ("", "", ""), limit: int = 500) -> list[Row]:
         """Where versions are in force or on their way, from after this contract, version and node on.

@@ -184,12 +184,6 @@ class NodeOrder(NodeOrders):
         return self.late_cause, cause_of("policy_fault", self.workflow_id)
 
 
-class DeploymentRef(VersionRef):
-    """One version on one node."""
-
-    node_id: Identifier
-
-
 class ContractRef(Model):
     """All versions of one contract."""
 

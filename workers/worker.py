@@ -165,7 +165,7 @@ def main_worker(
             maintenance.send_orders,
             maintenance.read_progress,
             maintenance.read_moved,
-            maintenance.has_ended,
+            maintenance.is_wanted,
             *(equipment.look_up_line, equipment.look_up_calibration, equipment.read_register),
             *(equipment.blocked_tests, equipment.refresh_node),
             *(trace.look, trace.search, trace.select),

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, is_cancelled_exception
+from temporalio.exceptions import ActivityError
 
 from activities.maintenance import MaintenanceActivities
 from activities.maintenance_node import MaintenanceNodeActivities
@@ -17,7 +17,6 @@ from schemas import names
 from schemas.maintenance import ContractDelivery, ContractReceipt, ContractRetired, DeploymentStatus
 from schemas.maintenance_life import (
     ContractRef,
-    DeploymentRef,
     DeploymentsChanged,
     NodeOrder,
     PolicyRef,
@@ -52,7 +51,9 @@ class ContractOnNodeWorkflow:
             smart_id=order.node_id,
             metadata={"version": order.version, "node_id": order.node_id, "number": order.number},
         )
-        self._inbox = Inbox(signals={}, updates={}, signals_before=order.signals)
+        self._changed = False
+        told = {names.DEPLOYMENTS_CHANGED: DeploymentsChanged}
+        self._inbox = Inbox(signals=told, updates={}, signals_before=order.signals)
 
     @workflow.run
     async def run(self, order: NodeOrder) -> ContractReceipt | None:
@@ -65,9 +66,11 @@ class ContractOnNodeWorkflow:
             return await life
 
     async def _live(self) -> ContractReceipt | None:
+        if self._order.retire:
+            await self._withdraw()
         while (receipt := await self._try()) is None:
             await self._pause()
-            if await self._has_ended():
+            if not await self._is_wanted():
                 await self._give_up()
                 break
             await self._continue_as_new()
@@ -75,8 +78,13 @@ class ContractOnNodeWorkflow:
             await self._record(receipt)
             await self._tell()
         while not await self._inbox.drained():
-            await self._refuse()
+            await self._handle()
         return receipt
+
+    async def _withdraw(self) -> None:
+        """A node that has not taken the version yet must not: it would lose for it the one that it has."""
+        order = self._order.model_copy(update={"retire": False})
+        await tell(order.workflow_id, names.DEPLOYMENTS_CHANGED, DeploymentsChanged())
 
     async def _continue_as_new(self) -> None:
         if workflow.info().is_continue_as_new_suggested() and await self._inbox.drained():
@@ -104,12 +112,14 @@ class ContractOnNodeWorkflow:
         return file.document
 
     async def _pause(self) -> None:
-        """Until what a person must mend is tried again; messages are answered meanwhile."""
+        """Until what a person must mend is tried again, or something changed; messages are answered meanwhile."""
         over = asyncio.create_task(workflow.sleep(retry.LONGEST_PAUSE, summary="a person must look"))
-        while not over.done():
+        while not over.done() and not self._changed:
             await workflow.wait_condition(lambda: over.done() or bool(self._inbox))
             if self._inbox:
-                await self._refuse()
+                await self._handle()
+        over.cancel()
+        self._changed = False
 
     async def _policy_fault(self, fault: str) -> None:
         self._show(f"the policy repository: {fault}", "whoever mends that; it goes on by itself within ten minutes")
@@ -121,7 +131,10 @@ class ContractOnNodeWorkflow:
         self._faulty = True
 
     async def _ask(self, document: dict[str, Any] | None) -> ContractReceipt | None:
-        """Until the node has answered, beside it the alert that it is late; None where it refuses for good."""
+        """Until the node has answered, beside it the alert that it is late.
+
+        None where it refuses for good, or was not reached before the version was retired.
+        """
         asking = self._asking(document)
         late = asyncio.create_task(
             workflow.sleep(timedelta(seconds=self._order.late_after), summary="alert when the node does not answer")
@@ -131,16 +144,18 @@ class ContractOnNodeWorkflow:
                 lambda: asking.done() or bool(self._inbox) or (late.done() and not self._late)
             )
             if self._inbox:
-                await self._refuse()
+                await self._handle()
+                self._changed = self._changed and not await self._is_wanted()
+                if self._changed:
+                    asking.cancel()
             elif late.done() and not self._late and not asking.done():
                 await self._is_late()
         late.cancel()
         try:
             return await asking
         except ActivityError as error:
-            if is_cancelled_exception(error):
-                raise
-            await self._refused_by_node(str(error.cause))
+            if not self._changed:
+                await self._refused_by_node(str(error.cause))
             return None
 
     def _asking(self, document: dict[str, Any] | None) -> "workflow.ActivityHandle[ContractReceipt]":
@@ -152,6 +167,7 @@ class ContractOnNodeWorkflow:
                 task_queue=names.node_queue(order.node_id),
                 start_to_close_timeout=retry.NODE_TIME,
                 retry_policy=retry.UNTIL_DONE,
+                cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
                 summary=f"end {order.contract_id} {order.version} on {order.node_id}",
             )
         delivery = ContractDelivery(
@@ -167,6 +183,7 @@ class ContractOnNodeWorkflow:
             task_queue=names.node_queue(order.node_id),
             start_to_close_timeout=retry.NODE_TIME,
             retry_policy=retry.UNTIL_DONE,
+            cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
             summary=f"send {order.contract_id} {order.version} to {order.node_id}",
         )
 
@@ -225,14 +242,13 @@ class ContractOnNodeWorkflow:
             *self._resolved,
         )
 
-    async def _has_ended(self) -> bool:
-        """Retired, superseded, or its node is gone: then nothing has to be mended any more."""
-        order = self._order
-        ref = DeploymentRef(contract_id=order.contract_id, version=order.version, node_id=order.node_id)
-        return await step(MaintenanceActivities.has_ended, ref, summary=f"has {self._what} ended on {order.node_id}?")
+    async def _is_wanted(self) -> bool:
+        """Not where the version was retired or superseded meanwhile, or its node is gone."""
+        summary = f"is {self._what} still to be told to {self._order.node_id}?"
+        return await step(MaintenanceActivities.is_wanted, self._order, summary=summary)
 
     async def _give_up(self) -> None:
-        text = f"{self._order.node_id} is not told of {self._what} any more: it has ended there"
+        text = f"{self._order.node_id} is not told of {self._what} any more: it was retired, or has ended there"
         await self._book.enter("end_order", "end_order", text, {}, *self._resolved)
 
     @property
@@ -249,10 +265,13 @@ class ContractOnNodeWorkflow:
             ref = VersionRef(contract_id=name, version=version)
             await tell(ref.workflow_id, names.DEPLOYMENTS_CHANGED, DeploymentsChanged())
 
-    async def _refuse(self) -> None:
+    async def _handle(self) -> None:
+        """That something changed is not believed: it is looked up."""
         item = self._inbox.next()
-        reason = item.payload.reason if isinstance(item.payload, Refused) else "nothing can be asked here"
-        await self._book.refuse_request(item, reason)
+        if isinstance(item.payload, DeploymentsChanged):
+            self._changed = True
+        elif isinstance(item.payload, Refused):
+            await self._book.refuse_request(item, item.payload.reason)
 
     # --- the operator's eye ---------------------------------------------------------------------------------
 
