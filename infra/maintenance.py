@@ -103,7 +103,7 @@ class MaintenanceContracts:
             .order_by(on_node.number)
         )
         async with self._engine.connect() as connection:
-            return dict((await connection.execute(query)).tuples().all())
+            return {row.node_id: row.version for row in await connection.execute(query)}
 
     async def is_wanted(self, order: NodeOrder) -> bool:
         """Whether the version has not ended on the node, and is deprecated where the order is to end it."""
