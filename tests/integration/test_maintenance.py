@@ -24,7 +24,7 @@ from schemas.ledger import LedgerEntry
 from schemas.maintenance_life import VersionRef
 from schemas.maintenance_version import ContractChange, NewVersion
 from schemas.permission import Role
-from schemas.record import DeploymentChanged, DeploymentOpened, Record
+from schemas.record import Change, DeploymentChanged, DeploymentOpened, DeploymentsSuperseded, Record
 from tests.fleet import fleet, registry_of
 from tests.integration.lab import PATH, Caller, Json, Lab, open_lab, with_cells
 from workers.worker import main_worker
@@ -178,6 +178,18 @@ class TestADeployment:
         answer = await lab.marta.post(lab.path(then="/deploy"), json={"reason": "r", "nodes": [strange]})
         assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "nodes")
 
+    async def test_that_would_undo_another_is_refused(self, lab: Lab) -> None:
+        await lab.created()
+        await lab.deploy()
+        await lab.improve(90)
+        await lab.improve(60)
+        await lab.deploy("1.1")
+        await lab.marta.post(lab.path("1.2", "/validate"))
+        answer = await lab.marta.post(lab.path("1.2", "/deploy"), json={"reason": "r"})
+        assert (answer.status_code, "make it from 1.1" in answer.json()["detail"]) == (409, True)
+        await lab.improve(60, before=90, parent="1.1")
+        await lab.deploy("1.3")
+
     async def test_of_a_draft_is_refused(self, lab: Lab) -> None:
         await lab.created()
         answer = await lab.marta.post(lab.path(then="/deploy"), json={"reason": "r"})
@@ -288,3 +300,21 @@ class TestARowOfADeployment:
         ref = VersionRef(contract_id="LP-lamp", version="1.0")
         [row] = await MaintenanceContracts(engine).deployments(ref)
         assert (row["status"], row["acknowledged_at"]) == ("superseded", None)
+
+    async def test_ends_with_all_before_it_when_its_node_has_taken_a_later_one(
+        self, ledger: Ledger, engine: AsyncEngine
+    ) -> None:
+        async def enter(key: str, *changes: Change) -> int:
+            about = {"action_type": "maintenance", "action": "any", "target": "LP-lamp", "details": "any"}
+            return (await ledger.record(Record(entry=LedgerEntry(idempotency_key=key, **about), changes=changes))).seq
+
+        nodes, last = ("N1", "N2"), 0
+        for version in ("1.0", "1.1", "1.2"):
+            opened = (DeploymentOpened(contract_id="LP-lamp", version=version, node_id=node) for node in nodes)
+            last = await enter(version, *opened)
+        await enter("heard", DeploymentsSuperseded(contract_id="LP-lamp", node_id="N1", below=last))
+        found = []
+        for version in ("1.0", "1.1", "1.2"):
+            ref = VersionRef(contract_id="LP-lamp", version=version)
+            found.append([row["status"] for row in await MaintenanceContracts(engine).deployments(ref)])
+        assert found == [["superseded", "pending"], ["superseded", "pending"], ["pending", "pending"]]

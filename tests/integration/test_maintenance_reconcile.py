@@ -9,6 +9,7 @@ import pytest
 import pytest_asyncio
 from fastapi import FastAPI
 
+from infra.approvals import Approvals
 from infra.maintenance_order_reconcile import NodeOrderReconciler
 from infra.maintenance_orders import NodeOrdering
 from infra.maintenance_reconcile import MaintenanceReconciler
@@ -55,6 +56,14 @@ async def close(lab: Lab, workflow_id: str) -> None:
     await lab.house.temporal.get_workflow_handle(workflow_id).terminate()
 
 
+async def until_unheard(lab: Lab, approval_id: str) -> None:
+    """It has ended, and is known to have told nobody."""
+    approvals = Approvals(lab.house.engine)
+    async with asyncio.timeout(20):
+        while approval_id not in [row["approval_id"] for row in await approvals.unheard()]:
+            await asyncio.sleep(0.05)
+
+
 class TestAVersion:
     async def test_starts_a_draft_that_was_recorded_while_temporal_was_away(self, lab: Lab) -> None:
         await lab.house.drafts.create(lab.document(), "marta")
@@ -98,6 +107,7 @@ class TestAVersion:
         approval_id = await lab.ask_deployment()
         await close(lab, f"maintenance/{lab.name}/1.0")
         await lab.approve(approval_id)
+        await until_unheard(lab, approval_id)
         await reconcile(lab)
         async with lab.online():
             await lab.until(lambda shown: shown["status"] == "monitoring")
