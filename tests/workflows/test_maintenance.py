@@ -290,10 +290,9 @@ class TestARetirement:
         await version.deploy()
         await version.sent()
         await version.retire()
-        await version.is_("deprecated")
+        await version.recorded("end_order", 2)
         async with contracts.online():
             await version.is_("archived")
-            await version.recorded("end_order", 2)
         assert [station.in_force for station in contracts.stations] == [[], []]
 
     async def test_that_a_killed_worker_has_recorded_to_its_end_is_ended_by_the_next_one(
