@@ -7,6 +7,9 @@ from temporalio.exceptions import ApplicationError
 
 from schemas.maintenance_life import (
     ChosenNodes,
+    ContractRef,
+    MovedVersions,
+    NodeOrder,
     NodeOrders,
     PolicyFile,
     PolicyRef,
@@ -53,8 +56,11 @@ class MaintenanceActivities:
 
     @activity.defn
     async def choose_nodes(self, wanted: WantedNodes) -> ChosenNodes:
-        """The nodes of the registry that a version goes to; says why not where one is not of its station type."""
-        return self._ordering.choose(wanted)
+        """The nodes of the registry that a version goes to.
+
+        Says why not where one is not of its station type, or has a version that this one was not made from.
+        """
+        return await self._ordering.choose(wanted)
 
     @activity.defn
     async def publish_contract(self, publication: Publication) -> Published:
@@ -75,3 +81,13 @@ class MaintenanceActivities:
     async def read_progress(self, ref: VersionRef) -> Progress | None:
         """What is recorded of a version; None where there is none."""
         return await self._contracts.progress(ref)
+
+    @activity.defn
+    async def read_moved(self, ref: ContractRef) -> MovedVersions:
+        """The versions of a contract that are to look at what their nodes said."""
+        return MovedVersions(versions=tuple(await self._contracts.moved(ref.contract_id)))
+
+    @activity.defn
+    async def is_wanted(self, order: NodeOrder) -> bool:
+        """Whether what a node is to be told still agrees with what is recorded of the version, there and as a whole."""
+        return await self._contracts.is_wanted(order)

@@ -24,7 +24,8 @@ class MaintenanceNodeActivities:
     def take_contract(self, delivery: ContractDelivery) -> ContractReceipt:
         """Executes this version from now on, in place of whatever version was there; answers when it is on the disk.
 
-        A delivery that comes late, after one with a higher number, changes nothing: the receipt says what is there.
+        A delivery that comes late, after one with a higher number or its own retirement, changes nothing: the receipt
+        says what is there.
         Fails for good for what is no contract.
         """
         try:
@@ -34,7 +35,7 @@ class MaintenanceNodeActivities:
 
     @activity.defn
     def retire_contract(self, retired: ContractRetired) -> ContractReceipt:
-        """Executes no version of the contract any more, unless a newer one came."""
+        """Executes this version no more, and never will; any other one stays as it is."""
         return self._maintenance.retire_contract(retired)
 
     @activity.defn

@@ -113,7 +113,7 @@ class DeploymentResource(BaseModel):
 class VersionDetails(VersionResource):
     """A version with its document, what its last validation found, and where it is.
 
-    `policy_fault` says why its file in the policy repository is not what was published.
+    `policy_fault` says why its file in the policy repository is not what was published, or cannot be.
     """
 
     document: dict[str, Any]
@@ -311,7 +311,7 @@ async def validate(ask: Ask, who: MayDeploy) -> VersionDetails:
 async def deploy(deployment: Deployment, ask: Ask, house: TheHouse, who: MayDeploy) -> VersionDetails:
     """Ask that it be deployed: `pending_approval` says which approval a second person answers."""
     row = await ask.row()
-    wanted_nodes = schema.WantedNodes(contract_id=ask.ref.contract_id, nodes=deployment.nodes)
+    wanted_nodes = schema.WantedNodes(**dict(ask.ref), nodes=deployment.nodes)
     chosen = choose_nodes(house.registry, wanted_nodes)
     if chosen.refusal is not None:
         raise invalid([Fault(field="nodes", message=chosen.refusal)])
@@ -363,6 +363,7 @@ def _resource(house: House, row: Row) -> VersionResource:
         ContractStatus(row["status"]),
         faults=len(found.faults) if found else 0,
         pending_approval=row["pending_approval"],
+        publish_fault=row["publish_fault"],
     )
     active = (row["deprecated_at"] or datetime.now(UTC)) - row["active_at"] if row["active_at"] else None
     links = {
@@ -391,7 +392,7 @@ async def _details(house: House, row: Row) -> VersionDetails:
         document=json.loads(row["document"]),
         validation=_validation(row),
         policy_path=str(house.policy_repository.path(ref)) if row["file_hash"] else None,
-        policy_fault=file.fault,
+        policy_fault=file.fault or row["publish_fault"],
         deployments=[_deployment(house, ref, one) for one in deployments],
     )
 

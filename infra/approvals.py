@@ -7,7 +7,7 @@ from temporalio.common import SearchAttributePair, TypedSearchAttributes, Workfl
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
 from infra.database import Row, many, one, page
-from infra.tables import approvals, client_pos, ledger_entries, maintenance_reviews
+from infra.tables import approvals, client_pos, ledger_entries, maintenance_contracts, maintenance_reviews
 from infra.temporal import RPC_TIMEOUT, STATUS
 from schemas import names
 from schemas.approval import ApprovalOutcome, ApprovalRequest, ApprovalStart, ApprovalStatus, ApprovalType
@@ -44,10 +44,11 @@ class Approvals:
     async def unheard(self) -> list[Row]:
         """Those that have ended while whoever asked still waits, as far as rows and the ledger say so.
 
-        A PO's row names the approval that it waits for, and an open review its own; a line says in the ledger what came
-        of each, or the approval that no line was there to hear.
+        A PO's row names the approval that it waits for, as that of a maintenance contract does, and an open review its
+        own; a line says in the ledger what came of each, or the approval that no line was there to hear.
         """
         waits = exists().where(client_pos.c.pending_approval == approvals.c.approval_id)
+        deployments = exists().where(maintenance_contracts.c.pending_approval == approvals.c.approval_id)
         reviews = exists().where(
             maintenance_reviews.c.approval_id == approvals.c.approval_id,
             maintenance_reviews.c.status == ReviewStatus.OPEN,
@@ -61,7 +62,7 @@ class Approvals:
         query = select(approvals).where(
             approvals.c.status != ApprovalStatus.OPEN,
             approvals.c.wakes.is_not(None),
-            waits | reviews | (of_a_line & ~told),
+            waits | deployments | reviews | (of_a_line & ~told),
         )
         return await many(self._engine, query)
 

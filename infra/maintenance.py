@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, and_, func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from infra.tables import maintenance_contracts, maintenance_deployments
 from schemas.maintenance import ContractStatus, DeploymentStatus
-from schemas.maintenance_life import Progress, VersionRef
+from schemas.maintenance_life import NodeOrder, Progress, VersionRef
 
 Row = dict[str, Any]
 """A row of `maintenance_contracts`, or of `maintenance_deployments`, by column name."""
@@ -66,20 +66,75 @@ class MaintenanceContracts:
             return list((await connection.execute(query.order_by(table.node_id))).scalars())
 
     async def progress(self, ref: VersionRef) -> Progress | None:
+        """What is recorded of a version; None where there is none."""
+        return (await self._progress(*_of(maintenance_contracts, ref))).get(ref.version)
+
+    async def moved(self, contract_id: str) -> list[str]:
+        """The versions of a contract for which something follows from what is recorded of their nodes."""
+        found = await self._progress(maintenance_contracts.c.contract_id == contract_id)
+        return [version for version, progress in found.items() if progress.next is not None]
+
+    async def _progress(self, *conditions: ColumnElement[bool]) -> dict[str, Progress]:
         """Read in one statement, so that of two nodes that answer at the same time the later sees both."""
-        table = maintenance_deployments.c
+        version, on_node = maintenance_contracts.c, maintenance_deployments.c
         count = {
             status: select(func.count())
             .select_from(maintenance_deployments)
-            .where(*_of(maintenance_deployments, ref), table.status == status)
+            .where(on_node.contract_id == version.contract_id, on_node.version == version.version)
+            .where(on_node.status == status)
+            .correlate(maintenance_contracts)
             .scalar_subquery()
             .label(status.value)
             for status in OPEN
         }
-        query = select(maintenance_contracts.c.status, *count.values()).where(*_of(maintenance_contracts, ref))
+        query = select(version.version, version.status, *count.values()).where(*conditions)
         async with self._engine.connect() as connection:
-            row = (await connection.execute(query)).mappings().first()
-        return Progress(**row) if row else None
+            rows = (await connection.execute(query)).mappings().all()
+        return {
+            row["version"]: Progress(status=row["status"], **{status: row[status] for status in OPEN}) for row in rows
+        }
+
+    async def last_deployed(self, contract_id: str) -> dict[str, str]:
+        """By node, the version that it executes or that is on its way there: the last one that was deployed."""
+        on_node = maintenance_deployments.c
+        query = (
+            select(on_node.node_id, on_node.version)
+            .where(on_node.contract_id == contract_id, on_node.status.in_(OPEN))
+            .order_by(on_node.number)
+        )
+        async with self._engine.connect() as connection:
+            return {row.node_id: row.version for row in await connection.execute(query)}
+
+    async def is_wanted(self, order: NodeOrder) -> bool:
+        """Whether the version has not ended on the node, and is deprecated where the order is to end it."""
+        version = await self.get(order)
+        if version is None or order.node_id not in await self.open_nodes(order, pending=False):
+            return False
+        return order.retire == (version["status"] in (ContractStatus.DEPRECATED, ContractStatus.ARCHIVED))
+
+    async def open_deployments(self, *, after: tuple[str, str, str] = ("", "", ""), limit: int = 500) -> list[Row]:
+        """Where versions are in force or on their way, from after this contract, version and node on.
+
+        `contract_status` is that of the version.
+        """
+        version, on_node = maintenance_contracts.c, maintenance_deployments.c
+        key = (on_node.contract_id, on_node.version, on_node.node_id)
+        query = (
+            select(
+                *(*key, on_node.number, on_node.status, version.document_hash, version.file_hash),
+                version.status.label("contract_status"),
+            )
+            .join_from(
+                maintenance_deployments,
+                maintenance_contracts,
+                and_(version.contract_id == on_node.contract_id, version.version == on_node.version),
+            )
+            .where(on_node.status.in_(OPEN), func.row(*key) > func.row(*after))
+            .order_by(*key)
+            .limit(limit)
+        )
+        async with self._engine.connect() as connection:
+            return [dict(row) for row in (await connection.execute(query)).mappings()]
 
     async def not_terminal(self, *, after: tuple[str, str] = ("", ""), limit: int = 500) -> list[Row]:
         """Rows whose workflow should be open, from after this contract and version on; with their documents."""

@@ -1,4 +1,8 @@
-"""What nodes are told of maintenance contracts: to whom a version goes, and a workflow for each of them."""
+"""What nodes are told of maintenance contracts: to whom a version goes, and a workflow for each of them.
+
+A version takes over from what its own parents were made of, and from nothing else: two drafts of one parent hold each
+what the other does not, so the second to be deployed would undo the first without a word.
+"""
 
 import asyncio
 
@@ -25,37 +29,58 @@ class NodeOrdering:
         self._contracts = contracts
         self._registry = registry
 
-    def choose(self, wanted: WantedNodes) -> ChosenNodes:
-        """All nodes of the contract's station type, or the named ones, which must be of it."""
-        return choose_nodes(self._registry, wanted)
+    async def choose(self, wanted: WantedNodes) -> ChosenNodes:
+        """All nodes of the contract's station type, or the named ones; none of them may lose a version's changes."""
+        chosen = choose_nodes(self._registry, wanted)
+        if chosen.refusal is None and (undone := await self._undone(wanted, chosen)):
+            return ChosenNodes(refusal=undone)
+        return chosen
+
+    async def _undone(self, wanted: WantedNodes, chosen: ChosenNodes) -> str | None:
+        parents = {row["version"]: row["parent_version"] for row in await self._contracts.versions(wanted.contract_id)}
+        line, version = set(), parents.get(wanted.version)
+        while version is not None:
+            line.add(version)
+            version = parents.get(version)
+        there = await self._contracts.last_deployed(wanted.contract_id)
+        for node_id in chosen.nodes:
+            if (version := there.get(node_id)) is not None and version not in line:
+                return f"{node_id} has {version}, whose changes {wanted.version} would undo: make it from {version}"
+        return None
 
     async def send(self, orders: NodeOrders) -> None:
         """The same again starts nothing twice."""
         nodes = await self._contracts.open_nodes(orders, pending=not orders.retire)
         allowed = asyncio.Semaphore(AT_ONCE)
+
+        async def start(node_id: str) -> None:
+            async with allowed:
+                await self.start(NodeOrder(**dict(orders), node_id=node_id))
+
         async with asyncio.TaskGroup() as starting:
             for node_id in nodes:
-                starting.create_task(self._start(NodeOrder(**dict(orders), node_id=node_id), allowed))
+                starting.create_task(start(node_id))
 
-    async def _start(self, order: NodeOrder, allowed: asyncio.Semaphore) -> None:
+    async def start(self, order: NodeOrder) -> bool:
+        """Also one that was closed from outside; False where it is open, or has ended well."""
         attributes = [
             SearchAttributePair(STATUS, DeploymentStatus.PENDING.value),
             SearchAttributePair(NODE, order.node_id),
         ]
-        async with allowed:
-            try:
-                await self._client.start_workflow(
-                    "ContractOnNodeWorkflow",
-                    order,
-                    id=order.workflow_id,
-                    task_queue=names.MAIN_QUEUE,
-                    id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
-                    search_attributes=TypedSearchAttributes(attributes),
-                    static_summary=f"{'end ' if order.retire else ''}{order} on {order.node_id}",
-                    rpc_timeout=RPC_TIMEOUT,
-                )
-            except WorkflowAlreadyStartedError:
-                return
+        try:
+            await self._client.start_workflow(
+                "ContractOnNodeWorkflow",
+                order,
+                id=order.workflow_id,
+                task_queue=names.MAIN_QUEUE,
+                id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
+                search_attributes=TypedSearchAttributes(attributes),
+                static_summary=f"{'end ' if order.retire else ''}{order} on {order.node_id}",
+                rpc_timeout=RPC_TIMEOUT,
+            )
+        except WorkflowAlreadyStartedError:
+            return False
+        return True
 
 
 def choose_nodes(registry: Registry, wanted: WantedNodes) -> ChosenNodes:

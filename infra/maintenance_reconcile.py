@@ -2,13 +2,14 @@
 
 A draft that was never started is started. A version whose workflow was closed from outside is started again, and a
 person is told; its nodes execute it all the while. Nothing is sent to a node twice: each order has a workflow of its
-own.
+own. An approval that was asked for is waited for again. A version that has not heard what its nodes said is told.
 """
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.service import RPCError, RPCStatusCode
 
 from infra.ledger import Ledger
 from infra.maintenance import MaintenanceContracts, Row
@@ -19,7 +20,7 @@ from schemas import names
 from schemas.alert import Alert, Severity
 from schemas.ledger import LedgerEntry, RecordedEntry
 from schemas.maintenance import ContractStatus, Validation
-from schemas.maintenance_life import ContractLife, VersionRef
+from schemas.maintenance_life import ContractLife, DeploymentsChanged, PendingDeployment, VersionRef
 from schemas.maintenance_version import ContractChange
 from schemas.reconcile import Repaired
 from schemas.record import AlertRaised, Record
@@ -47,9 +48,23 @@ class MaintenanceReconciler:
 
     async def _repair(self, ref: VersionRef, row: Row) -> Repaired | None:
         status = await workflow_status(self._client, ref.workflow_id)
+        if status is WorkflowExecutionStatus.RUNNING:
+            await self._tell(ref)
         if status in _GOES_ON:
             return None
         return Repaired.STARTED if await self._start(ref, row, status) else None
+
+    async def _tell(self, ref: VersionRef) -> None:
+        """It looks for itself, and does nothing where nothing follows."""
+        progress = await self._contracts.progress(ref)
+        if progress is None or progress.next is None:
+            return
+        try:
+            handle = self._client.get_workflow_handle(ref.workflow_id)
+            await handle.signal(names.DEPLOYMENTS_CHANGED, DeploymentsChanged())
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
 
     async def _start(self, ref: VersionRef, row: Row, status: WorkflowExecutionStatus | None) -> bool:
         if status is None and row["status"] == ContractStatus.DRAFT:
@@ -60,7 +75,7 @@ class MaintenanceReconciler:
         return await self._drafts.start(row, life=life, signals=len(entries) + 1)
 
     async def _life(self, ref: VersionRef, row: Row, entries: list[RecordedEntry]) -> ContractLife:
-        """As far as rows and ledger know it; a deployment that was asked for and not approved is asked for anew."""
+        """As rows and ledger know it."""
         deployed = next((entry.seq for entry in entries if entry.action == "deploy_contract"), None)
         return ContractLife(
             status=row["status"],
@@ -69,6 +84,9 @@ class MaintenanceReconciler:
             changes=tuple(ContractChange.model_validate(change) for change in json.loads(row["changes"] or "[]")),
             validation=Validation.model_validate_json(row["faults"]) if row["faults"] else None,
             asked=sum(entry.action == "ask_approval" for entry in entries),
+            deployment=_deployment(entries) if row["status"] == ContractStatus.VALIDATED else None,
+            publish_fault=row["publish_fault"],
+            publish_faults=sum(one.action == "policy_fault" and "node_id" not in one.metadata for one in entries),
             nodes=tuple(one["node_id"] for one in await self._contracts.deployments(ref)),
             number=deployed,
             file_hash=row["file_hash"],
@@ -96,6 +114,24 @@ class MaintenanceReconciler:
             metadata={"workflow": how, "version": ref.version},
         )
         await self._ledger.record(Record(entry=entry, changes=(AlertRaised(alert=alert),)))
+
+
+def _deployment(entries: Sequence[RecordedEntry]) -> PendingDeployment | None:
+    """The one that was asked for last, unless it was given up."""
+    asked = next((entry for entry in reversed(entries) if entry.action == "ask_approval"), None)
+    if asked is None:
+        return None
+    approval_id = asked.metadata["approval_id"]
+    then = {entry.action: entry for entry in entries if entry.metadata.get("approval_id") == approval_id}
+    if "keep_contract" in then:
+        return None
+    approved = then.get("approve_deployment")
+    return PendingDeployment(
+        approval_id=approval_id,
+        content_hash=asked.metadata["approval_hash"],
+        nodes=tuple(asked.metadata["nodes"]),
+        approved_by=approved.user_id if approved else None,
+    )
 
 
 def _is_about(ref: VersionRef, entry: RecordedEntry) -> bool:

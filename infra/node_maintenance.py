@@ -69,14 +69,14 @@ class NodeMaintenance:
     # --- contracts
 
     def take_contract(self, delivery: ContractDelivery) -> ContractReceipt:
-        """Puts a version into force in place of what is there, unless a delivery with its number or a higher one came.
+        """Puts a version into force in place of what is there, unless it was retired or a higher number came.
 
         Raises `DeliveryConflict` for a document that is no contract, or is not what its hash says.
         """
         contract = _contract(delivery)
         with self._disk.writing() as database:
-            held = rows.held(database, delivery.contract_id)
-            if held is None or held[0] < delivery.number:
+            if not rows.comes_too_late(database, delivery):
+                held = rows.held(database, delivery.contract_id)
                 replaced = held[1] if held else None
                 rows.put(database, delivery, replaced, contract)
                 instead = f"instead of {replaced}" if replaced else "for the first time"
@@ -85,15 +85,9 @@ class NodeMaintenance:
             return self._receipt(database, delivery.contract_id)
 
     def retire_contract(self, retired: ContractRetired) -> ContractReceipt:
-        """Puts the contract out of force, unless a newer delivery came; what was delivered before comes too late."""
+        """Puts this delivery out of force, or keeps it out where it has not come; any other one stays as it is."""
         with self._disk.writing() as database:
-            held = rows.held(database, retired.contract_id)
-            if held is None or held[0] < retired.number or (held[0] == retired.number and held[1] is not None):
-                database.execute(
-                    "INSERT OR REPLACE INTO contracts VALUES (?, ?, NULL, ?, NULL, NULL)",
-                    (retired.contract_id, retired.number, held[1] if held else None),
-                )
-                database.execute("DELETE FROM contract_types WHERE contract_id = ?", (retired.contract_id,))
+            if rows.retire(database, retired):
                 self._loaded(database, retired.contract_id, None, f"Executes {retired.contract_id} no more: retired")
             return self._receipt(database, retired.contract_id)
 
@@ -106,11 +100,15 @@ class NodeMaintenance:
             return tuple(rows.in_force(*row) for row in found)
 
     def _receipt(self, database: sqlite3.Connection, contract_id: str) -> ContractReceipt:
-        version, hash_, replaced = database.execute(
-            "SELECT version, document_hash, replaced FROM contracts WHERE contract_id = ?", (contract_id,)
-        ).fetchone()
+        query = "SELECT number, version, document_hash, replaced FROM contracts WHERE contract_id = ?"
+        number, version, hash_, replaced = database.execute(query, (contract_id,)).fetchone() or (None,) * 4
         return ContractReceipt(
-            node_id=self.node.node_id, contract_id=contract_id, version=version, document_hash=hash_, replaced=replaced
+            node_id=self.node.node_id,
+            contract_id=contract_id,
+            number=number,
+            version=version,
+            document_hash=hash_,
+            replaced=replaced,
         )
 
     def _loaded(

@@ -14,12 +14,12 @@ from schemas.equipment import (
     shortest_interval,
     standing,
 )
-from schemas.maintenance import ContractDelivery, MaintenanceContract
+from schemas.maintenance import ContractDelivery, ContractRetired, MaintenanceContract
 from schemas.node import Node
 from schemas.node_report import RegisteredItem
 
 SCHEMA = (
-    # A retired contract keeps its row, without a version: its number keeps late deliveries out.
+    # One that ended here keeps its row, without a version: its number keeps late deliveries out.
     """
     CREATE TABLE IF NOT EXISTS contracts (
         contract_id   TEXT PRIMARY KEY,
@@ -28,6 +28,14 @@ SCHEMA = (
         replaced      TEXT,
         contract      TEXT,
         document_hash TEXT
+    ) STRICT
+    """,
+    # Deliveries that were retired, also before they came: they come too late.
+    """
+    CREATE TABLE IF NOT EXISTS retired_deliveries (
+        contract_id TEXT NOT NULL,
+        number      INTEGER NOT NULL,
+        PRIMARY KEY (contract_id, number)
     ) STRICT
     """,
     """
@@ -114,11 +122,37 @@ class Known:
 
 
 def held(database: sqlite3.Connection, contract_id: str) -> tuple[int, str | None] | None:
-    """Number and version; no version where it is retired."""
+    """Number and version; no version where that has ended."""
     row: tuple[int, str | None] | None = database.execute(
         "SELECT number, version FROM contracts WHERE contract_id = ?", (contract_id,)
     ).fetchone()
     return row
+
+
+def comes_too_late(database: sqlite3.Connection, delivery: ContractDelivery) -> bool:
+    """It came before, or after one with a higher number, or after it was retired."""
+    return (
+        database.execute(
+            "SELECT 1 FROM contracts WHERE contract_id = :name AND number >= :number UNION ALL"
+            " SELECT 1 FROM retired_deliveries WHERE contract_id = :name AND number = :number",
+            {"name": delivery.contract_id, "number": delivery.number},
+        ).fetchone()
+        is not None
+    )
+
+
+def retire(database: sqlite3.Connection, retired: ContractRetired) -> bool:
+    """Ends this delivery and no other; False where it was not in force."""
+    key = (retired.contract_id, retired.number)
+    database.execute("INSERT OR IGNORE INTO retired_deliveries VALUES (?, ?)", key)
+    ended = database.execute(
+        "UPDATE contracts SET version = NULL, contract = NULL, document_hash = NULL"
+        " WHERE contract_id = ? AND number = ? AND version IS NOT NULL",
+        key,
+    ).rowcount
+    if ended:
+        database.execute("DELETE FROM contract_types WHERE contract_id = ?", (retired.contract_id,))
+    return ended > 0
 
 
 def put(

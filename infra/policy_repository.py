@@ -43,7 +43,7 @@ class PolicyRepository:
         return Published(path=str(path), file_hash=hashlib.sha256(content).hexdigest())
 
     def _write_once(self, file: Path, content: bytes) -> bytes:
-        """Whole or not at all, and only where nothing is; what is there afterwards."""
+        """Whole or not at all, and only where nothing is; what is there afterwards, on the disk with its folders."""
         file.parent.mkdir(parents=True, exist_ok=True)
         with NamedTemporaryFile(dir=file.parent, prefix=".", delete=False) as unfinished:
             try:
@@ -52,12 +52,13 @@ class PolicyRepository:
                 os.fchmod(unfinished.fileno(), READ_ONLY)
                 os.fsync(unfinished.fileno())
                 os.link(unfinished.name, file)
-                _sync(file.parent)
             except FileExistsError:
-                return file.read_bytes()
+                pass  # whoever wrote it may have been killed before it was on the disk
             finally:
                 Path(unfinished.name).unlink(missing_ok=True)
-        return content
+        for path in (file, file.parent, self._folder, self._folder.parent):
+            _sync(path)
+        return file.read_bytes()
 
     def _read(self, ref: PolicyRef) -> PolicyFile:
         path = self.path(ref)
@@ -76,9 +77,9 @@ def _document(content: bytes) -> dict[str, Any]:
     return read_document(content, is_yaml=True)
 
 
-def _sync(folder: Path) -> None:
-    """So that the name is on the disk, too."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    """The content of a file, the names in a folder."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -68,6 +68,7 @@ from schemas.record import (
     ContractCreated,
     DeploymentChanged,
     DeploymentOpened,
+    DeploymentsSuperseded,
     EquipmentChanged,
     EquipmentEvent,
     EquipmentRegistered,
@@ -157,11 +158,13 @@ def statement(change: Change, reason: Reason) -> Executable:
         case ContractChanged():
             return _contract_changed(change, reason.at)
         case DeploymentOpened():
-            values = {**change.model_dump(exclude={"kind"}), "status": DeploymentStatus.PENDING}
-            values |= {"number": reason.seq, "opened_at": reason.at}
-            return insert(maintenance_deployments).values(**values).on_conflict_do_nothing()
+            new = {"number": reason.seq, "status": DeploymentStatus.PENDING}
+            values = {**change.model_dump(exclude={"kind"}), **new}
+            return insert(maintenance_deployments).values(**values, opened_at=reason.at).on_conflict_do_nothing()
         case DeploymentChanged():
             return _deployment_changed(change, reason.at)
+        case DeploymentsSuperseded():
+            return _deployments_superseded(change, reason.at)
         case EquipmentRegistered():
             return _equipment_registered(change, reason)
         case EquipmentChanged():
@@ -301,6 +304,17 @@ def _deployment_changed(change: DeploymentChanged, at: datetime) -> Executable:
         .where(*(maintenance_deployments.c[name] == getattr(change, name) for name in key))
         .where(maintenance_deployments.c.status.in_(CAN_BECOME[status]))
         .values({"status": status, stamp: at})
+    )
+
+
+def _deployments_superseded(change: DeploymentsSuperseded, at: datetime) -> Executable:
+    """Whether or not their own acknowledgements were heard: a node has one version of a contract."""
+    status, row = DeploymentStatus.SUPERSEDED, maintenance_deployments.c
+    return (
+        update(maintenance_deployments)
+        .where(row.contract_id == change.contract_id, row.node_id == change.node_id, row.number < change.below)
+        .where(row.status.in_(CAN_BECOME[status]))
+        .values(status=status, ended_at=at)
     )
 
 

@@ -334,6 +334,7 @@ maintenance_contracts = Table(
     Column("faults", Text),  # JSON: what the last validation found
     Column("file_hash", Text),  # of its file in the policy repository
     Column("pending_approval", Text),
+    Column("publish_fault", Text),  # why what is approved is not in the policy repository
     Column("retirement_reason", Text),
     Column("created_by", Text, nullable=False),
     _moment("created_at"),
@@ -352,7 +353,7 @@ maintenance_deployments = Table(
     Column("contract_id", Text, primary_key=True),
     Column("version", Text, primary_key=True),
     Column("node_id", Text, primary_key=True),
-    Column("number", BigInteger, nullable=False),  # of the entry that deployed it
+    Column("number", BigInteger, nullable=False),  # of the ledger entry that deployed it
     Column("status", Text, nullable=False),
     _moment("opened_at"),
     _moment("acknowledged_at", nullable=True),

@@ -54,7 +54,7 @@ class CheckStep(Model):
     opcua_node: Text | None = None
 
 
-Every = Literal["shift", "day"] | Annotated[int, Field(ge=1, le=3660)]
+Every = Literal["shift", "day"] | Annotated[int, Field(strict=True, ge=1, le=3660)]
 """How often a check is due: each shift, each day, or every so many days; shifts and days are those of the node."""
 
 CHECKLIST = "checklist"
@@ -78,8 +78,8 @@ class MaintenanceContract(Model):
     description: Text
     equipment_types: Annotated[tuple[Identifier, ...], Field(min_length=1, max_length=50)]
     conditions: tuple[Condition, ...] = ()
-    calibration_interval_days: Annotated[int, Field(ge=1, le=36500)] | None = None
-    warning_days: Annotated[int, Field(ge=0, le=3650)] = WARNING_DAYS
+    calibration_interval_days: Annotated[int, Field(strict=True, ge=1, le=36500)] | None = None
+    warning_days: Annotated[int, Field(strict=True, ge=0, le=3650)] = WARNING_DAYS
     checklist_steps: Annotated[tuple[CheckStep, ...], Field(max_length=100)] = ()
     checklist_every: Every = "shift"
     maintenance_procedures: Annotated[dict[Identifier, Procedure], Field(max_length=50)] = Field(default_factory=dict)
@@ -145,6 +145,9 @@ def validate(document: dict[str, Any]) -> Validation:
 
 def _logic(contract: MaintenanceContract) -> Iterator[str]:
     """What a check could never find out, or would find out for nothing."""
+    interval = contract.calibration_interval_days
+    if interval is not None and contract.warning_days > interval:
+        yield f"warning_days: {contract.warning_days} is above the interval of {interval} days: it would always warn"
     for name, rule in contract.validation_rules.items():
         if rule.minimum is None and rule.maximum is None:
             yield f"validation_rules.{name}: give a minimum or a maximum, else every reading meets it"
@@ -244,17 +247,21 @@ class ContractDelivery(Model):
 
 
 class ContractRetired(Model):
-    """Tells a node that a contract is retired: it executes none of its versions up to this number any more."""
+    """Tells a node that the version that was delivered under this number is retired; any other one stays as it is."""
 
     contract_id: Identifier
     number: int
 
 
 class ContractReceipt(Model):
-    """A node's own word that it executes this version from now on; `replaced` is the one that it did before."""
+    """A node's own word which version it executes now, None where that has ended, and which one it did before.
+
+    `number` is that of the last delivery that came into force, None where none ever did: all before it have ended.
+    """
 
     node_id: Identifier
     contract_id: Identifier
+    number: int | None
     version: Version | None
     document_hash: str | None
     replaced: Version | None = None

@@ -159,9 +159,16 @@ class NodeOrders(VersionRef):
 
 
 class NodeOrder(NodeOrders):
-    """Input of a `ContractOnNodeWorkflow`: one node's part of it."""
+    """Input of a `ContractOnNodeWorkflow`: one node's part of it.
+
+    The others travel through continue-as-new: how many `signals` came, and what was alerted.
+    """
 
     node_id: Identifier
+    signals: int = 0
+    late: bool = False
+    refused: bool = False
+    faulty: bool = False
 
     @property
     def workflow_id(self) -> str:
@@ -171,11 +178,27 @@ class NodeOrder(NodeOrders):
     def late_cause(self) -> str:
         return cause_of("deployment_late", self.contract_id, self.version, self.node_id)
 
+    @property
+    def causes(self) -> tuple[str, str]:
+        """Of what may be wrong with it; they end with it."""
+        return self.late_cause, cause_of("policy_fault", self.workflow_id)
 
-class WantedNodes(Model):
-    """Asks which nodes a version goes to: the named ones, or all of the station type."""
+
+class ContractRef(Model):
+    """All versions of one contract."""
 
     contract_id: Identifier
+
+
+class MovedVersions(Model):
+    """Those whose next state follows from what is recorded of their nodes."""
+
+    versions: tuple[Version, ...]
+
+
+class WantedNodes(VersionRef):
+    """Asks which nodes a version goes to: the named ones, or all of the station type."""
+
     nodes: Nodes | None
 
 
@@ -255,8 +278,9 @@ class PendingDeployment(Model):
 class ContractLife(BaseModel):
     """What is known of a version: mutable, and the only state of its workflow.
 
-    `asked` counts the deployments that were asked for, `publish_fault` is why the approved one cannot go on; `number`
-    and `file_hash` are those of its deployment to `nodes`, which are `sent` it, and told when it is `ended_on_nodes`.
+    `asked` counts the deployments that were asked for, `publish_fault` is why the approved one cannot go on, and
+    `publish_faults` how many there were; `number` and `file_hash` are those of its deployment to `nodes`, which are
+    `sent` it, and told when it is `ended_on_nodes`.
     """
 
     status: ContractStatus = ContractStatus.DRAFT
@@ -267,6 +291,7 @@ class ContractLife(BaseModel):
     asked: int = 0
     deployment: PendingDeployment | None = None
     publish_fault: str | None = None
+    publish_faults: int = 0
     publish_again: UtcDateTime | None = None
     nodes: tuple[str, ...] = ()
     number: int | None = None

@@ -104,7 +104,7 @@ def _apply(document: dict[str, Any], change: ContractChange) -> None:
     for step in path:
         place = _at(place, step)
     there = _at(place, last)
-    if there != change.before:
+    if not _same(there, change.before):
         raise CannotApply(f"{change.field} is {there!r}, not {change.before!r}: look at the version that you change")
     match place:
         case dict() if change.after is None:
@@ -157,8 +157,13 @@ def _differences(where: str, before: dict[str, Any], after: dict[str, Any]) -> I
         old, new = before.get(name), after.get(name)
         if isinstance(old, dict) and isinstance(new, dict):
             yield from _differences(field, old, new)
-        elif old != new:
+        elif not _same(old, new):
             yield field, old, new
+
+
+def _same(old: Any, new: Any) -> bool:
+    """As JSON: to Python 1 and true are equal."""
+    return document_bytes(old) == document_bytes(new)
 
 
 # --- drafts ------------------------------------------------------------------------------------------------------

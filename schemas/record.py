@@ -327,6 +327,7 @@ class ContractChanged(Partial):
     faults: str | None = None
     file_hash: str | None = None
     pending_approval: str | None = None
+    publish_fault: str | None = None
     retirement_reason: str | None = None
     validated_now: bool = False
     deployed_now: bool = False
@@ -336,7 +337,7 @@ class ContractChanged(Partial):
 
 
 class DeploymentOpened(Model):
-    """Inserts the row of a version on its way to a node; it stays where it is there."""
+    """Inserts the row of a version on its way to a node, with the entry's number; it stays where it is there."""
 
     kind: Literal["deployment_opened"] = "deployment_opened"
     contract_id: str
@@ -352,6 +353,15 @@ class DeploymentChanged(Model):
     version: str
     node_id: str
     status: str
+
+
+class DeploymentsSuperseded(Model):
+    """A node has taken the deployment `below`: all versions of the contract that came before it have ended there."""
+
+    kind: Literal["deployments_superseded"] = "deployments_superseded"
+    contract_id: str
+    node_id: str
+    below: int
 
 
 class EquipmentRegistered(Model):
@@ -534,6 +544,7 @@ Change = Annotated[
     | ContractChanged
     | DeploymentOpened
     | DeploymentChanged
+    | DeploymentsSuperseded
     | EquipmentRegistered
     | EquipmentChanged
     | EquipmentEvent

@@ -42,6 +42,7 @@ from infra.ledger import Ledger
 from infra.maintenance import MaintenanceContracts
 from infra.maintenance_alerts import MaintenanceReviews
 from infra.maintenance_drafts import Drafts
+from infra.maintenance_order_reconcile import NodeOrderReconciler
 from infra.maintenance_orders import NodeOrdering
 from infra.maintenance_reconcile import MaintenanceReconciler
 from infra.node_maintenance import NodeMaintenance
@@ -137,7 +138,8 @@ def main_worker(
     versions = MaintenanceContracts(engine)
     drafts = Drafts(client, versions, ledger, registry, settings)
     repository = PolicyRepository(settings.policy_repository_dir)
-    maintenance = MaintenanceActivities(drafts, versions, repository, NodeOrdering(client, versions, registry))
+    ordering = NodeOrdering(client, versions, registry)
+    maintenance = MaintenanceActivities(drafts, versions, repository, ordering)
     trace = ReverseTraceActivities(ReverseTraces(engine), Searcher(engine, ledger, registry))
     return Worker(
         client,
@@ -162,6 +164,8 @@ def main_worker(
             maintenance.read_policy,
             maintenance.send_orders,
             maintenance.read_progress,
+            maintenance.read_moved,
+            maintenance.is_wanted,
             *(equipment.look_up_line, equipment.look_up_calibration, equipment.read_register),
             *(equipment.lost_contracts, equipment.blocked_tests, equipment.refresh_node),
             *(trace.look, trace.search, trace.select),
@@ -170,6 +174,7 @@ def main_worker(
                 ApprovalReconciler(client, Approvals(engine), ledger),
                 TestReconciler(client, Tests(engine), ledger),
                 TransferReconciler(client, transfers, ledger),
+                NodeOrderReconciler(client, versions, ledger, ordering, registry, settings),
                 MaintenanceReconciler(client, versions, ledger, drafts),
                 ClientPOReconciler(client, client_pos, ledger, starter),
             ).reconcile,

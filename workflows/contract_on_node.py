@@ -9,15 +9,20 @@ from datetime import timedelta
 from typing import Any
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, is_cancelled_exception
+from temporalio.exceptions import ActivityError
 
 from activities.maintenance import MaintenanceActivities
 from activities.maintenance_node import MaintenanceNodeActivities
 from schemas import names
-from schemas.alert import cause_of
 from schemas.maintenance import ContractDelivery, ContractReceipt, ContractRetired, DeploymentStatus
-from schemas.maintenance_life import DeploymentsChanged, NodeOrder, PolicyRef, VersionRef
-from schemas.record import AlertRaised, AlertResolved, Change, DeploymentChanged
+from schemas.maintenance_life import (
+    ContractRef,
+    DeploymentsChanged,
+    NodeOrder,
+    PolicyRef,
+    VersionRef,
+)
+from schemas.record import AlertRaised, AlertResolved, Change, DeploymentChanged, DeploymentsSuperseded
 from workflows import retry
 from workflows.book import Book
 from workflows.inbox import Inbox, Refused
@@ -28,15 +33,16 @@ from workflows.steps import step, tell
 class ContractOnNodeWorkflow:
     """Workflow ID `maintenance/{contract_id}/{version}/{node_id}`, with `/end` where the version ends there.
 
-    Its result is what the node said. A node that is away is waited for: what it is to do waits in its queue.
+    Its result is what the node said, or None where the version ended there before it could be asked. A node that is
+    away is waited for: what it is to do waits in its queue.
     """
 
     @workflow.init
     def __init__(self, order: NodeOrder) -> None:
         self._order = order
-        self._late = False
-        self._refused = False
-        self._faulty = False
+        self._late = order.late
+        self._refused = order.refused
+        self._faulty = order.faulty
         self._book = Book(
             key=order.workflow_id,
             source=order.workflow_id,
@@ -45,10 +51,12 @@ class ContractOnNodeWorkflow:
             smart_id=order.node_id,
             metadata={"version": order.version, "node_id": order.node_id, "number": order.number},
         )
-        self._inbox = Inbox(signals={}, updates={})
+        self._changed = False
+        told = {names.DEPLOYMENTS_CHANGED: DeploymentsChanged}
+        self._inbox = Inbox(signals=told, updates={}, signals_before=order.signals)
 
     @workflow.run
-    async def run(self, order: NodeOrder) -> ContractReceipt:
+    async def run(self, order: NodeOrder) -> ContractReceipt | None:
         life = asyncio.create_task(self._live())
         try:
             return await asyncio.shield(life)
@@ -57,50 +65,76 @@ class ContractOnNodeWorkflow:
             self._inbox.put("temporal", "cancel", Refused(reason=reason))
             return await life
 
-    async def _live(self) -> ContractReceipt:
+    async def _live(self) -> ContractReceipt | None:
+        if self._order.retire:
+            await self._withdraw()
+        while (receipt := await self._try()) is None:
+            await self._pause()
+            if not await self._is_wanted():
+                await self._give_up()
+                break
+            await self._continue_as_new()
+        else:
+            await self._record(receipt)
+            await self._tell()
+        while not await self._inbox.drained():
+            await self._handle()
+        return receipt
+
+    async def _withdraw(self) -> None:
+        """A node that has not taken the version yet must not: it would lose for it the one that it has."""
+        order = self._order.model_copy(update={"retire": False})
+        await tell(order.workflow_id, names.DEPLOYMENTS_CHANGED, DeploymentsChanged())
+
+    async def _continue_as_new(self) -> None:
+        if workflow.info().is_continue_as_new_suggested() and await self._inbox.drained():
+            alerted = {"late": self._late, "refused": self._refused, "faulty": self._faulty}
+            workflow.continue_as_new(self._order.model_copy(update={**alerted, "signals": self._inbox.signals}))
+
+    async def _try(self) -> ContractReceipt | None:
+        """What the node answers; None where a person must mend something first."""
         order = self._order
         self._show(f"{order.node_id} to {'end' if order.retire else 'acknowledge'} it", "the node's worker, by itself")
-        document = None if order.retire else await self._document()
-        while (receipt := await self._ask(document)) is None:
-            await self._pause()
-        await self._record(receipt)
-        for version in filter(None, (order.version, receipt.replaced)):
-            await self._tell(VersionRef(contract_id=order.contract_id, version=version))
-        while not await self._inbox.drained():
-            await self._refuse()
-        return receipt
+        if order.retire:
+            return await self._ask(None)
+        document = await self._document()
+        return await self._ask(document) if document is not None else None
 
     # --- what the node is sent ------------------------------------------------------------------------------
 
-    async def _document(self) -> dict[str, Any]:
+    async def _document(self) -> dict[str, Any] | None:
         """As it was published; one that was changed since is sent nowhere."""
         order = self._order
         ref = PolicyRef(contract_id=order.contract_id, version=order.version, file_hash=order.file_hash)
-        while True:
-            file = await step(MaintenanceActivities.read_policy, ref, summary=f"{order.contract_id} {order.version}")
-            if file.document is not None:
-                return file.document
+        file = await step(MaintenanceActivities.read_policy, ref, summary=f"{order.contract_id} {order.version}")
+        if file.document is None:
             await self._policy_fault(file.fault or "")
-            await self._pause()
+        return file.document
 
     async def _pause(self) -> None:
-        """Until what a person must mend is tried again; messages are answered meanwhile."""
+        """Until what a person must mend is tried again, or something changed; messages are answered meanwhile."""
         over = asyncio.create_task(workflow.sleep(retry.LONGEST_PAUSE, summary="a person must look"))
-        while not over.done():
+        while not over.done() and not self._changed:
             await workflow.wait_condition(lambda: over.done() or bool(self._inbox))
             if self._inbox:
-                await self._refuse()
+                await self._handle()
+        over.cancel()
+        self._changed = False
 
     async def _policy_fault(self, fault: str) -> None:
         self._show(f"the policy repository: {fault}", "whoever mends that; it goes on by itself within ten minutes")
         if not self._faulty:
             text = f"{fault}. {self._order.node_id} is not sent it; put the file back as it was published."
-            alert = self._book.alert("policy_fault", "policy_fault", text)
-            await self._book.enter("policy_fault", "policy_fault", text, {}, alert, asked=True)
+            event = self._numbered("policy_fault")
+            alert = self._book.alert(event, "policy_fault", text)
+            await self._book.enter("policy_fault", event, text, {}, alert, asked=True)
         self._faulty = True
 
     async def _ask(self, document: dict[str, Any] | None) -> ContractReceipt | None:
-        """Until the node has answered, beside it the alert that it is late; None where it refuses for good."""
+        """Until the node has answered, beside it the alert that it is late.
+
+        None where it refuses for good, or was not reached before the version was retired.
+        """
         asking = self._asking(document)
         late = asyncio.create_task(
             workflow.sleep(timedelta(seconds=self._order.late_after), summary="alert when the node does not answer")
@@ -110,16 +144,18 @@ class ContractOnNodeWorkflow:
                 lambda: asking.done() or bool(self._inbox) or (late.done() and not self._late)
             )
             if self._inbox:
-                await self._refuse()
+                await self._handle()
+                self._changed = self._changed and not await self._is_wanted()
+                if self._changed:
+                    asking.cancel()
             elif late.done() and not self._late and not asking.done():
                 await self._is_late()
         late.cancel()
         try:
             return await asking
         except ActivityError as error:
-            if is_cancelled_exception(error):
-                raise
-            await self._refused_by_node(str(error.cause))
+            if not self._changed:
+                await self._refused_by_node(str(error.cause))
             return None
 
     def _asking(self, document: dict[str, Any] | None) -> "workflow.ActivityHandle[ContractReceipt]":
@@ -131,6 +167,7 @@ class ContractOnNodeWorkflow:
                 task_queue=names.node_queue(order.node_id),
                 start_to_close_timeout=retry.NODE_TIME,
                 retry_policy=retry.UNTIL_DONE,
+                cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
                 summary=f"end {order.contract_id} {order.version} on {order.node_id}",
             )
         delivery = ContractDelivery(
@@ -146,6 +183,7 @@ class ContractOnNodeWorkflow:
             task_queue=names.node_queue(order.node_id),
             start_to_close_timeout=retry.NODE_TIME,
             retry_policy=retry.UNTIL_DONE,
+            cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
             summary=f"send {order.contract_id} {order.version} to {order.node_id}",
         )
 
@@ -166,46 +204,74 @@ class ContractOnNodeWorkflow:
             await self._alert("deployment_refused", text)
         self._refused = True
 
-    async def _alert(self, event: str, text: str) -> None:
+    async def _alert(self, action: str, text: str) -> None:
         """Late or refused, an order that is outstanding at its node is one cause, and ends with the answer."""
+        event = self._numbered(action)
         raised = self._book.alert(event, "deployment_late", text)
         alert = raised.alert.model_copy(update={"cause": self._order.late_cause})
-        await self._book.enter(event, event, text, {}, AlertRaised(alert=alert))
+        await self._book.enter(action, event, text, {}, AlertRaised(alert=alert))
+
+    def _numbered(self, event: str) -> str:
+        """Once for this run of it: one that was closed from outside and started again may find another fault."""
+        return f"{event}:{self._order.signals}"
 
     @property
     def _what(self) -> str:
         return f"{self._order.contract_id} {self._order.version}"
 
     async def _record(self, receipt: ContractReceipt) -> None:
-        """Also where the node has a newer version already, or this one was retired before it came."""
+        """Also where the node has a newer version already, or this one was retired before it came.
+
+        The number that the node tells ends whatever it had before, also where nobody heard it say so.
+        """
         order, status = self._order, _became(self._order, receipt)
-        changes: list[Change] = [self._deployment(order.version, status)]
-        if receipt.replaced is not None and receipt.replaced != order.version:
-            changes.append(self._deployment(receipt.replaced, DeploymentStatus.SUPERSEDED))
+        changes: list[Change] = [
+            DeploymentChanged(
+                contract_id=order.contract_id, version=order.version, node_id=order.node_id, status=status
+            )
+        ]
+        if receipt.number is not None:
+            earlier = {"contract_id": order.contract_id, "node_id": order.node_id, "below": receipt.number}
+            changes.append(DeploymentsSuperseded(**earlier))
         await self._book.enter(
             "acknowledge_contract",
             "acknowledge",
             _said(order, receipt, status),
             {"status": status, "replaced": receipt.replaced, "in_force": receipt.version},
             *changes,
-            AlertResolved(cause=order.late_cause),
-            AlertResolved(cause=cause_of("policy_fault", order.workflow_id)),
+            *self._resolved,
         )
 
-    def _deployment(self, version: str, status: DeploymentStatus) -> DeploymentChanged:
-        order = self._order
-        return DeploymentChanged(contract_id=order.contract_id, version=version, node_id=order.node_id, status=status)
+    async def _is_wanted(self) -> bool:
+        """Not where the version was retired or superseded meanwhile, or its node is gone."""
+        summary = f"is {self._what} still to be told to {self._order.node_id}?"
+        return await step(MaintenanceActivities.is_wanted, self._order, summary=summary)
 
-    async def _tell(self, ref: VersionRef) -> None:
-        """Only where something follows for the version: of two hundred nodes one alone has the last word."""
-        progress = await step(MaintenanceActivities.read_progress, ref, summary=f"where is {ref}?")
-        if progress is not None and progress.next is not None:
+    async def _give_up(self) -> None:
+        text = f"{self._order.node_id} is not told of {self._what} any more: it was retired, or has ended there"
+        await self._book.enter("end_order", "end_order", text, {}, *self._resolved)
+
+    @property
+    def _resolved(self) -> tuple[AlertResolved, ...]:
+        return tuple(AlertResolved(cause=cause) for cause in self._order.causes)
+
+    async def _tell(self) -> None:
+        """Only the versions for which something follows: of two hundred nodes one alone has the last word."""
+        name = self._order.contract_id
+        moved = await step(
+            MaintenanceActivities.read_moved, ContractRef(contract_id=name), summary=f"what follows for {name}?"
+        )
+        for version in moved.versions:
+            ref = VersionRef(contract_id=name, version=version)
             await tell(ref.workflow_id, names.DEPLOYMENTS_CHANGED, DeploymentsChanged())
 
-    async def _refuse(self) -> None:
+    async def _handle(self) -> None:
+        """That something changed is not believed: it is looked up."""
         item = self._inbox.next()
-        reason = item.payload.reason if isinstance(item.payload, Refused) else "nothing can be asked here"
-        await self._book.refuse_request(item, reason)
+        if isinstance(item.payload, DeploymentsChanged):
+            self._changed = True
+        elif isinstance(item.payload, Refused):
+            await self._book.refuse_request(item, item.payload.reason)
 
     # --- the operator's eye ---------------------------------------------------------------------------------
 
@@ -217,21 +283,22 @@ class ContractOnNodeWorkflow:
 
 
 def _became(order: NodeOrder, receipt: ContractReceipt) -> DeploymentStatus:
-    if receipt.version is None:
-        return DeploymentStatus.RETIRED
-    if receipt.version == order.version and not order.retire:
+    """Only a version that a node has taken supersedes those before it; one that was retired leaves them as they are."""
+    if receipt.number is not None and receipt.number > order.number:
+        return DeploymentStatus.SUPERSEDED
+    if receipt.number == order.number and receipt.version is not None:
         return DeploymentStatus.ACKNOWLEDGED
-    return DeploymentStatus.SUPERSEDED
+    return DeploymentStatus.RETIRED
 
 
 def _said(order: NodeOrder, receipt: ContractReceipt, status: DeploymentStatus) -> str:
     node, what = order.node_id, f"{order.contract_id} {order.version}"
     match status:
-        case DeploymentStatus.ACKNOWLEDGED if receipt.replaced not in (None, order.version):
+        case DeploymentStatus.ACKNOWLEDGED if receipt.replaced is not None:
             return f"{node} executes {what} from now on, in place of {receipt.replaced}"
         case DeploymentStatus.ACKNOWLEDGED:
             return f"{node} executes {what} from now on"
         case DeploymentStatus.SUPERSEDED:
-            return f"{node} executes {receipt.version}, which is newer than {what}"
+            return f"{node} has taken a newer version than {what}, and executes {receipt.version or 'none'}"
         case _:
-            return f"{node} executes {what} no more"
+            return f"{node} does not execute {what}, it executes {receipt.version or 'none'}"

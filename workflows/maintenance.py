@@ -96,6 +96,7 @@ class MaintenanceContractWorkflow:
         if self._start.life is not None and workflow.info().continued_run_id is None:
             # Started again where it stood: nobody told it what its nodes said meanwhile.
             self._inbox.put("restart", names.DEPLOYMENTS_CHANGED, DeploymentsChanged())
+            await self._hear()
         while self._life.status is not ContractStatus.ARCHIVED:
             self._show()
             if self._inbox:
@@ -109,6 +110,15 @@ class MaintenanceContractWorkflow:
         while not await self._inbox.drained():
             await self._handle(self._inbox.next())
         return ContractEnd(contract_id=self._ref.contract_id, version=self._ref.version, status=self._life.status)
+
+    async def _hear(self) -> None:
+        """The answer that nobody could give to a workflow that was closed."""
+        pending = self._life.deployment
+        if pending is None or pending.approved_by is not None:
+            return
+        ended = ApprovalEnded(approval_id=pending.approval_id)
+        if await outcome_of(ended) is not None:
+            self._inbox.put("restart", names.APPROVAL_ENDED, ended)
 
     async def _continue_as_new(self) -> None:
         if await self._inbox.drained():
@@ -258,7 +268,7 @@ class MaintenanceContractWorkflow:
         life = self._life
         chosen = await step(
             MaintenanceActivities.choose_nodes,
-            WantedNodes(contract_id=self._ref.contract_id, nodes=request.nodes),
+            WantedNodes(**dict(self._ref), nodes=request.nodes),
             summary=f"which nodes does {self._ref} go to?",
         )
         if chosen.refusal is not None:
@@ -284,6 +294,7 @@ class MaintenanceContractWorkflow:
             f"Asked that {self._ref} be deployed to {len(chosen.nodes)} nodes: {request.reason}",
             {
                 "approval_id": asked.approval_id,
+                "approval_hash": asked.content_hash,
                 "nodes": list(chosen.nodes),
                 "document_hash": life.document_hash,
                 "decision": decision.model_dump(mode="json"),
@@ -310,20 +321,49 @@ class MaintenanceContractWorkflow:
             await self._refuse_request(item, f"{ended.approval_id} has not ended, or nothing waits for it here")
         elif outcome.status is ApprovalStatus.APPROVED and outcome.decided_by is not None:
             life.deployment = pending.model_copy(update={"approved_by": outcome.decided_by})
-        else:
-            life.deployment = None
             await self._record(
-                "keep_contract",
-                f"keep:{ended.approval_id}",
-                f"{self._ref} is not deployed: {ended.approval_id} is {outcome.status}",
-                {"approval_id": ended.approval_id, "status": outcome.status},
+                "approve_deployment",
+                f"approved:{ended.approval_id}",
+                f"The deployment of {self._ref} is approved: it is published",
+                {"approval_id": ended.approval_id, "nodes": list(pending.nodes)},
                 self._row(pending_approval=None),
-                user_id=outcome.decided_by or "system",
+                user_id=outcome.decided_by,
             )
+        else:
+            await self._keep(ended.approval_id, f"{ended.approval_id} is {outcome.status}", outcome.decided_by)
+
+    async def _keep(self, approval_id: str, reason: str, user_id: str | None, *changes: Change) -> None:
+        """It is not deployed, and may be asked for again."""
+        life = self._life
+        life.deployment = life.publish_fault = life.publish_again = None
+        await self._record(
+            "keep_contract",
+            f"keep:{approval_id}",
+            f"{self._ref} is not deployed: {reason}",
+            {"approval_id": approval_id, "reason": reason},
+            self._row(pending_approval=None, publish_fault=None),
+            AlertResolved(cause=cause_of("policy_fault", self._start.workflow_id)),
+            *changes,
+            user_id=user_id or "system",
+            asked=True,  # what was read stands in the history before it is recorded
+        )
 
     async def _deploy(self, approved: PendingDeployment) -> None:
-        """Into the policy repository, then to its nodes. The number of the entry is that of the deployment."""
+        """Into the policy repository, then to its nodes. The number of the entry is that of the deployment.
+
+        What its nodes have is looked at again: another version may have come there while this one was waited for.
+        """
         life, ref = self._life, self._ref
+        chosen = await step(
+            MaintenanceActivities.choose_nodes,
+            WantedNodes(**dict(ref), nodes=approved.nodes),
+            summary=f"may {ref} still go there?",
+        )
+        if chosen.refusal is not None:
+            text = f"{ref} is approved and not deployed: {chosen.refusal}"
+            alert = self._book.alert(f"keep:{approved.approval_id}", "request_refused", text, names.DEPLOY)
+            await self._keep(approved.approval_id, chosen.refusal, None, alert)
+            return
         published = await step(
             MaintenanceActivities.publish_contract,
             Publication(contract_id=ref.contract_id, version=ref.version, document=life.document),
@@ -344,14 +384,13 @@ class MaintenanceContractWorkflow:
             f"SmartMaintenance contract deployed to {len(life.nodes)} nodes",
             {
                 "nodes": list(life.nodes),
-                "success_count": 0,
                 "path": published.path,
                 "file_hash": published.file_hash,
                 "document_hash": life.document_hash,
                 "approval_id": approved.approval_id,
                 "approval_hash": approved.content_hash,
             },
-            self._row(deployed_now=True, file_hash=published.file_hash, pending_approval=None),
+            self._row(deployed_now=True, file_hash=published.file_hash, publish_fault=None),
             *opened,
             AlertResolved(cause=cause_of("policy_fault", self._start.workflow_id)),
             user_id=approved.approved_by or "",
@@ -359,20 +398,17 @@ class MaintenanceContractWorkflow:
         life.number = receipt
 
     async def _not_published(self, fault: str) -> None:
-        """Alerted once; tried again until a person has mended it."""
+        """Alerted once for the same fault; tried again until a person has mended it."""
         life = self._life
         life.publish_again = workflow.now() + retry.LONGEST_PAUSE
-        if life.publish_fault is None:
-            text = f"{self._ref} is approved and cannot be published: {fault}. Mend it; it goes on by itself."
-            await self._record(
-                "policy_fault",
-                f"policy_fault:{life.asked}",
-                text,
-                {},
-                self._book.alert(f"policy_fault:{life.asked}", "policy_fault", text),
-                asked=True,
-            )
+        if life.publish_fault == fault:
+            return
         life.publish_fault = fault
+        life.publish_faults += 1
+        event = f"policy_fault:{life.publish_faults}"
+        text = f"{self._ref} is approved and cannot be published: {fault}. Mend it; it goes on by itself."
+        alert = self._book.alert(event, "policy_fault", text)
+        await self._record("policy_fault", event, text, {}, self._row(publish_fault=fault), alert, asked=True)
 
     # --- what its nodes said --------------------------------------------------------------------------------
 
@@ -395,7 +431,7 @@ class MaintenanceContractWorkflow:
                     asked=True,  # what was read stands in the history before it is recorded
                 )
             case ContractStatus.DEPRECATED:
-                await self._deprecate("superseded by a newer version on each of its nodes", "superseded")
+                await self._deprecate("superseded by a newer version, or its nodes are gone", "superseded")
             case ContractStatus.ARCHIVED:
                 self._life.enter(ContractStatus.ARCHIVED)
                 await self._record(
@@ -443,7 +479,7 @@ class MaintenanceContractWorkflow:
             event,
             f"Contract retired: {reason}",
             {"retirement_reason": reason, "active_duration_days": active, **(metadata or {})},
-            self._row(retirement_reason=reason, deprecated_now=True, pending_approval=None),
+            self._row(retirement_reason=reason, deprecated_now=True, pending_approval=None, publish_fault=None),
             AlertResolved(cause=cause_of("policy_fault", self._start.workflow_id)),
             user_id=user_id,
             asked=True,

@@ -46,6 +46,7 @@ from tests.workflows.skipping import time_skipping_server
 from tests.workflows.traces import Trace
 from tests.workflows.transfers import FINAL, Transfer
 from tests.workflows.watches import Watched
+from workflows import retry
 
 HERE = Path(__file__).parent
 
@@ -435,6 +436,39 @@ async def reworked(contracts: Contracts) -> None:
     await version.handle.result()
 
 
+async def withheld(contracts: Contracts) -> None:
+    """A version whose file somebody changes: its node is sent nothing for so long that the order continues as new, then
+    it is retired. A newer one is retired before its nodes have it.
+    """
+    version = await contracts.create()
+    file = contracts.folder / "v1.0" / f"{version.ref.contract_id}.yaml"
+
+    def tamper() -> None:
+        file.chmod(0o644)
+        file.write_text("another: one\n")
+
+    contracts.repository.on_published = tamper
+    patience, retry.LONGEST_PAUSE = retry.LONGEST_PAUSE, timedelta(seconds=1)
+    await version.deploy([contracts.stations[0].node.node_id])
+    order = await version.order(contracts.stations[0])
+    first = (await order.describe()).run_id
+    while (await order.describe()).run_id == first:
+        await order.signal("acknowledged")
+        await asyncio.sleep(1)
+    contracts.repository.on_published = None
+    newer = await contracts.improve(version, calibration_interval_days=90)
+    await newer.deploy()
+    await newer.sent()
+    for each in (newer, version):
+        await each.retire()
+        await each.recorded("end_order")
+    async with contracts.online():
+        for each in (newer, version):
+            await each.handle.result()
+    contracts.shop.workflow_ids |= {order.id, (await newer.order(contracts.stations[0])).id}
+    retry.LONGEST_PAUSE = patience
+
+
 async def traced(trace: Trace) -> None:
     """A search that fails first, a test that is held, a forged disposition, all three dispositions, Temporal's Cancel,
     a search again before the end."""
@@ -526,7 +560,7 @@ SCENES: tuple[Callable[[Shop], Awaitable[None]], ...] = (
 
 OF_A_TRANSFER: tuple[Callable[[Transfer], Awaitable[None]], ...] = (transferred, disposed, refused)
 
-OF_CONTRACTS: tuple[Callable[[Contracts], Awaitable[Any]], ...] = (drafted, monitored, reworked)
+OF_CONTRACTS: tuple[Callable[[Contracts], Awaitable[Any]], ...] = (drafted, monitored, reworked, withheld)
 
 OF_A_TRACE: tuple[Callable[[Trace], Awaitable[None]], ...] = (traced,)
 
@@ -624,7 +658,7 @@ async def server_for(scene: Callable[[Any], Awaitable[Any]], state: Path) -> Asy
         async with time_skipping_server() as environment:
             yield environment
         return
-    kind = EagerTemporal if scene in (continued, noted, reworked, remembered) else Temporal
+    kind = EagerTemporal if scene in (continued, noted, reworked, remembered, withheld) else Temporal
     server = kind(state, report=lambda _: None, durable=False, headless=True)
     await server.start()
     try:

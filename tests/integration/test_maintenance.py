@@ -1,157 +1,47 @@
 """Maintenance contracts over HTTP, with the real database, policy repository and nodes' disks."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-import httpx
 import pytest
 import pytest_asyncio
 import yaml
 from fastapi import FastAPI
 from sqlalchemy.ext.asyncio import AsyncEngine
-from temporalio.worker import Worker
 
-from activities.maintenance_node import MaintenanceNodeActivities
 from infra.database import Row
 from infra.hubs import Hubs
 from infra.ledger import Ledger
 from infra.maintenance import MaintenanceContracts
-from infra.maintenance_reconcile import MaintenanceReconciler
 from infra.node_maintenance import NodeMaintenance
 from infra.registry import load_registry
-from infra.repairs import Repairs
 from infra.settings import Settings
-from schemas import names
 from schemas.ledger import LedgerEntry
 from schemas.maintenance_life import VersionRef
 from schemas.maintenance_version import ContractChange, NewVersion
 from schemas.permission import Role
-from schemas.record import DeploymentChanged, DeploymentOpened, Record
+from schemas.record import Change, DeploymentChanged, DeploymentOpened, DeploymentsSuperseded, Record
 from tests.fleet import fleet, registry_of
+from tests.integration.lab import PATH, Caller, Json, Lab, open_lab, with_cells
 from workers.worker import main_worker
 
 if TYPE_CHECKING:
     from api.house import House
 
-Json = dict[str, Any]
-Caller = Callable[..., httpx.AsyncClient]
-
-PATH = "/api/v1/maintenance/contracts"
-
 
 @pytest.fixture
 def settings(settings: Settings, tmp_path: Path) -> Settings:
-    """With three penetrant cells of the test's own."""
-    name = uuid4().hex[:8]
-    nodes = [
-        {"node_id": f"{kind}{number}-{name}", "station_type": kind, "name": "cell"}
-        for kind, number in (("LP", 1), ("LP", 2), ("LP", 3), ("CP", 1))
-    ]
-    file = tmp_path / "nodes.yaml"
-    file.write_text(yaml.safe_dump({"nodes": nodes}))
-    return settings.model_copy(update={"nodes_file": file})
-
-
-class Lab:
-    """Marta makes contracts, Quentin approves them."""
-
-    def __init__(self, house: "House", marta: httpx.AsyncClient, quentin: httpx.AsyncClient) -> None:
-        self.house = house
-        self.marta = marta
-        self.quentin = quentin
-        self.name = f"LP-lamp-{uuid4().hex[:8]}"
-        self.nodes = [node for node in house.registry.nodes if node.station_type == "LP"]
-
-    def document(self, **fields: Any) -> Json:
-        return {
-            "smart_contract_id": self.name,
-            "title": "UV lamp",
-            "description": "Irradiance before each shift",
-            "equipment_types": ["uv_lamp"],
-            "conditions": ["must-calibrate-before-test"],
-            "calibration_interval_days": 180,
-            **fields,
-        }
-
-    async def create(self, **fields: Any) -> httpx.Response:
-        return await self.marta.post(PATH, json=self.document(**fields))
-
-    async def created(self, **fields: Any) -> None:
-        answer = await self.create(**fields)
-        assert answer.status_code == 201, answer.text
-
-    def path(self, version: str = "1.0", then: str = "") -> str:
-        return f"{PATH}/{self.name}/versions/{version}{then}"
-
-    async def show(self, version: str = "1.0") -> Json:
-        answer = await self.marta.get(self.path(version))
-        assert answer.status_code == 200, answer.text
-        return dict(answer.json())
-
-    async def until(self, condition: Callable[[Json], bool], version: str = "1.0", *, patience: float = 20) -> Json:
-        shown: Json = {}
-        try:
-            async with asyncio.timeout(patience):
-                while not condition(shown := await self.show(version)):
-                    await asyncio.sleep(0.05)
-        except TimeoutError:
-            pytest.fail(f"did not happen: {shown}")
-        return shown
-
-    async def improve(self, days: int, *, before: int = 180, parent: str = "1.0") -> httpx.Response:
-        change = {"field": "/calibration_interval_days", "before": before, "after": days, "reason": "three failed"}
-        body = {"parent_version": parent, "reason": "three failed", "changes": [change]}
-        return await self.marta.post(f"{PATH}/{self.name}/versions", json=body)
-
-    async def deploy(self, version: str = "1.0", nodes: list[str] | None = None) -> None:
-        """Asked for by Marta, approved by Quentin."""
-        assert (await self.marta.post(self.path(version, "/validate"))).json()["status"] == "validated"
-        answer = await self.marta.post(self.path(version, "/deploy"), json={"reason": "ready", "nodes": nodes})
-        assert answer.status_code == 202, answer.text
-        approval_id = answer.json()["pending_approval"]
-        approval: Json = {}
-        async with asyncio.timeout(20):
-            while "content_hash" not in approval:
-                approval = (await self.quentin.get(f"/api/v1/approvals/{approval_id}")).json()
-        body = {"decision": "approve", "content_hash": approval["content_hash"]}
-        answer = await self.quentin.post(f"/api/v1/approvals/{approval_id}/respond", json=body)
-        assert answer.is_success, answer.text
-        await self.until(lambda shown: shown["deployments"] != [], version)
-
-    @asynccontextmanager
-    async def online(self, *numbers: int) -> AsyncIterator[None]:
-        async with AsyncExitStack() as workers:
-            for number in numbers or range(len(self.nodes)):
-                node = self.nodes[number]
-                file = self.house.settings.node_store(node.node_id)
-                file.parent.mkdir(parents=True, exist_ok=True)
-                does = MaintenanceNodeActivities(NodeMaintenance(node, file))
-                worker = Worker(
-                    self.house.temporal,
-                    task_queue=names.node_queue(node.node_id),
-                    activities=[does.take_contract, does.retire_contract],
-                    activity_executor=workers.enter_context(ThreadPoolExecutor(1)),
-                )
-                await workers.enter_async_context(worker)
-            yield
+    return with_cells(settings, tmp_path)
 
 
 @pytest_asyncio.fixture
 async def lab(api: FastAPI, settings: Settings, caller: Caller) -> AsyncIterator[Lab]:
-    house: House = api.state.house
-    async with (
-        caller(Role.MAINTENANCE_ENGINEER, "marta") as marta,
-        caller(Role.QUALITY_MANAGER, "quentin") as quentin,
-        Hubs(settings) as hubs,
-        main_worker(house.temporal, house.engine, house.ledger, hubs, settings),
-    ):
-        yield Lab(house, marta, quentin)
+    async with open_lab(api, settings, caller) as lab:
+        yield lab
 
 
 class TestCreating:
@@ -288,6 +178,18 @@ class TestADeployment:
         answer = await lab.marta.post(lab.path(then="/deploy"), json={"reason": "r", "nodes": [strange]})
         assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "nodes")
 
+    async def test_that_would_undo_another_is_refused(self, lab: Lab) -> None:
+        await lab.created()
+        await lab.deploy()
+        await lab.improve(90)
+        await lab.improve(60)
+        await lab.deploy("1.1")
+        await lab.marta.post(lab.path("1.2", "/validate"))
+        answer = await lab.marta.post(lab.path("1.2", "/deploy"), json={"reason": "r"})
+        assert (answer.status_code, "make it from 1.1" in answer.json()["detail"]) == (409, True)
+        await lab.improve(60, before=90, parent="1.1")
+        await lab.deploy("1.3")
+
     async def test_of_a_draft_is_refused(self, lab: Lab) -> None:
         await lab.created()
         answer = await lab.marta.post(lab.path(then="/deploy"), json={"reason": "r"})
@@ -347,41 +249,6 @@ class TestADraftWhoseWorkflowIsJustStarting:
         assert (await lab.marta.post(lab.path(then="/validate"))).json()["status"] == "validated"
 
 
-class TestTheReconcile:
-    async def reconcile(self, lab: Lab) -> list[str]:
-        """The workflows that it starts."""
-        house = lab.house
-        reconciler = MaintenanceReconciler(house.temporal, house.maintenance_contracts, house.ledger, house.drafts)
-        repairs = Repairs(house.alerts, house.ledger)
-        found = [workflow_id async for workflow_id, repaired in reconciler.repair(repairs) if repaired]
-        await repairs.finish()
-        return found
-
-    async def test_starts_a_draft_that_was_recorded_while_temporal_was_away(self, lab: Lab) -> None:
-        await lab.house.drafts.create(lab.document(), "marta")
-        assert await self.reconcile(lab) == [f"maintenance/{lab.name}/1.0"]
-        assert (await lab.marta.post(lab.path(then="/validate"))).json()["status"] == "validated"
-        assert await self.reconcile(lab) == []
-
-    async def test_starts_a_version_again_where_it_stood(self, lab: Lab) -> None:
-        await lab.created()
-        async with lab.online(0, 1):
-            await lab.deploy()
-            await lab.until(lambda shown: _acknowledged(shown) == 2)
-        await lab.house.temporal.get_workflow_handle(f"maintenance/{lab.name}/1.0").terminate()
-        async with lab.online(2):
-            await lab.until(lambda shown: _acknowledged(shown) == 3)
-        answer = await lab.marta.post(lab.path(then="/retire"), json={"reason": "r"})
-        assert (answer.status_code, "reconcile" in answer.json()["detail"]) == (409, True)
-        assert await self.reconcile(lab) == [f"maintenance/{lab.name}/1.0"]
-        await lab.until(lambda shown: shown["status"] == "monitoring")
-        async with lab.online():
-            await lab.marta.post(lab.path(then="/retire"), json={"reason": "r"})
-            await lab.until(lambda shown: shown["status"] == "archived")
-        [entry] = await lab.house.ledger.entries(target=lab.name, action="restart_contract")
-        assert entry.metadata["workflow"] == "terminated"
-
-
 class TestTwoHundredNodes:
     async def test_acknowledge_a_deployment_each_by_itself_and_leave_its_history_small(
         self, api: FastAPI, settings: Settings, caller: Caller, tmp_path: Path
@@ -400,7 +267,7 @@ class TestTwoHundredNodes:
             await lab.created()
             async with fleet(house.temporal, nodes[:199], tmp_path):
                 await lab.deploy()
-                await lab.until(lambda shown: _acknowledged(shown) == 199, patience=90)
+                await lab.until(lambda shown: acknowledged(shown) == 199, patience=90)
                 assert (await lab.show())["status"] == "deployed"
             async with fleet(house.temporal, nodes[199:], tmp_path):
                 await lab.until(lambda shown: shown["status"] == "monitoring")
@@ -411,7 +278,7 @@ class TestTwoHundredNodes:
         assert sorted(entry.smart_id for entry in entries) == [node.node_id for node in nodes]
 
 
-def _acknowledged(shown: Json) -> int:
+def acknowledged(shown: Json) -> int:
     return [one["status"] for one in shown["deployments"]].count("acknowledged")
 
 
@@ -433,3 +300,21 @@ class TestARowOfADeployment:
         ref = VersionRef(contract_id="LP-lamp", version="1.0")
         [row] = await MaintenanceContracts(engine).deployments(ref)
         assert (row["status"], row["acknowledged_at"]) == ("superseded", None)
+
+    async def test_ends_with_all_before_it_when_its_node_has_taken_a_later_one(
+        self, ledger: Ledger, engine: AsyncEngine
+    ) -> None:
+        async def enter(key: str, *changes: Change) -> int:
+            about = {"action_type": "maintenance", "action": "any", "target": "LP-lamp", "details": "any"}
+            return (await ledger.record(Record(entry=LedgerEntry(idempotency_key=key, **about), changes=changes))).seq
+
+        nodes, last = ("N1", "N2"), 0
+        for version in ("1.0", "1.1", "1.2"):
+            opened = (DeploymentOpened(contract_id="LP-lamp", version=version, node_id=node) for node in nodes)
+            last = await enter(version, *opened)
+        await enter("heard", DeploymentsSuperseded(contract_id="LP-lamp", node_id="N1", below=last))
+        found = []
+        for version in ("1.0", "1.1", "1.2"):
+            ref = VersionRef(contract_id="LP-lamp", version=version)
+            found.append([row["status"] for row in await MaintenanceContracts(engine).deployments(ref)])
+        assert found == [["superseded", "pending"], ["superseded", "pending"], ["pending", "pending"]]

@@ -61,7 +61,10 @@ class TestAValidation:
             ({"version": "1.0"}, "version"),
             ({"contract_type": "SmartClientPO"}, "contract_type"),
             ({"calibration_interval_days": 0}, "calibration_interval_days"),
+            ({"calibration_interval_days": True}, "calibration_interval_days"),
             ({"warning_days": -1}, "warning_days"),
+            ({"warning_days": True}, "warning_days"),
+            ({"checklist_every": True}, "checklist_every"),
             ({"checklist_every": "week"}, "checklist_every"),
             ({"maintenance_procedures": daily()}, "maintenance_procedures.daily.steps"),
             ({"maintenance_procedures": daily({**READING, "kind": "guess"})}, "maintenance_procedures.daily.steps.0"),
@@ -77,6 +80,7 @@ class TestAValidation:
     @pytest.mark.parametrize(
         ("fields", "found"),
         [
+            ({"warning_days": 181}, "warning_days: 181 is above the interval of 180 days"),
             ({"validation_rules": {"uv-a": {"unit": "lx"}}}, "validation_rules.uv-a: give a minimum"),
             (
                 {"validation_rules": {"uv-a": {"unit": "lx", "minimum": "2", "maximum": "1"}}},
@@ -206,6 +210,13 @@ class TestChanges:
         except ValidationError:
             return  # a name that no pointer or ledger can hold
         assert without_nothing(apply(before, changes)) == without_nothing(after)
+
+    @pytest.mark.parametrize(("before", "after"), [(1, True), (0, False), ([1], [True]), ({"a": 0}, {"a": False})])
+    def test_tell_a_number_from_true_and_false(self, before: Any, after: Any) -> None:
+        [change] = difference({"x": [before]}, {"x": [after]}, "because")
+        assert (change.before, change.after) == ([before], [after])
+        with pytest.raises(CannotApply):
+            apply({"x": [after]}, [change])
 
     def test_reach_names_with_dots_and_slashes(self) -> None:
         document = contract(validation_rules={"a.b/c": {"unit": "lx", "minimum": "1"}})

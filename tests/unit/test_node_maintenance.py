@@ -136,6 +136,29 @@ class TestARetirement:
         node.take_contract(version(4))
         assert node.retire_contract(ContractRetired(contract_id="LP-lamp", number=3)).version == "1.4"
 
+    def test_of_a_version_that_never_came_leaves_the_one_that_is_there(self, node: NodeMaintenance) -> None:
+        node.take_contract(version(1))
+        receipt = node.retire_contract(ContractRetired(contract_id="LP-lamp", number=2))
+        assert (receipt.number, receipt.version) == (1, "1.1")
+        assert node.take_contract(version(2)).version == "1.1"
+        assert in_force_at(node) == [("LP-lamp", "1.1")]
+
+    def test_of_a_version_that_never_came_keeps_no_other_one_out(self, node: NodeMaintenance) -> None:
+        node.take_contract(version(1))
+        node.retire_contract(ContractRetired(contract_id="LP-lamp", number=3))
+        node.take_contract(version(2))
+        assert in_force_at(node) == [("LP-lamp", "1.2")]
+
+    def test_brings_nothing_back_that_came_before(self, node: NodeMaintenance) -> None:
+        node.take_contract(version(2))
+        node.retire_contract(ContractRetired(contract_id="LP-lamp", number=2))
+        receipt = node.take_contract(version(1))
+        assert (receipt.number, receipt.version) == (2, None)
+
+    def test_of_what_nobody_has_taken_says_that_nothing_came(self, node: NodeMaintenance) -> None:
+        receipt = node.retire_contract(ContractRetired(contract_id="LP-lamp", number=1))
+        assert (receipt.number, receipt.version) == (None, None)
+
     def test_again_changes_nothing(self, node: NodeMaintenance) -> None:
         node.take_contract(version(1))
         for _ in range(2):

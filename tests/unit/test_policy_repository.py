@@ -1,6 +1,8 @@
 """The policy repository: written once, read as it was written, and what was changed is named."""
 
 import hashlib
+import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,10 @@ async def published(repository: PolicyRepository) -> str:
     return answer.file_hash
 
 
+def _note(synced: list[Path], descriptor: int) -> None:
+    synced.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+
+
 class TestAPublication:
     async def test_lies_in_the_folder_of_its_version_and_is_read_as_it_was(
         self, repository: PolicyRepository, tmp_path: Path
@@ -63,6 +69,18 @@ class TestAPublication:
         assert answer.file_hash is None
         assert "v1.0/LP-lamp.yaml exists with other content" in (answer.fault or "")
         assert (await read(repository, first)).document == DOCUMENT
+
+    @pytest.mark.parametrize("times", [1, 2])
+    async def test_is_answered_when_file_and_folders_are_on_the_disk(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
+    ) -> None:
+        repository = PolicyRepository(tmp_path / "policies")
+        for _ in range(times):
+            synced: list[Path] = []
+            monkeypatch.setattr(os, "fsync", partial(_note, synced))
+            await published(repository)
+        folder = tmp_path / "policies" / "v1.0"
+        assert {folder / "LP-lamp.yaml", folder, folder.parent, tmp_path} <= set(synced)
 
     async def test_that_cannot_be_written_says_why(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("no folder")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest_asyncio
 from temporalio.testing import WorkflowEnvironment
 
+from tests.workflows.contracts import ContractLedger, Contracts
 from tests.workflows.shop import MemoryLedger, Shop, check_histories, main_worker
 from tests.workflows.skipping import time_skipping_server
 
@@ -26,4 +27,15 @@ async def shop(environment: WorkflowEnvironment, tmp_path: Path) -> AsyncIterato
     shop = Shop(environment, MemoryLedger(), tmp_path)
     async with main_worker(shop):
         yield shop
+        await check_histories(shop)
+
+
+@pytest_asyncio.fixture
+async def contracts(environment: WorkflowEnvironment, tmp_path: Path) -> AsyncIterator[Contracts]:
+    ledger = ContractLedger()
+    shop = Shop(environment, ledger, tmp_path)
+    contracts = Contracts(shop, ledger, tmp_path)
+    async with main_worker(shop, more=contracts.activities()):
+        yield contracts
+        shop.workflow_ids |= contracts.played()
         await check_histories(shop)

@@ -1,5 +1,6 @@
 """A test's maintenance contracts: the real policy repository, real nodes' disks, and rows in memory."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,11 +19,20 @@ from infra.node_maintenance import NodeMaintenance
 from infra.policy_repository import PolicyRepository
 from infra.registry import Registry
 from infra.rows import CAN_BECOME
+from infra.temporal import workflow_status
 from schemas import names
 from schemas.canonical import document_hash
 from schemas.ledger import LedgerEntry
 from schemas.maintenance import DeploymentStatus
-from schemas.maintenance_life import Progress, Publication, Published, VersionRef, deployment_wanted, retirement_wanted
+from schemas.maintenance_life import (
+    NodeOrder,
+    Progress,
+    Publication,
+    Published,
+    VersionRef,
+    deployment_wanted,
+    retirement_wanted,
+)
 from schemas.maintenance_version import ContractChange, NewVersion
 from schemas.node import Node
 from schemas.permission import Role
@@ -32,8 +42,9 @@ from schemas.record import (
     ContractCreated,
     DeploymentChanged,
     DeploymentOpened,
+    DeploymentsSuperseded,
 )
-from tests.workflows.shop import MemoryLedger, Shop, until
+from tests.workflows.shop import DEADLINE, MemoryLedger, Shop, until
 
 if TYPE_CHECKING:
     from temporalio.client import WorkflowHandle
@@ -48,6 +59,7 @@ class ContractLedger(MemoryLedger):
         super().__init__()
         self.versions: dict[tuple[str, str], Json] = {}
         self.deployments: dict[tuple[str, str, str], DeploymentStatus] = {}
+        self.numbers: dict[tuple[str, str, str], int] = {}
 
     async def under(self, idempotency_key: str) -> LedgerEntry | None:
         return self.entries.get(idempotency_key)
@@ -56,7 +68,7 @@ class ContractLedger(MemoryLedger):
         match change:
             case ContractCreated():
                 self.versions[change.contract_id, change.version] = {
-                    **dict.fromkeys(("faults", "pending_approval", "file_hash", "retirement_reason")),
+                    **dict.fromkeys(("faults", "pending_approval", "publish_fault", "file_hash", "retirement_reason")),
                     **change.model_dump(exclude={"kind"}),
                 }
             case ContractChanged():
@@ -64,24 +76,36 @@ class ContractLedger(MemoryLedger):
             case DeploymentOpened():
                 key = change.contract_id, change.version, change.node_id
                 self.deployments.setdefault(key, DeploymentStatus.PENDING)
+                self.numbers.setdefault(key, len(self.entries) - 1)
             case DeploymentChanged():
                 key, status = (change.contract_id, change.version, change.node_id), DeploymentStatus(change.status)
-                if self.deployments.get(key) in CAN_BECOME[status]:
-                    self.deployments[key] = status
+                self._become(key, status)
+            case DeploymentsSuperseded():
+                for key, number in self.numbers.items():
+                    if (key[0], key[2]) == (change.contract_id, change.node_id) and number < change.below:
+                        self._become(key, DeploymentStatus.SUPERSEDED)
             case _:
                 super()._change(change, entry)
+
+    def _become(self, key: tuple[str, str, str], status: DeploymentStatus) -> None:
+        if self.deployments.get(key) in CAN_BECOME[status]:
+            self.deployments[key] = status
 
 
 class WatchedRepository(PolicyRepository):
     """The real one; a test does something once a file is written."""
 
-    published: Callable[[], None] | None = None
+    on_published: Callable[[], None] | None = None
 
     async def publish(self, publication: Publication) -> Published:
         answer = await super().publish(publication)
-        if self.published is not None and answer.fault is None:
-            self.published()
+        if self.on_published is not None and answer.fault is None:
+            self.on_published()
         return answer
+
+    async def put(self, ref: VersionRef, document: Json) -> None:
+        """What a person does who brings back what was published."""
+        await super().publish(Publication(**dict(ref), document=document))
 
 
 class MemoryContracts:
@@ -99,6 +123,20 @@ class MemoryContracts:
     async def open_nodes(self, ref: VersionRef, *, pending: bool) -> list[str]:
         wanted = (DeploymentStatus.PENDING,) if pending else OPEN
         return [node for node, status in self.deployments(ref).items() if status in wanted]
+
+    async def last_deployed(self, contract_id: str) -> dict[str, str]:
+        keys = sorted(self._ledger.numbers, key=self._ledger.numbers.__getitem__)
+        return {key[2]: key[1] for key in keys if key[0] == contract_id and self._ledger.deployments[key] in OPEN}
+
+    async def is_wanted(self, order: NodeOrder) -> bool:
+        row = self._ledger.versions[order.contract_id, order.version]
+        is_open = order.node_id in await self.open_nodes(order, pending=False)
+        return is_open and order.retire == (row["status"] in ("deprecated", "archived"))
+
+    async def moved(self, contract_id: str) -> list[str]:
+        versions = [row["version"] for row in await self.versions(contract_id)]
+        found = {each: await self.progress(VersionRef(contract_id=contract_id, version=each)) for each in versions}
+        return [version for version, progress in found.items() if progress is not None and progress.next is not None]
 
     async def progress(self, ref: VersionRef) -> Progress | None:
         row, statuses = await self.get(ref), list(self.deployments(ref).values())
@@ -151,7 +189,7 @@ class Contracts:
         does = self._does
         return (
             *(does.create_version, does.choose_nodes, does.publish_contract),
-            *(does.read_policy, does.send_orders, does.read_progress),
+            *(does.read_policy, does.send_orders, does.read_progress, does.read_moved, does.is_wanted),
         )
 
     @asynccontextmanager
@@ -208,6 +246,11 @@ class Contracts:
         found = ContractVersion(self, VersionRef(contract_id=contract_id, version=version))
         self.shop.workflow_ids.add(found.handle.id)
         return found
+
+    def published(self, version: "ContractVersion") -> Json:
+        """What its nodes are sent."""
+        document: Json = json.loads(version.row["document"])
+        return document
 
     def played(self) -> set[str]:
         """The workflows of nodes that were started."""
@@ -273,6 +316,20 @@ class ContractVersion:
         await self.is_("validated")
         await self.answer(await self.ask_deployment(nodes))
         await self.recorded("deploy_contract")
+
+    async def order(self, station: Station) -> "WorkflowHandle[Any, Any]":
+        """What the node is told of it, once that is on its way."""
+        key = (self.ref.contract_id, self.ref.version, station.node.node_id)
+        handle = self.shop.client.get_workflow_handle(names.contract_on_node_id(*key, retire=False))
+        async with asyncio.timeout(DEADLINE):
+            while await workflow_status(self.shop.client, handle.id) is None:
+                await asyncio.sleep(0.05)
+        return handle
+
+    async def sent(self) -> None:
+        """To every node."""
+        for station in self.contracts.stations:
+            await self.order(station)
 
     async def answer(self, approval_id: str, answer: str = "approve", *, by: str = "bob") -> None:
         approval = await self.shop.approval(approval_id)

@@ -1,35 +1,20 @@
 """The life of a version of a maintenance contract, on the hub and on each of its nodes."""
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 from unittest.mock import AsyncMock
 
 import pytest
-import pytest_asyncio
 from temporalio.client import WorkflowUpdateFailedError
-from temporalio.testing import WorkflowEnvironment
 
 from schemas import names
 from schemas.maintenance import ContractStatus
 from schemas.maintenance_life import MONITORED, Progress
-from tests.workflows.contracts import ContractLedger, Contracts, ContractVersion
-from tests.workflows.shop import Shop, check_histories, details, main_worker, shows, until
+from tests.workflows.contracts import Contracts, ContractVersion
+from tests.workflows.shop import details, shows, until
 from tests.workflows.test_foreign_messages import MALFORMED, send
 from tests.workflows.test_forged_messages import handlers_at
 from workflows.maintenance import MESSAGES
-
-
-@pytest_asyncio.fixture
-async def contracts(environment: WorkflowEnvironment, tmp_path: Path) -> AsyncIterator[Contracts]:
-    ledger = ContractLedger()
-    shop = Shop(environment, ledger, tmp_path)
-    contracts = Contracts(shop, ledger, tmp_path)
-    async with main_worker(shop, more=contracts.activities()):
-        yield contracts
-        shop.workflow_ids |= contracts.played()
-        await check_histories(shop)
 
 
 class TestADraft:
@@ -208,7 +193,7 @@ class TestThePolicyRepository:
             file.rename(written)
             file.write_text(written.read_text().replace("180", "900"))
 
-        contracts.repository.published = tamper
+        contracts.repository.on_published = tamper
         async with contracts.online():
             await version.deploy()
             await version.recorded("policy_fault", 2)
@@ -303,11 +288,11 @@ class TestARetirement:
     async def test_before_a_node_has_it_keeps_it_from_ever_coming_into_force_there(self, contracts: Contracts) -> None:
         version = await contracts.create()
         await version.deploy()
+        await version.sent()
         await version.retire()
-        await version.is_("deprecated")
+        await version.recorded("end_order", 2)
         async with contracts.online():
             await version.is_("archived")
-            await until(lambda: len(contracts.played()) == 4, lambda: str(contracts.shop))
         assert [station.in_force for station in contracts.stations] == [[], []]
 
     async def test_that_a_killed_worker_has_recorded_to_its_end_is_ended_by_the_next_one(
@@ -374,13 +359,13 @@ class TestWhateverSomebodySends:
     async def test_to_what_a_node_is_to_do_is_refused(self, contracts: Contracts) -> None:
         version = await contracts.create()
         await version.deploy()
-        node_id = contracts.stations[0].node.node_id
-        on_node = contracts.shop.client.get_workflow_handle(f"{version.ref.workflow_id}/{node_id}")
+        on_node = await version.order(contracts.stations[0])
         await on_node.signal("acknowledged", {"version": "1.0"})
+        await on_node.signal(names.DEPLOYMENTS_CHANGED, {})
         await on_node.cancel()
         await version.recorded("refuse_request", 2)
         assert version.deployments == ["pending", "pending"]
-        assert await handlers_at(on_node) == {"signal": [], "update": []}
+        assert await handlers_at(on_node) == {"signal": [names.DEPLOYMENTS_CHANGED], "update": []}
         async with contracts.online():
             await version.is_("monitoring")
 

@@ -47,7 +47,7 @@ def _create_contracts() -> None:
         sa.Column("version", sa.Text, primary_key=True),
         *_texts("station_type", "title", "document", "document_hash", "status"),
         *_texts("parent_version", "changes", "faults", nullable=True),
-        *_texts("file_hash", "pending_approval", "retirement_reason", nullable=True),
+        *_texts("file_hash", "pending_approval", "publish_fault", "retirement_reason", nullable=True),
         *_texts("created_by"),
         *_moments("created_at"),
         *_moments("validated_at", "deployed_at", "active_at", "deprecated_at", "archived_at", nullable=True),

@@ -1,0 +1,121 @@
+"""What nodes are to be told and nobody tells them any more: their workflow was closed from outside, or they are gone.
+
+A node that is not in the registry any more answers nobody: a version counts as ended there, so that it holds up no
+other. What it has on its own disk stays; should it come back, the next version that is deployed takes over.
+"""
+
+from collections.abc import AsyncIterator
+
+from temporalio.client import Client, WorkflowExecutionStatus
+
+from infra.ledger import Ledger
+from infra.maintenance import MaintenanceContracts, Row
+from infra.maintenance_orders import NodeOrdering
+from infra.registry import Registry
+from infra.repairs import Repairs
+from infra.settings import Settings
+from infra.temporal import workflow_status
+from schemas import names
+from schemas.alert import Alert, Severity
+from schemas.ledger import LedgerEntry
+from schemas.maintenance import ContractStatus, DeploymentStatus
+from schemas.maintenance_life import NodeOrder
+from schemas.reconcile import Repaired
+from schemas.record import AlertRaised, AlertResolved, Change, DeploymentChanged, Record
+
+_GOES_ON = frozenset({WorkflowExecutionStatus.RUNNING, WorkflowExecutionStatus.COMPLETED})
+
+
+class NodeOrderReconciler:
+    """Before the versions take their turn: what follows for them from a node that is gone, they are told then."""
+
+    def __init__(
+        self,
+        client: Client,
+        contracts: MaintenanceContracts,
+        ledger: Ledger,
+        ordering: NodeOrdering,
+        registry: Registry,
+        settings: Settings,
+    ) -> None:
+        self._client = client
+        self._contracts = contracts
+        self._ledger = ledger
+        self._ordering = ordering
+        self._registry = registry
+        self._late_after = int(settings.deployment_alert_after.total_seconds())
+
+    async def repair(self, repairs: Repairs) -> AsyncIterator[tuple[str, Repaired | None]]:
+        """Each version on each node where it is in force or on its way, and what was done for it."""
+        after = ("", "", "")
+        while rows := await self._contracts.open_deployments(after=after):
+            for row in rows:
+                after = row["contract_id"], row["version"], row["node_id"]
+                order = self._order(row)
+                yield order.workflow_id, await repairs.attempt(order.workflow_id, self._repair(order, row))
+
+    def _order(self, row: Row) -> NodeOrder:
+        return NodeOrder(
+            **{name: row[name] for name in ("contract_id", "version", "node_id", "number", "document_hash")},
+            file_hash=row["file_hash"] or "",
+            late_after=self._late_after,
+            retire=row["contract_status"] == ContractStatus.DEPRECATED,
+        )
+
+    async def _repair(self, order: NodeOrder, row: Row) -> Repaired | None:
+        status = await workflow_status(self._client, order.workflow_id)
+        if order.node_id not in self._registry:
+            if status is WorkflowExecutionStatus.RUNNING:
+                handle = self._client.get_workflow_handle(order.workflow_id)
+                await handle.terminate(f"{order.node_id} is gone from the registry")
+            await self._end(order)
+            return Repaired.CLOSED
+        if status in _GOES_ON or not (order.retire or row["status"] == DeploymentStatus.PENDING):
+            return None
+        return Repaired.STARTED if await self._start(order, status) else None
+
+    async def _start(self, order: NodeOrder, status: WorkflowExecutionStatus | None) -> bool:
+        if status is None:  # its version is about to start it, or was closed before it could
+            return await self._ordering.start(order)
+        timeline = await self._ledger.timeline(order.contract_id)
+        number = sum((one.smart_id, one.metadata.get("number")) == (order.node_id, order.number) for one in timeline)
+        event = f"{order.workflow_id}:workflow_closed:{number}"
+        text = f"What {order.node_id} is told of {order} was {status.name.lower()} from outside. It is told again."
+        alert = Alert(
+            alert_id=event,
+            alert_type="workflow_closed",
+            severity=Severity.HIGH,
+            source=names.RECONCILE_ID,
+            subject=order.contract_id,
+            text=text,
+        )
+        await self._record(order, "restart_order", event, text, AlertRaised(alert=alert))
+        return await self._ordering.start(order.model_copy(update={"signals": number + 1}))
+
+    async def _end(self, order: NodeOrder) -> None:
+        ended = DeploymentChanged(
+            contract_id=order.contract_id,
+            version=order.version,
+            node_id=order.node_id,
+            status=DeploymentStatus.RETIRED,
+        )
+        await self._record(
+            order,
+            "end_order",
+            f"{order.workflow_id}:gone",
+            f"{order.node_id} is gone from the registry: {order} counts as ended there",
+            ended,
+            *(AlertResolved(cause=cause) for cause in order.causes),
+        )
+
+    async def _record(self, order: NodeOrder, action: str, event: str, text: str, *changes: Change) -> None:
+        entry = LedgerEntry(
+            idempotency_key=event,
+            action_type="maintenance",
+            action=action,
+            target=order.contract_id,
+            details=text,
+            smart_id=order.node_id,
+            metadata={"version": order.version, "node_id": order.node_id, "number": order.number},
+        )
+        await self._ledger.record(Record(entry=entry, changes=changes))

@@ -1,0 +1,204 @@
+"""Maintenance contracts whose workflows were closed from outside, and nodes that are gone."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from fastapi import FastAPI
+
+from infra.approvals import Approvals
+from infra.maintenance_order_reconcile import NodeOrderReconciler
+from infra.maintenance_orders import NodeOrdering
+from infra.maintenance_reconcile import MaintenanceReconciler
+from infra.registry import Registry
+from infra.repairs import Repairs
+from infra.settings import Settings
+from infra.temporal import workflow_status
+from tests.integration.lab import Caller, Lab, open_lab, with_cells
+from tests.integration.test_maintenance import acknowledged
+
+
+@pytest.fixture
+def settings(settings: Settings, tmp_path: Path) -> Settings:
+    return with_cells(settings, tmp_path)
+
+
+@pytest_asyncio.fixture
+async def lab(api: FastAPI, settings: Settings, caller: Caller) -> AsyncIterator[Lab]:
+    async with open_lab(api, settings, caller) as lab:
+        yield lab
+
+
+async def reconcile(lab: Lab) -> list[str]:
+    """The workflows that it starts or closes."""
+    house = lab.house
+    rows = house.maintenance_contracts
+    ordering = NodeOrdering(house.temporal, rows, house.registry)
+    repairs = Repairs(house.alerts, house.ledger)
+    found = []
+    for reconciler in (
+        NodeOrderReconciler(house.temporal, rows, house.ledger, ordering, house.registry, house.settings),
+        MaintenanceReconciler(house.temporal, rows, house.ledger, house.drafts),
+    ):
+        found += [workflow_id async for workflow_id, repaired in reconciler.repair(repairs) if repaired]
+    await repairs.finish()
+    return [workflow_id for workflow_id in found if lab.name in workflow_id]
+
+
+async def close(lab: Lab, workflow_id: str) -> None:
+    """As somebody does in the Temporal Web UI, once it is there."""
+    async with asyncio.timeout(20):
+        while await workflow_status(lab.house.temporal, workflow_id) is None:
+            await asyncio.sleep(0.05)
+    await lab.house.temporal.get_workflow_handle(workflow_id).terminate()
+
+
+async def until_unheard(lab: Lab, approval_id: str) -> None:
+    """It has ended, and is known to have told nobody."""
+    approvals = Approvals(lab.house.engine)
+    async with asyncio.timeout(20):
+        while approval_id not in [row["approval_id"] for row in await approvals.unheard()]:
+            await asyncio.sleep(0.05)
+
+
+class TestAVersion:
+    async def test_starts_a_draft_that_was_recorded_while_temporal_was_away(self, lab: Lab) -> None:
+        await lab.house.drafts.create(lab.document(), "marta")
+        assert await reconcile(lab) == [f"maintenance/{lab.name}/1.0"]
+        assert (await lab.marta.post(lab.path(then="/validate"))).json()["status"] == "validated"
+        assert await reconcile(lab) == []
+
+    async def test_starts_a_version_again_where_it_stood(self, lab: Lab) -> None:
+        await lab.created()
+        async with lab.online(0, 1):
+            await lab.deploy()
+            await lab.until(lambda shown: acknowledged(shown) == 2)
+        await lab.house.temporal.get_workflow_handle(f"maintenance/{lab.name}/1.0").terminate()
+        async with lab.online(2):
+            await lab.until(lambda shown: acknowledged(shown) == 3)
+        answer = await lab.marta.post(lab.path(then="/retire"), json={"reason": "r"})
+        assert (answer.status_code, "reconcile" in answer.json()["detail"]) == (409, True)
+        assert await reconcile(lab) == [f"maintenance/{lab.name}/1.0"]
+        await lab.until(lambda shown: shown["status"] == "monitoring")
+        async with lab.online():
+            await lab.marta.post(lab.path(then="/retire"), json={"reason": "r"})
+            await lab.until(lambda shown: shown["status"] == "archived")
+        [entry] = await lab.house.ledger.entries(target=lab.name, action="restart_contract")
+        assert entry.metadata["workflow"] == "terminated"
+
+    async def test_whose_deployment_waits_is_approved_after_it(self, lab: Lab) -> None:
+        await lab.created()
+        await lab.marta.post(lab.path(then="/validate"))
+        approval_id = await lab.ask_deployment()
+        await close(lab, f"maintenance/{lab.name}/1.0")
+        assert await reconcile(lab) == [f"maintenance/{lab.name}/1.0"]
+        shown = await lab.show()
+        assert (shown["pending_approval"], approval_id in shown["waits_for"]) == (approval_id, True)
+        await lab.approve(approval_id)
+        async with lab.online():
+            await lab.until(lambda shown: shown["status"] == "monitoring")
+
+    async def test_hears_of_an_approval_that_was_given_while_it_was_closed(self, lab: Lab) -> None:
+        await lab.created()
+        await lab.marta.post(lab.path(then="/validate"))
+        approval_id = await lab.ask_deployment()
+        await close(lab, f"maintenance/{lab.name}/1.0")
+        await lab.approve(approval_id)
+        await until_unheard(lab, approval_id)
+        await reconcile(lab)
+        async with lab.online():
+            await lab.until(lambda shown: shown["status"] == "monitoring")
+
+    async def test_that_is_approved_and_cannot_be_published_says_so_and_goes_on(
+        self, lab: Lab, settings: Settings
+    ) -> None:
+        await lab.created()
+        file = settings.policy_repository_dir / "v1.0" / f"{lab.name}.yaml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("another: one\n")
+        await lab.marta.post(lab.path(then="/validate"))
+        await lab.approve(await lab.ask_deployment())
+        shown = await lab.until(lambda shown: shown["policy_fault"] is not None)
+        assert (shown["status"], shown["pending_approval"]) == ("validated", None)
+        assert "exists with other content" in shown["waits_for"]
+        assert "by itself" in shown["moved_on_by"]
+        file.unlink()
+        await close(lab, f"maintenance/{lab.name}/1.0")
+        await reconcile(lab)
+        async with lab.online():
+            shown = await lab.until(lambda shown: shown["status"] == "monitoring")
+        assert shown["policy_fault"] is None
+
+
+class TestWhatANodeIsTold:
+    async def test_is_told_again_where_its_workflow_was_closed(self, lab: Lab) -> None:
+        await lab.created()
+        await lab.deploy()
+        order = f"maintenance/{lab.name}/1.0/{lab.nodes[0].node_id}"
+        await close(lab, order)
+        assert await reconcile(lab) == [order]
+        assert await reconcile(lab) == []
+        async with lab.online():
+            await lab.until(lambda shown: shown["status"] == "monitoring")
+        [entry] = await lab.house.ledger.entries(target=lab.name, action="restart_order")
+        assert entry.smart_id == lab.nodes[0].node_id
+
+    async def test_is_told_again_each_time_that_it_was_closed(self, lab: Lab) -> None:
+        await lab.created()
+        await lab.deploy()
+        order = f"maintenance/{lab.name}/1.0/{lab.nodes[0].node_id}"
+        for _ in range(2):
+            await close(lab, order)
+            assert await reconcile(lab) == [order]
+        assert len(await lab.house.ledger.entries(target=lab.name, action="restart_order")) == 2
+
+    async def test_of_a_retirement_is_told_again_too(self, lab: Lab) -> None:
+        await lab.created()
+        async with lab.online():
+            await lab.deploy()
+            await lab.until(lambda shown: shown["status"] == "monitoring")
+        await lab.marta.post(lab.path(then="/retire"), json={"reason": "lamps are gone"})
+        order = f"maintenance/{lab.name}/1.0/{lab.nodes[0].node_id}/end"
+        await close(lab, order)
+        assert await reconcile(lab) == [order]
+        async with lab.online():
+            await lab.until(lambda shown: shown["status"] == "archived")
+
+
+class TestANodeThatIsGone:
+    async def test_holds_up_no_version_that_is_on_its_way(self, lab: Lab) -> None:
+        await lab.created()
+        async with lab.online(0, 1):
+            await lab.deploy()
+            await lab.until(lambda shown: acknowledged(shown) == 2)
+            gone = lab.nodes[2].node_id
+            order = f"maintenance/{lab.name}/1.0/{gone}"
+            assert await reconcile(without(lab, gone)) == [order]
+            shown = await lab.until(lambda shown: shown["status"] == "monitoring")
+        assert [one["status"] for one in shown["deployments"]] == ["acknowledged", "acknowledged", "retired"]
+        [entry] = await lab.house.ledger.entries(target=lab.name, action="end_order")
+        assert (entry.smart_id, "gone from the registry" in entry.details) == (gone, True)
+        assert await reconcile(without(lab, gone)) == []
+
+    async def test_holds_up_no_old_version_either(self, lab: Lab) -> None:
+        await lab.created()
+        gone = lab.nodes[2].node_id
+        async with lab.online():
+            await lab.deploy()
+            await lab.until(lambda shown: shown["status"] == "monitoring")
+            await lab.improve(90)
+            await lab.deploy("1.1", [node.node_id for node in lab.nodes[:2]])
+            await lab.until(lambda shown: shown["status"] == "monitoring", "1.1")
+            await reconcile(without(lab, gone))
+            await lab.until(lambda shown: shown["status"] == "archived")
+
+
+def without(lab: Lab, node_id: str) -> Lab:
+    """The same, whose registry does not name the node any more."""
+    left = Registry(nodes=tuple(node for node in lab.house.registry.nodes if node.node_id != node_id))
+    other = Lab(replace(lab.house, registry=left), lab.marta, lab.quentin)
+    other.name = lab.name
+    return other

@@ -1,0 +1,204 @@
+"""What a node says of a contract, and what follows for the versions that it had before or never took."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from temporalio.testing import WorkflowEnvironment
+
+from infra.settings import Settings
+from infra.temporal import connect
+from schemas import names
+from schemas.maintenance import ContractDelivery
+from tests.workflows.contracts import ContractLedger, Contracts, ContractVersion
+from tests.workflows.eager import EagerTemporal
+from tests.workflows.shop import DEADLINE, Shop, check_histories, main_worker, until
+from tests.workflows.test_maintenance import in_force
+from workflows import retry
+
+
+async def take_unheard(contracts: Contracts, version: ContractVersion) -> None:
+    """Each node takes the version, and dies before its answer is heard."""
+    [entry] = version.entries("deploy_contract")
+    number = list(contracts.ledger.entries).index(entry.idempotency_key)
+    document, hash_ = contracts.published(version), version.row["document_hash"]
+    for station in contracts.stations:
+        key = {"contract_id": version.ref.contract_id, "version": version.ref.version, "number": number}
+        station.maintenance.take_contract(ContractDelivery(**key, document=document, document_hash=hash_))
+
+
+class TestARetirement:
+    async def test_before_a_node_has_it_leaves_the_old_version_in_force_there(self, contracts: Contracts) -> None:
+        old = await in_force(contracts)
+        new = await contracts.improve(old, calibration_interval_days=90)
+        await new.deploy()
+        await new.sent()
+        await new.retire("it was wrong")
+        await new.recorded("end_order", 2)
+        async with contracts.online():
+            await new.is_("archived")
+        assert [station.in_force for station in contracts.stations] == [["1.0"], ["1.0"]]
+        assert (new.deployments, old.deployments) == (["retired", "retired"], ["acknowledged", "acknowledged"])
+        assert old.row["status"] == "monitoring"
+
+    async def test_of_the_old_version_leaves_the_new_one_in_force(self, contracts: Contracts) -> None:
+        old = await in_force(contracts)
+        new = await contracts.improve(old, calibration_interval_days=90)
+        await new.deploy()
+        await old.retire()
+        async with contracts.online():
+            await new.is_("monitoring")
+            await old.is_("archived")
+        assert [station.in_force for station in contracts.stations] == [["1.1"], ["1.1"]]
+
+    async def test_of_a_version_that_took_over_unheard_ends_the_one_before_it_too(self, contracts: Contracts) -> None:
+        old = await in_force(contracts)
+        new = await contracts.improve(old, calibration_interval_days=90)
+        await new.deploy()
+        await take_unheard(contracts, new)
+        await new.retire()
+        async with contracts.online():
+            await new.is_("archived")
+            await old.is_("archived")
+        assert old.deployments == ["superseded", "superseded"]
+        assert [station.in_force for station in contracts.stations] == [[], []]
+
+
+class TestAnAnswerThatNobodyHeard:
+    async def test_ends_all_versions_before_it_once_a_later_one_is_heard(self, contracts: Contracts) -> None:
+        old = await in_force(contracts)
+        lost = await contracts.improve(old, calibration_interval_days=90)
+        await lost.deploy()
+        new = await contracts.improve(lost, calibration_interval_days=60)
+        await new.deploy()
+        for version in (lost, new):
+            await take_unheard(contracts, version)
+        async with contracts.online():
+            await new.is_("monitoring")
+            for version in (old, lost):
+                await version.is_("archived")
+        assert old.deployments == lost.deployments == ["superseded", "superseded"]
+
+
+class TestTwoDraftsOfOneParent:
+    async def test_do_not_undo_each_other(self, contracts: Contracts) -> None:
+        old = await in_force(contracts)
+        one = await contracts.improve(old, calibration_interval_days=90)
+        two = await contracts.improve(old, warning_days=10)
+        await one.deploy()
+        await two.ask(names.VALIDATE)
+        await two.ask(names.DEPLOY, reason="ready", token=await two.deployment_token())
+        assert "make it from 1.1" in (await two.recorded("refuse_request")).metadata["reason"]
+
+    async def test_that_are_both_asked_for_are_looked_at_again_when_they_are_approved(
+        self, contracts: Contracts
+    ) -> None:
+        old = await in_force(contracts)
+        one = await contracts.improve(old, calibration_interval_days=90)
+        two = await contracts.improve(old, warning_days=10)
+        await two.ask(names.VALIDATE)
+        asked = await two.ask_deployment()
+        await one.deploy()
+        await two.answer(asked)
+        assert "make it from 1.1" in (await two.recorded("keep_contract")).details
+        assert (two.row["status"], two.row["pending_approval"]) == ("validated", None)
+        assert [alert.subject for alert in contracts.shop.open_alerts("request_refused")] == [two.ref.contract_id]
+        assert not (contracts.folder / "v1.2").exists()
+
+    async def test_may_go_to_different_nodes(self, contracts: Contracts) -> None:
+        old = await in_force(contracts)
+        one = await contracts.improve(old, calibration_interval_days=90)
+        two = await contracts.improve(old, warning_days=10)
+        async with contracts.online():
+            for version, station in zip((one, two), contracts.stations, strict=True):
+                await version.deploy([station.node.node_id])
+            await old.is_("archived")
+        assert [station.in_force for station in contracts.stations] == [["1.1"], ["1.2"]]
+
+    async def test_keep_a_first_version_out_that_was_never_deployed(self, contracts: Contracts) -> None:
+        old = await contracts.create()
+        new = await contracts.improve(old, calibration_interval_days=90)
+        await new.deploy()
+        await old.ask(names.VALIDATE)
+        await old.ask(names.DEPLOY, reason="ready", token=await old.deployment_token())
+        assert "make it from 1.1" in (await old.recorded("refuse_request")).metadata["reason"]
+
+    async def test_do_not_keep_a_node_back_that_has_what_both_were_made_from(self, contracts: Contracts) -> None:
+        old = await in_force(contracts)
+        one = await contracts.improve(old, calibration_interval_days=90)
+        await one.deploy([contracts.stations[0].node.node_id])
+        two = await contracts.improve(one, warning_days=10)
+        async with contracts.online():
+            await two.deploy()
+            await two.is_("monitoring")
+        assert [station.in_force for station in contracts.stations] == [["1.2"], ["1.2"]]
+
+
+async def unreadable(contracts: Contracts, version: ContractVersion) -> None:
+    """Deployed to the first node, while somebody changes its file."""
+    file = contracts.folder / "v1.0" / f"{version.ref.contract_id}.yaml"
+
+    def tamper() -> None:
+        file.chmod(0o644)
+        file.write_text("x: 1\n")
+
+    contracts.repository.on_published = tamper
+    await version.deploy([contracts.stations[0].node.node_id])
+    await version.recorded("policy_fault")
+
+
+class TestAnOrderThatAPersonMustMend:
+    async def test_ends_with_its_version_and_so_do_its_alerts(self, contracts: Contracts) -> None:
+        version = await contracts.create()
+        await unreadable(contracts, version)
+        await version.retire()
+        async with contracts.online():
+            await version.is_("archived")
+            await contracts.shop.pass_time(2 * retry.LONGEST_PAUSE)
+            assert await (await version.order(contracts.stations[0])).result() is None
+        assert contracts.shop.open_alerts("policy_fault") == []
+
+
+@pytest_asyncio.fixture
+async def short_runs(tmp_path: Path) -> AsyncIterator[Contracts]:
+    """On a server that suggests to continue as new early, where a person is quick to mend something."""
+    server = EagerTemporal(tmp_path, report=lambda _: None, durable=False, headless=True)
+    await server.start()
+    ledger = ContractLedger()
+    client = await connect(Settings(temporal_address=server.address))
+    contracts = Contracts(Shop(WorkflowEnvironment.from_client(client), ledger, tmp_path), ledger, tmp_path)
+    async with main_worker(contracts.shop, more=contracts.activities()):
+        yield contracts
+        await check_histories(contracts.shop)
+    await server.stop()
+
+
+class TestAnOrderThatIsTriedForLong:
+    async def test_continues_as_new_and_alerts_once(
+        self, short_runs: Contracts, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(retry, "LONGEST_PAUSE", timedelta(milliseconds=100))
+        version = await short_runs.create()
+        await unreadable(short_runs, version)
+        order = await version.order(short_runs.stations[0])
+        first = (await order.describe()).run_id
+        await order.signal("acknowledged")
+        async with asyncio.timeout(DEADLINE):
+            while (await order.describe()).run_id == first:
+                await asyncio.sleep(0.05)
+        await order.signal("acknowledged")
+        await until(
+            lambda: len([e for e in version.entries("refuse_request") if "node_id" in e.metadata]) == 2,
+            lambda: str(short_runs.shop),
+        )
+        assert len(version.entries("policy_fault")) == 1
+        contents = short_runs.published(version)
+        file = short_runs.folder / "v1.0" / f"{version.ref.contract_id}.yaml"
+        file.unlink()
+        await short_runs.repository.put(version.ref, contents)
+        async with short_runs.online():
+            await version.is_("monitoring")
+        assert short_runs.shop.open_alerts("policy_fault") == []
