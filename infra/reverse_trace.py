@@ -17,7 +17,16 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from infra.ledger import Ledger
 from infra.registry import Registry
 from infra.rows import waiting_results
-from infra.tables import ledger_entries, test_results, test_signoffs, tests, traced_results, traces, transfers
+from infra.tables import (
+    equipment,
+    ledger_entries,
+    test_results,
+    test_signoffs,
+    tests,
+    traced_results,
+    traces,
+    transfers,
+)
 from schemas import names
 from schemas.alert import Alert, Severity
 from schemas.ledger import LedgerEntry
@@ -117,7 +126,7 @@ class Searcher:
             last = min(first + STRETCH - 1, search.until)
             found = await self._stretch(search.trace, first, last)
             for number, page in enumerate(_pages(found, PAGE), start=1):
-                await self._ledger.record(_listed(search.trace, f"found:{first}:{number}", page, first, last))
+                await self._ledger.record(_listed(search.trace, f"found:{first}-{last}:{number}", page, first, last))
             reached(last + 1)
         searched = await self._counted(search.trace)
         if searched.found > search.known:
@@ -190,6 +199,11 @@ class ReverseTraces:
                 content_hash=decided_content(trace_id, results),
                 involved=tuple(sorted(involved)),
             )
+
+    async def node_of(self, equipment_id: str) -> str | None:
+        """Where the instrument is, as the register knows it."""
+        async with self._engine.connect() as connection:
+            return await connection.scalar(select(equipment.c.node_id).where(equipment.c.equipment_id == equipment_id))
 
     async def get(self, trace_id: str) -> Row | None:
         """One trace, with how many results it has and how many wait."""

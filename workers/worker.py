@@ -132,13 +132,15 @@ def main_worker(
     tests = TestExecutionActivities(Personnel(settings.personnel_file), transfers)
     gatekeeper = Gatekeeper(TrustList(settings.guardian_trust_dir), client_pos, transfers, settings)
     contracts, registry = ContractStore(settings.contracts_dir), load_registry(settings.nodes_file)
-    equipment = EquipmentActivities(EquipmentRegister(engine, registry), NodeSyncs(client))
+    syncs = NodeSyncs(client)
+    equipment = EquipmentActivities(EquipmentRegister(engine, registry), syncs)
     transfer = TransferActivities(gatekeeper, Dispatcher(contracts, client_pos, ledger, registry), hubs)
     versions = MaintenanceContracts(engine)
     drafts = Drafts(client, versions, ledger, registry, settings)
     repository = PolicyRepository(settings.policy_repository_dir)
     maintenance = MaintenanceActivities(drafts, versions, repository, NodeOrdering(client, versions, registry))
-    trace = ReverseTraceActivities(ReverseTraces(engine), Searcher(engine, ledger, registry))
+    traces = ReverseTraces(engine)
+    trace = ReverseTraceActivities(traces, Searcher(engine, ledger, registry), syncs)
     return Worker(
         client,
         task_queue=names.MAIN_QUEUE,

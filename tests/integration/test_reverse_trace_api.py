@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from io import BytesIO
 from typing import Any
 from uuid import uuid4
@@ -22,6 +22,7 @@ from infra import reverse_trace
 from infra.decisions import DecisionVerifier
 from infra.reverse_trace import ReverseTraces, Searcher
 from infra.settings import Settings
+from infra.temporal import NodeSyncs
 from schemas import names
 from schemas.ledger import LedgerEntry
 from schemas.permission import Role
@@ -53,7 +54,7 @@ class Floor:
 
     @asynccontextmanager
     async def worker(self) -> AsyncIterator[None]:
-        does = ReverseTraceActivities(ReverseTraces(self.house.engine), self.searcher)
+        does = ReverseTraceActivities(ReverseTraces(self.house.engine), self.searcher, NodeSyncs(self.house.temporal))
         decisions = DecisionActivities(DecisionVerifier(self._settings))
         async with Worker(
             self.house.temporal,
@@ -108,6 +109,12 @@ class Floor:
         decision = {"disposition": disposition, "reason": "too near the limit", **selection}
         body = {**decision, "content_hash": content_hash or seen["content_hash"]}
         return await (who or self.hubs.quality).post(f"{self.url}/dispositions", json=body)
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trace searches for the last time, as after its day."""
+    monkeypatch.setattr("schemas.reverse_trace.SEARCH_AGAIN", timedelta(seconds=1))
 
 
 @pytest_asyncio.fixture
