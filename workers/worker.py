@@ -140,6 +140,7 @@ def main_worker(
     repository = PolicyRepository(settings.policy_repository_dir)
     maintenance = MaintenanceActivities(drafts, versions, repository, NodeOrdering(client, versions, registry))
     traces = ReverseTraces(engine)
+    learns = MaintenancePatternActivities(MaintenanceReviews(engine))
     trace = ReverseTraceActivities(traces, Searcher(engine, ledger, registry), syncs)
     return Worker(
         client,
@@ -157,7 +158,7 @@ def main_worker(
             transfer.admit,
             transfer.prepare,
             transfer.send,
-            MaintenancePatternActivities(MaintenanceReviews(engine)).read_executed,
+            *(learns.read_executed, learns.read_life, learns.is_received),
             maintenance.create_version,
             maintenance.choose_nodes,
             maintenance.publish_contract,

@@ -3,7 +3,8 @@
 Its results are searched in the ledger, up to an entry that is in the history, so that a search that is repeated finds
 the same; the result lies in rows, and here are only numbers. Tests that are under way with the instrument are held. A
 trace ends when every result has the disposition of a person and nothing can come any more: until then it looks again
-each day, and at least once a day after the instrument's node has heard of it. A later calibration of the instrument does not end it, and nor does Temporal's Cancel.
+each day, and at least once a day after the instrument's node has heard of it. A later calibration of the instrument
+does not end it, and nor does Temporal's Cancel.
 """
 
 import asyncio
