@@ -9,7 +9,7 @@ from infra.node_disk import NodeDisk
 from infra.node_outbox import Outbox
 from infra.node_rows import Known
 from schemas.equipment import Standing
-from schemas.expiry import ExpiryReport, due_step, expiry_alert, expiry_report, reminder_cause
+from schemas.expiry import ExpiryReport, due_step, expiry_alert, expiry_report, late_cause, reminder_cause
 from schemas.node import Node
 from schemas.node_report import ReportedAlert
 
@@ -67,7 +67,10 @@ class ExpiryWatch:
                 details=report.summary,
                 user_id="system",
                 metadata=report.model_dump(mode="json"),
-                resolved=tuple(reminder_cause(known.item.equipment_id) for known, _, _ in due),
+                resolved=(
+                    late_cause(self._node.node_id),
+                    *(reminder_cause(known.item.equipment_id) for known, _, _ in due),
+                ),
             )
             for known, where, step in due:
                 database.execute(

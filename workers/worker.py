@@ -40,12 +40,13 @@ from infra.guardian import Guardian, TrustList
 from infra.hubs import Hubs
 from infra.ledger import Ledger
 from infra.maintenance import MaintenanceContracts
-from infra.maintenance_alerts import MaintenanceReviews
+from infra.maintenance_alerts import MaintenancePatterns, MaintenanceReviews
 from infra.maintenance_drafts import Drafts
 from infra.maintenance_orders import NodeOrdering
 from infra.maintenance_reconcile import MaintenanceReconciler
 from infra.node_maintenance import NodeMaintenance
 from infra.node_store import NodeStore
+from infra.pattern_reconcile import PatternReconciler
 from infra.personnel import Personnel
 from infra.policy_repository import PolicyRepository
 from infra.reconcile import ClientPOReconciler
@@ -58,6 +59,7 @@ from infra.telemetry import sdk_metrics
 from infra.temporal import ClientPOStarter, NodeSyncs, PartArrivals, connect
 from infra.test_execution import Tests
 from infra.test_reconcile import TestReconciler
+from infra.trace_reconcile import TraceReconciler
 from infra.transfer import Transfers
 from infra.transfer_reconcile import TransferReconciler
 from schemas import names
@@ -140,7 +142,9 @@ def main_worker(
     repository = PolicyRepository(settings.policy_repository_dir)
     maintenance = MaintenanceActivities(drafts, versions, repository, NodeOrdering(client, versions, registry))
     traces = ReverseTraces(engine)
-    learns = MaintenancePatternActivities(MaintenanceReviews(engine))
+    reviews = MaintenanceReviews(engine)
+    patterns = MaintenancePatterns(client, settings.maintenance_pattern_window, versions)
+    learns = MaintenancePatternActivities(reviews)
     trace = ReverseTraceActivities(traces, Searcher(engine, ledger, registry), syncs)
     return Worker(
         client,
@@ -174,6 +178,8 @@ def main_worker(
                 TestReconciler(client, Tests(engine), ledger),
                 TransferReconciler(client, transfers, ledger),
                 MaintenanceReconciler(client, versions, ledger, drafts),
+                PatternReconciler(client, reviews, patterns, ledger),
+                TraceReconciler(client, traces, ledger),
                 ClientPOReconciler(client, client_pos, ledger, starter),
             ).reconcile,
         ],
