@@ -21,6 +21,10 @@ from temporalio.service import RPCError, RPCStatusCode
 from infra.alerts import Alerts, escalation
 from infra.hubs import Hubs
 from infra.ledger import Ledger
+from infra.maintenance import MaintenanceContracts
+from infra.maintenance_alerts import MaintenancePatterns, MaintenanceReviews
+from infra.pattern_reconcile import PatternReconciler
+from infra.repairs import Repairs
 from infra.settings import Settings
 from infra.tables import alert_messages
 from schemas import names
@@ -323,6 +327,32 @@ class TestThreeAlertsOverTwoNodes:
         assert draft["parent_version"] == "1.0"
         assert draft["document"]["calibration_interval_days"] == 120
         assert [one["alert_id"] for one in draft["changes"][0]["data"]["alerts"]] == opened["alert_ids"]
+
+    async def test_open_a_review_whose_answer_is_followed_also_by_a_pattern_that_was_closed_from_outside(
+        self,
+        air: Air,
+        api: FastAPI,
+        settings: Settings,
+        review: Callable[[], Awaitable[Json]],
+        engineer: httpx.AsyncClient,
+    ) -> None:
+        house, opened = api.state.house, await review()
+        pattern = names.maintenance_pattern_id(air.contract_id, "calibration_failed")
+        await air.client.get_workflow_handle(pattern).terminate()
+        assert (await self.answer(engineer, opened, decision="approve")).status_code == 200
+        contracts = MaintenanceContracts(house.engine)
+        patterns = MaintenancePatterns(air.client, settings.maintenance_pattern_window, contracts)
+        reconciler = PatternReconciler(air.client, MaintenanceReviews(house.engine), patterns, house.ledger)
+        repairs = Repairs(house.alerts, house.ledger)
+        assert pattern in [name async for name, repaired in reconciler.repair(repairs) if repaired]
+        ended = await until(review, lambda seen: seen["status"] != "open")
+        assert (ended["status"], ended["decided_by"], ended["draft_version"]) == ("accepted", "mia", "1.1")
+        await air.say(air.alert(2, "N2"), air.alert(3), air.alert(4))
+        await until(air.told, lambda told: len(told) == 3)
+        received = await until(
+            lambda: house.ledger.entries(target=air.contract_id, action="receive_alert"), lambda found: len(found) == 4
+        )
+        assert received[0].metadata["pattern_count"] == 1  # those of the review are known, and count no more
 
     async def test_open_a_review_that_is_declined_with_a_reason_alone(
         self, review: Callable[[], Awaitable[Json]], engineer: httpx.AsyncClient
