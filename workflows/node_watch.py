@@ -7,6 +7,7 @@ waited for; until it has answered, no other watch of it begins.
 import asyncio
 
 from temporalio import workflow
+from temporalio.exceptions import FailureError, is_cancelled_exception
 
 from activities.maintenance_node import MaintenanceNodeActivities
 from schemas import names
@@ -61,7 +62,9 @@ class NodeWatchWorkflow:
         over = AlertResolved(cause=late.alert.cause)
         try:
             report = await answer
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, FailureError) as error:
+            if not is_cancelled_exception(error):
+                raise
             ended = f"The watch of {self._node} was cancelled: nobody waits for the node any more"
             await self._book.enter("watch_ended", f"ended:{watch}", ended, {"watch": watch}, over)
             raise
