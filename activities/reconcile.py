@@ -1,4 +1,4 @@
-"""Finding POs, tests, transfers, approvals and maintenance contracts whose row and workflow no longer agree."""
+"""Finding POs, tests, transfers, approvals, maintenance contracts, reviews and traces whose row and workflow no longer agree."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING

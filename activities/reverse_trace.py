@@ -8,19 +8,23 @@ from schemas.reverse_trace import Horizon, Search, Searched, Selected, Selecting
 
 if TYPE_CHECKING:
     from infra.reverse_trace import ReverseTraces, Searcher
+    from infra.temporal import NodeSyncs
 
 
 class ReverseTraceActivities:
     """The search is long, and goes on behind the last page of results that was recorded; the others are short."""
 
-    def __init__(self, traces: "ReverseTraces", searcher: "Searcher") -> None:
+    def __init__(self, traces: "ReverseTraces", searcher: "Searcher", syncs: "NodeSyncs") -> None:
         self._traces = traces
         self._searcher = searcher
+        self._syncs = syncs
 
     @activity.defn
     async def look(self, trace: TraceStart) -> Horizon:
         """How far a search goes: it must be the same however often it is tried."""
-        return await self._searcher.look(trace)
+        node_id = await self._traces.node_of(trace.equipment_id)
+        heard = node_id is None or not await self._syncs.has_news(node_id)
+        return (await self._searcher.look(trace)).model_copy(update={"heard": heard})
 
     @activity.defn
     async def search(self, search: Search) -> Searched:

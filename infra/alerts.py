@@ -78,27 +78,33 @@ def _entry(alert: Row, event: str, action: str, details: str, user_id: str = "sy
 
 @dataclass(frozen=True)
 class Message:
-    """Something that happened to an alert, as others are told of it; `alert` is its row by now."""
+    """Something that happened to an alert, as others are told of it; `alert` is its row by now.
+
+    `report` is the maintenance alert, as JSON, that repeats it.
+    """
 
     message_id: str
     event: AlertEvent
     owner: Role
     occurred_at: datetime
     alert: Row
+    report: str | None = None
 
     @property
     def severity(self) -> Severity:
         return Severity(self.alert["severity"])
 
     def body(self) -> dict[str, Any]:
-        """The same on every way out; of a maintenance alert with what it is about, as `MaintenanceAlert` has it."""
+        """The same on every way out; of a maintenance alert with what it is about, as `MaintenanceAlert` has it: of one
+        that is repeated as the repetition has it, with the ID of its own."""
+        issue = self.report or self.alert["issue"]
         told = ("alert_id", "alert_type", "severity", "source", "subject", "text", "cause", "count", "escalations")
         return {
             "message_id": self.message_id,
             "event": self.event,
             "id": self.alert["number"],
             **{name: self.alert[name] for name in told},
-            **(json.loads(self.alert["issue"]) if self.alert["issue"] else {}),
+            **(json.loads(issue) if issue else {}),
             "owner": self.owner,
             "raised_at": self.alert["raised_at"].astimezone(UTC).isoformat(),
             "occurred_at": self.occurred_at.astimezone(UTC).isoformat(),
@@ -248,6 +254,7 @@ _MESSAGE = (
     alert_messages.c.event,
     alert_messages.c.owner.label("told_owner"),
     alert_messages.c.occurred_at,
+    alert_messages.c.report,
 )
 
 
@@ -258,6 +265,7 @@ def _message(row: Any) -> Message:
         owner=Role(row["told_owner"]),
         occurred_at=row["occurred_at"],
         alert={name: row[name] for name in alerts.columns.keys()},  # noqa: SIM118
+        report=row["report"],
     )
 
 

@@ -102,7 +102,6 @@ class EquipmentRegister:
             good = and_(
                 calibrations.c.equipment_id == name,
                 calibrations.c.result == CalibrationResult.PASSED,
-                calibrations.c.found_out_of_tolerance.is_(False),
                 order < own,
                 _COUNTS,
             )

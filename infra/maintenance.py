@@ -30,6 +30,12 @@ class MaintenanceContracts:
             row = (await connection.execute(query)).mappings().first()
         return dict(row) if row else None
 
+    async def knows(self, contract_id: str) -> bool:
+        """Whether the hub ever made a contract of that ID."""
+        query = select(maintenance_contracts.c.version).where(maintenance_contracts.c.contract_id == contract_id)
+        async with self._engine.connect() as connection:
+            return (await connection.execute(query.limit(1))).first() is not None
+
     async def versions(self, contract_id: str) -> list[Row]:
         """All versions of a contract as they were created, without their documents."""
         query = select(*_LISTED).where(maintenance_contracts.c.contract_id == contract_id)

@@ -3,7 +3,7 @@
 import json
 from datetime import datetime, timedelta
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client, WorkflowHandle
 from temporalio.common import (
@@ -13,40 +13,64 @@ from temporalio.common import (
     WorkflowIDReusePolicy,
 )
 
-from infra.database import Row
-from infra.tables import maintenance_contracts, maintenance_reviews
+from infra.database import Row, many
+from infra.maintenance import MaintenanceContracts
+from infra.tables import ledger_entries, maintenance_alerts, maintenance_contracts, maintenance_reviews
 from infra.temporal import RPC_TIMEOUT, STATUS
 from schemas import names
 from schemas.maintenance import ContractStatus
 from schemas.maintenance_alert import TeachingAlert
-from schemas.maintenance_pattern import COUNTING, ContractExecuted, PatternStart
+from schemas.maintenance_pattern import (
+    COUNTING,
+    KNOWN,
+    WAITING,
+    ContractExecuted,
+    Finding,
+    PatternAsked,
+    PatternLife,
+    PatternStart,
+    Proposal,
+    Review,
+    ReviewStatus,
+    digest,
+    taught,
+)
+from schemas.maintenance_version import ContractChange
 
 
 class MaintenancePatterns:
     """Reaches the `MaintenancePatternWorkflow` of an alert, started if need be."""
 
-    def __init__(self, client: Client, window: timedelta) -> None:
+    def __init__(self, client: Client, window: timedelta, contracts: MaintenanceContracts) -> None:
         self._client = client
         self._window = window
+        self._contracts = contracts
 
-    async def report(self, alert: TeachingAlert) -> str:
-        """Hands an alert over; returns the workflow ID once Temporal has accepted it."""
+    async def report(self, alert: TeachingAlert) -> str | None:
+        """Hands an alert over; returns the workflow ID once Temporal has accepted it.
+
+        None where the hub never made the contract that it names: other houses have contracts of their own.
+        """
+        if not await self._contracts.knows(alert.contract_id):
+            return None
+        return await self.start(alert.contract_id, alert.issue_type, alert)
+
+    async def start(self, contract_id: str, issue_type: str, alert: TeachingAlert | None = None) -> str:
+        """Has it go on with what is recorded, where it is not open; told of an alert in the same step."""
         start = PatternStart(
-            contract_id=alert.contract_id,
-            issue_type=alert.issue_type,
-            window_seconds=int(self._window.total_seconds()),
+            contract_id=contract_id, issue_type=issue_type, window_seconds=int(self._window.total_seconds())
         )
         handle: WorkflowHandle[None, None] = await self._client.start_workflow(
             "MaintenancePatternWorkflow",
             start,
-            id=alert.workflow_id,
+            id=names.maintenance_pattern_id(contract_id, issue_type),
             task_queue=names.MAIN_QUEUE,
-            start_signal=names.ALERT_RECEIVED,
-            start_signal_args=[alert],
+            start_signal=names.ALERT_RECEIVED if alert else None,
+            start_signal_args=[alert] if alert else [],
             id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
             search_attributes=TypedSearchAttributes([SearchAttributePair(STATUS, COUNTING)]),
-            static_summary=f"What {alert.issue_type} teaches about {alert.contract_id}"[:200],
+            static_summary=f"What {issue_type} teaches about {contract_id}"[:200],
             rpc_timeout=RPC_TIMEOUT,
         )
         return handle.id
@@ -72,6 +96,43 @@ class MaintenanceReviews:
         async with self._engine.connect() as connection:
             row = (await connection.execute(query)).first()
         return ContractExecuted(version=row.version, document=json.loads(row.document)) if row else None
+
+    async def is_received(self, key: str) -> bool:
+        """Whether the alert of this entry is recorded."""
+        query = select(ledger_entries.c.seq).where(ledger_entries.c.idempotency_key == key)
+        async with self._engine.connect() as connection:
+            return (await connection.execute(query)).first() is not None
+
+    async def life(self, asked: PatternAsked) -> PatternLife:
+        """What rows know of a pattern: its alerts, which of them wait for a review, and the review that is open."""
+        window, of = timedelta(seconds=asked.window_seconds), (asked.contract_id, asked.issue_type)
+        told, reviewed = maintenance_alerts.c, maintenance_reviews.c
+        newest = (
+            select(maintenance_alerts)
+            .where(tuple_(told.contract_id, told.issue_type) == of, told.occurred_at >= asked.at - 2 * window)
+            .order_by(told.occurred_at.desc(), told.alert_id)
+            .limit(KNOWN)
+        )
+        reviews = select(maintenance_reviews).where(tuple_(reviewed.contract_id, reviewed.issue_type) == of)
+        async with self._engine.connect() as connection:
+            alerts = [dict(row) for row in (await connection.execute(newest)).mappings()]
+            asked_for = [dict(row) for row in (await connection.execute(reviews)).mappings()]
+            used = {alert_id for row in asked_for for alert_id in json.loads(row["alert_ids"])}
+            open_ = next((row for row in asked_for if row["status"] == ReviewStatus.OPEN), None)
+            its_own = told.alert_id.in_(json.loads(open_["alert_ids"]) if open_ else [])
+            behind = (await connection.execute(select(maintenance_alerts).where(its_own))).mappings().all()
+        in_time = (row for row in alerts if row["received_at"] - row["occurred_at"] <= window)
+        waiting = [_alert(row) for row in in_time if row["alert_id"] not in used]
+        return PatternLife(
+            waiting=waiting[:WAITING][::-1],
+            known={digest(row["alert_id"]): row["occurred_at"] for row in alerts},
+            review=_review(open_, [dict(row) for row in behind]) if open_ else None,
+        )
+
+    async def open(self) -> list[Row]:
+        """Reviews that wait for their answer."""
+        query = select(maintenance_reviews).where(maintenance_reviews.c.status == ReviewStatus.OPEN)
+        return await many(self._engine, query.order_by(maintenance_reviews.c.review_id))
 
     async def page(
         self,
@@ -99,3 +160,28 @@ class MaintenanceReviews:
             total = await connection.scalar(select(func.count()).select_from(maintenance_reviews).where(*conditions))
             rows = (await connection.execute(page)).mappings().all()
         return total or 0, [dict(row) for row in rows]
+
+
+def _alert(row: Row) -> TeachingAlert:
+    fields = ("alert_id", "contract_id", "issue_type", "equipment_id", "equipment_type", "node_id")
+    told = {name: row[name] for name in fields}
+    return taught(TeachingAlert(**told, happened_at=row["occurred_at"], data=json.loads(row["data"])))
+
+
+def _review(row: Row, alerts: list[Row]) -> Review:
+    """As it was asked for: its approval is about exactly this."""
+    by_id, proposed = {one["alert_id"]: _alert(one) for one in alerts}, json.loads(row["proposed"])
+    return Review(
+        review_id=row["review_id"],
+        contract_id=row["contract_id"],
+        issue_type=row["issue_type"],
+        finding=Finding(
+            review_type=row["review_type"],
+            alerts=tuple(by_id[name] for name in json.loads(row["alert_ids"]) if name in by_id),
+        ),
+        proposal=Proposal(
+            parent_version=row["version"] or None,
+            changes=tuple(ContractChange.model_validate(change) for change in proposed["changes"]),
+            advice=proposed["advice"],
+        ),
+    )

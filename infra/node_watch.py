@@ -9,7 +9,7 @@ from infra.node_disk import NodeDisk
 from infra.node_outbox import Outbox
 from infra.node_rows import Known
 from schemas.equipment import Standing
-from schemas.expiry import ExpiryReport, due_step, expiry_alert, expiry_causes, expiry_report
+from schemas.expiry import ExpiryReport, due_step, expiry_alert, expiry_causes, expiry_report, late_cause
 from schemas.node import Node
 from schemas.node_report import ReportedAlert
 
@@ -71,7 +71,10 @@ class ExpiryWatch:
                 details=report.summary,
                 user_id="system",
                 metadata=report.model_dump(mode="json"),
-                resolved=tuple(cause for name in ended for cause in expiry_causes(name)),
+                resolved=(
+                    late_cause(self._node.node_id),
+                    *(cause for name in ended for cause in expiry_causes(name)),
+                ),
             )
             for known, where, step in due:
                 database.execute(

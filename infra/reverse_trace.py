@@ -13,11 +13,24 @@ from typing import Any, TypeVar
 from sqlalchemy import ColumnElement, func, select, text, union
 from sqlalchemy import Row as Found
 from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio.client import Client
+from temporalio.common import SearchAttributePair, TypedSearchAttributes, WorkflowIDReusePolicy
+from temporalio.exceptions import WorkflowAlreadyStartedError
 
 from infra.ledger import Ledger
 from infra.registry import Registry
 from infra.rows import waiting_results
-from infra.tables import ledger_entries, test_results, test_signoffs, tests, traced_results, traces, transfers
+from infra.tables import (
+    equipment,
+    ledger_entries,
+    test_results,
+    test_signoffs,
+    tests,
+    traced_results,
+    traces,
+    transfers,
+)
+from infra.temporal import RPC_TIMEOUT, STATUS
 from schemas import names
 from schemas.alert import Alert, Severity
 from schemas.ledger import LedgerEntry
@@ -30,6 +43,7 @@ from schemas.reverse_trace import (
     Selection,
     TracedResult,
     TraceStart,
+    TraceStatus,
     UnderWay,
     decided_content,
     in_doubt_cause,
@@ -117,7 +131,7 @@ class Searcher:
             last = min(first + STRETCH - 1, search.until)
             found = await self._stretch(search.trace, first, last)
             for number, page in enumerate(_pages(found, PAGE), start=1):
-                await self._ledger.record(_listed(search.trace, f"found:{first}:{number}", page, first, last))
+                await self._ledger.record(_listed(search.trace, f"found:{first}-{last}:{number}", page, first, last))
             reached(last + 1)
         searched = await self._counted(search.trace)
         if searched.found > search.known:
@@ -191,6 +205,23 @@ class ReverseTraces:
                 involved=tuple(sorted(involved)),
             )
 
+    async def not_closed(self) -> list[Row]:
+        """Those whose workflow should be open."""
+        return await self._find([traces.c.closed_at.is_(None)], limit=None, offset=0)
+
+    async def held(self, trace_id: str, since: datetime) -> list[str]:
+        """The contracts whose tests this trace has told to hold, also where somebody has resumed them."""
+        row = ledger_entries.c
+        named = func.strpos(row.entry, f"in trace {trace_id}, then resume") > 0
+        query = select(row.target).where(row.action == "hold_test", row.recorded_at >= since, named).distinct()
+        async with self._engine.connect() as connection:
+            return list((await connection.execute(query)).scalars())
+
+    async def node_of(self, equipment_id: str) -> str | None:
+        """Where the instrument is, as the register knows it."""
+        async with self._engine.connect() as connection:
+            return await connection.scalar(select(equipment.c.node_id).where(equipment.c.equipment_id == equipment_id))
+
     async def get(self, trace_id: str) -> Row | None:
         """One trace, with how many results it has and how many wait."""
         found = await self._find([traces.c.trace_id == trace_id], limit=1, offset=0)
@@ -243,7 +274,7 @@ class ReverseTraces:
         async with self._engine.connect() as connection:
             return [dict(found) for found in (await connection.execute(query)).mappings()]
 
-    async def _find(self, conditions: Sequence[ColumnElement[bool]], *, limit: int, offset: int) -> list[Row]:
+    async def _find(self, conditions: Sequence[ColumnElement[bool]], *, limit: int | None, offset: int) -> list[Row]:
         row = traced_results.c
         counts = (
             select(
@@ -263,6 +294,24 @@ class ReverseTraces:
         )
         async with self._engine.connect() as connection:
             return [dict(found) for found in (await connection.execute(page)).mappings()]
+
+
+async def start_again(client: Client, start: TraceStart) -> bool:
+    """A trace whose row is there; False where it is open, or has come to its end."""
+    try:
+        await client.start_workflow(
+            "ReverseTraceWorkflow",
+            start,
+            id=names.reverse_trace_id(start.trace_id),
+            task_queue=names.MAIN_QUEUE,
+            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
+            search_attributes=TypedSearchAttributes([SearchAttributePair(STATUS, TraceStatus.SEARCHING.value)]),
+            static_summary=f"{start.equipment_id} · found out of tolerance by {start.certificate_number}"[:200],
+            rpc_timeout=RPC_TIMEOUT,
+        )
+    except WorkflowAlreadyStartedError:
+        return False
+    return True
 
 
 def _package() -> Any:

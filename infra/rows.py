@@ -476,10 +476,10 @@ def _nonconformance_disposed(change: NonconformanceDisposed, reason: Reason) -> 
 
 def _alert_raised(change: AlertRaised, reason: Reason) -> Executable:
     """The partial unique index over the cause decides whether it is new, or counted up."""
-    alert = change.alert
+    alert, report = change.alert, _report(change.alert, reason)
     values: Mapping[str, Any] = {
         **alert.model_dump(exclude={"issue"}),
-        "issue": _issue(alert, reason),
+        "issue": report and report.model_dump_json(exclude={"alert_id"}),
         "owner": alert.owner or alert.kind.owner,
         "state": AlertState.RAISED,
         "raised_at": reason.at,
@@ -500,16 +500,34 @@ def _alert_raised(change: AlertRaised, reason: Reason) -> Executable:
         .returning(alerts)
         .cte("raised")
     )
-    return _told(raised, AlertEvent.RAISED, reason.at, raised.c.count == 1)
+    if report is None:
+        return _told(raised, AlertEvent.RAISED, reason.at, raised.c.count == 1)
+    return _reported(raised, report, reason.at)
 
 
-def _issue(alert: Alert, reason: Reason) -> str | None:
-    """With the time when it happened, which a node may report late."""
+def _report(alert: Alert, reason: Reason) -> MaintenanceAlert | None:
+    """What is about maintenance, with the time when it happened, which a node may report late."""
     if alert.issue is None:
         return None
     happened_at = reason.entry.occurred_at or reason.at
-    told = MaintenanceAlert(**dict(alert.issue), alert_id=alert.alert_id, happened_at=happened_at)
-    return told.model_dump_json(exclude={"alert_id"})
+    return MaintenanceAlert(**dict(alert.issue), alert_id=alert.alert_id, happened_at=happened_at)
+
+
+def _reported(alert: CTE, report: MaintenanceAlert, at: datetime) -> Executable:
+    """Told of the first one as an alert, and of each repetition by itself, under the ID of its report."""
+    first = alert.c.count == 1
+    message = select(
+        case(
+            (first, func.concat(cast(alert.c.number, String), f":{AlertEvent.RAISED}")),
+            else_=func.concat(cast(alert.c.number, String), f":{AlertEvent.REPEATED}:", alert.c.count),
+        ),
+        alert.c.alert_id,
+        case((first, AlertEvent.RAISED.value), else_=AlertEvent.REPEATED.value),
+        alert.c.owner,
+        literal(at, alert_messages.c.occurred_at.type),
+        case((first, None), else_=report.model_dump_json()),
+    )
+    return insert(alert_messages).from_select([*_MESSAGE, "report"], message)
 
 
 def _alert_acknowledged(change: AlertAcknowledged, reason: Reason) -> Executable:
@@ -570,4 +588,7 @@ def _told(alert: CTE, event: AlertEvent, at: datetime, *conditions: ColumnElemen
     message = select(
         name, alert.c.alert_id, literal(event.value), alert.c.owner, literal(at, alert_messages.c.occurred_at.type)
     ).where(*conditions)
-    return insert(alert_messages).from_select(["message_id", "alert_id", "event", "owner", "occurred_at"], message)
+    return insert(alert_messages).from_select(_MESSAGE, message)
+
+
+_MESSAGE = ["message_id", "alert_id", "event", "owner", "occurred_at"]

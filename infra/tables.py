@@ -300,6 +300,7 @@ alert_messages = Table(
     Column("event", Text, nullable=False),
     Column("owner", Text, nullable=False),
     _moment("occurred_at"),
+    Column("report", Text),  # JSON: the maintenance alert that repeats one which is open
     _moment("published_at", nullable=True),  # null until the broker has it
     _moment("routed_at", nullable=True),  # null until its deliveries are planned
     Index("alert_messages_alert", "alert_id"),

@@ -206,6 +206,10 @@ class NodeSyncs:
         """Something happened at the node that the hub must know; or the node is back."""
         await self._wake(node_id, names.REPORTED)
 
+    async def has_news(self, node_id: str) -> bool:
+        """Whether the hub or the node still has something to tell the other."""
+        return await workflow_status(self._client, names.node_sync_id(node_id)) is WorkflowExecutionStatus.RUNNING
+
     async def _wake(self, node_id: str, signal: str) -> None:
         await self._client.start_workflow(
             "NodeSyncWorkflow",

@@ -37,9 +37,10 @@ class AlertState(StrEnum):
 
 
 class AlertEvent(StrEnum):
-    """What others are told of an alert's life."""
+    """What others are told of an alert's life; that it was repeated only of maintenance, where each report counts."""
 
     RAISED = "raised"
+    REPEATED = "repeated"
     ESCALATED = "escalated"
     ACKNOWLEDGED = "acknowledged"
     RESOLVED = "resolved"

@@ -186,8 +186,8 @@ class CalibrationAsked(Model):
 class CalibrationFound(Model):
     """What stands in the register under a certificate, and what it means for what was measured before.
 
-    `good_since` is the day of the newest earlier calibration that passed and did not find the instrument out of
-    tolerance; `node_id` is where the instrument is.
+    `good_since` is the day of the newest earlier calibration that passed: it left the instrument good, also where it
+    had found it bad. `node_id` is where the instrument is.
     """
 
     recorded: CalibrationRecord | None

@@ -7,6 +7,7 @@ that missed some makes up for them by the tightest one.
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 
+from schemas import names
 from schemas.alert import Severity, cause_of
 from schemas.base import Identifier, Model, Text, UtcDateTime, excerpt
 from schemas.calibration import CalibrationState
@@ -105,6 +106,11 @@ def expiry_causes(equipment_id: str) -> tuple[str, ...]:
 def calibration_causes(equipment_id: str) -> tuple[str, ...]:
     """The causes of all alerts that a good calibration ends."""
     return (cause_of(IssueType.CALIBRATION_FAILED, equipment_id), *expiry_causes(equipment_id))
+
+
+def late_cause(node_id: str) -> str:
+    """The cause of the alert of a watch that its node is late for: whatever the node finds ends it."""
+    return cause_of("node_late", names.node_watch_id(node_id))
 
 
 def expiry_alert(

@@ -8,6 +8,16 @@ from pydantic import AfterValidator, Field
 from schemas import names
 from schemas.base import Identifier, Model, Text, UtcDateTime, without_null
 
+SEEN = 2000
+"""Bytes of all that was seen: alerts are kept by the hundred."""
+
+
+def _short(data: Mapping[str, str]) -> Mapping[str, str]:
+    if sum(len(text.encode()) for item in data.items() for text in item) > SEEN:
+        raise ValueError(f"what was seen must be said in {SEEN} bytes")
+    return data
+
+
 Seen = Annotated[str, Field(max_length=500), AfterValidator(without_null)]
 
 
@@ -22,7 +32,7 @@ class MaintenanceIssue(Model):
     equipment_id: Identifier
     equipment_type: Identifier
     node_id: Identifier
-    data: Annotated[Mapping[Seen, Seen], Field(max_length=20)] = Field(default_factory=dict)
+    data: Annotated[Mapping[Seen, Seen], Field(max_length=20), AfterValidator(_short)] = Field(default_factory=dict)
 
 
 class MaintenanceAlert(MaintenanceIssue):
@@ -54,7 +64,6 @@ class IssueType:
     CALIBRATION_FAILED = "calibration_failed"
     CHECK_FAILED = "check_failed"
     READING_OUT_OF_LIMITS = "reading_out_of_limits"
-    EQUIPMENT_NOT_READY = "equipment_not_ready"
 
 
 NEVER_COUNTED = frozenset({IssueType.CALIBRATION_EXPIRING})

@@ -31,7 +31,16 @@ WAITING = 200
 KNOWN = 5000
 """Alerts that are recognised when they come again."""
 
+TEACHES = ("check_type", "rule", "unit", "value")
+"""What of an alert's data a proposal follows from; all of it is in its row."""
+
+LONGEST = 100
+"""Characters of these: nothing of a contract is longer."""
+
 ASKED_BY = "system"
+
+PATTERNS = "alert_patterns"
+"""What an analysis is about (specification 3, `analyze_alert_patterns`)."""
 
 COUNTING, REVIEWING = "counting", "review"
 """What a pattern is doing, as people see it."""
@@ -53,6 +62,14 @@ ENDS: dict[ApprovalStatus, ReviewStatus] = {
     ApprovalStatus.EXPIRED: ReviewStatus.EXPIRED,
     ApprovalStatus.CANCELLED: ReviewStatus.CANCELLED,
 }
+
+
+def taught(alert: TeachingAlert) -> TeachingAlert:
+    """With only what is needed of it later: patterns are kept, and travel, as a whole."""
+    data = {
+        name: alert.data[name] for name in TEACHES if len(alert.data.get(name, "")) <= LONGEST if name in alert.data
+    }
+    return alert.model_copy(update={"data": data})
 
 
 class Finding(Model):
@@ -91,6 +108,21 @@ class ContractAsked(Model):
     """Which contract is meant."""
 
     contract_id: Identifier
+
+
+class EntryAsked(Model):
+    """Which entry is meant, by its idempotency key."""
+
+    key: str
+
+
+class PatternAsked(Model):
+    """What is recorded of a pattern, as of that time."""
+
+    contract_id: Identifier
+    issue_type: Identifier
+    window_seconds: int
+    at: UtcDateTime
 
 
 class ContractExecuted(Model):
@@ -155,6 +187,7 @@ def analysis(review: Review) -> dict[str, Any]:
         "action": "create_new_version",
     }
     return {
+        "contract_id": contract_id,
         "total_alerts": len(finding.alerts),
         "unique_patterns": 1,
         "critical_patterns": [critical] if over_nodes else [],
@@ -196,16 +229,22 @@ class PatternLife(BaseModel):
         """Counts it from now on; nothing where it came before."""
         if not self.knows(alert):
             self.known[digest(alert.alert_id)] = alert.happened_at
-            self.waiting = [*self.waiting, alert][-WAITING:]
+            self.waiting = [*self.waiting, taught(alert)][-WAITING:]
+
+    def remember(self, alert: TeachingAlert) -> None:
+        """It counts no more, or counted before."""
+        self.known[digest(alert.alert_id)] = alert.happened_at
 
     def count(self, alert: TeachingAlert, window: timedelta) -> int:
         """How many wait with it, in the window that has the most."""
-        return max((len(each) for each in windows(self.waiting, window) if alert in each), default=0)
+        found = (each for each in windows(self.waiting, window) if any(one.alert_id == alert.alert_id for one in each))
+        return max((len(each) for each in found), default=0)
 
     def open(self, review: Review) -> None:
         """Its alerts are used, whatever comes of it."""
         self.review = review
-        self.waiting = [alert for alert in self.waiting if alert not in review.finding.alerts]
+        used = {alert.alert_id for alert in review.finding.alerts}
+        self.waiting = [alert for alert in self.waiting if alert.alert_id not in used]
 
     def forget(self, window: timedelta, at: datetime) -> None:
         """What nothing can be counted with any more: a late one is a window old at most, and looks back another."""

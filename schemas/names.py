@@ -162,3 +162,4 @@ PART_READY_TOPIC = "smart/infobroadcast/part_ready"
 DEADLETTER_TOPIC = "smart/deadletter"
 ALERT_TOPIC = "smart/alertbroadcast"
 ALERT_INFO_TOPIC = "smart/infobroadcast/alert"  # _acknowledged, _resolved
+ALERT_REPEATED_TOPIC = f"{ALERT_INFO_TOPIC}_repeated"

@@ -13,7 +13,8 @@ from schemas.reverse_trace import Selection, TracedResult
 
 
 class AlertRaised(Model):
-    """Raises an alert and puts it into the outbox; while one of its cause is open, that one is only counted up.
+    """Raises an alert and puts it into the outbox; while one of its cause is open, that one is only counted up, and
+    where it is about maintenance, the report is told for itself.
 
     Nothing happens for an `alert_id` that was raised before.
     """

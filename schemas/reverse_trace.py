@@ -26,7 +26,8 @@ FIRST_ZONE = timezone(timedelta(hours=14))
 """Where a day begins first: for a node whose zone nobody knows any more, rather too much is found than too little."""
 
 SEARCH_AGAIN = timedelta(days=1)
-"""After this an open trace looks for results of tests that were under way with the instrument."""
+"""After this an open trace looks for results of tests that were under way with the instrument, or whose start had just
+been answered by a node that had not heard of it."""
 
 
 class TraceDisposition(StrEnum):
@@ -41,7 +42,7 @@ AMENDING = frozenset({TraceDisposition.RETEST, TraceDisposition.WITHDRAW})
 
 
 class TraceStatus(StrEnum):
-    """An open trace with nothing in doubt waits for tests that are still under way with the instrument."""
+    """An open trace with nothing in doubt waits for tests that are under way with the instrument, or may just be."""
 
     SEARCHING = "searching"
     AWAITING_DISPOSITION = "awaiting_disposition"
@@ -57,13 +58,14 @@ def trace_id(equipment_id: str, certificate_number: str) -> str:
 class TraceLife(BaseModel):
     """What is known of a trace: mutable, and the only state of its workflow.
 
-    `searched` is the number of the last ledger entry that was searched, -1 before the first search is over. `waiting`
-    results have no disposition; tests that are `under_way` with the instrument may still give results, `held` are those
-    that were told to hold.
+    `searched` is the number of the last ledger entry that was searched, -1 before the first search is over. `heard_at`
+    is since when the instrument's node is known to have the calibration. `waiting` results have no disposition; tests
+    that are `under_way` with the instrument may still give results, `held` are those that were told to hold.
     """
 
     searched: int = -1
     searched_at: UtcDateTime | None = None
+    heard_at: UtcDateTime | None = None
     found: int = 0
     waiting: int = 0
     under_way: tuple[str, ...] = ()
@@ -86,14 +88,16 @@ class TraceLife(BaseModel):
 
     @property
     def over(self) -> bool:
-        """Nothing waits, and nothing can come."""
-        return not self.waiting and not self.under_way
+        """Nothing waits, and nothing can come: a test that had begun before its node heard of it is found by now."""
+        if self.waiting or self.under_way or self.searched_at is None or self.heard_at is None:
+            return False
+        return self.searched_at >= self.heard_at + SEARCH_AGAIN
 
 
 class TraceStart(Model):
     """Input of a `ReverseTraceWorkflow`: a calibration that found the instrument out of tolerance.
 
-    `since` is the day of the last calibration that found and left it good; None where there never was one: then
+    `since` is the day of the last calibration that left it good; None where there never was one: then
     everything is in doubt that was ever measured with it. `calibrated_on` is the day of the one that found it bad,
     `found_at` when that was recorded. `life` and `signals` travel through continue-as-new.
     """
@@ -220,9 +224,13 @@ class UnderWay(Model):
 
 
 class Horizon(Model):
-    """How far the ledger goes, and which tests were under way before that was read: the others have given theirs."""
+    """How far the ledger goes, and which tests were under way before that was read: the others have given theirs.
+
+    `heard` says that the node where the instrument is has what the hub knows: a test begins there with it no more.
+    """
 
     until: int
+    heard: bool = True
     tests: tuple[UnderWay, ...]
 
     @property

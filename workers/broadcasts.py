@@ -29,11 +29,12 @@ def read_alert(payload: bytes, at: datetime) -> TeachingAlert | None:
     One that does not say when it happened, as `happened_at` or `timestamp`, has just happened. Raises `Malformed`.
     """
     told = _document(payload)
-    if not told.get("contract_id") or told.get("issue_type") in NEVER_COUNTED:
+    if not told.get("contract_id"):
         return None
     happened_at = told.get("happened_at") or told.get("timestamp") or timestamp(at)
     known = {name: told[name] for name in TeachingAlert.model_fields if name in told}
-    return _valid(TeachingAlert, {**known, "happened_at": happened_at})
+    alert = _valid(TeachingAlert, {**known, "happened_at": happened_at})
+    return None if alert.issue_type in NEVER_COUNTED else alert
 
 
 def _document(payload: bytes) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from tenacity import AsyncRetrying, before_sleep_log, retry_if_exception, wait_e
 
 from infra.alerts import AlertOutbox, Message
 from infra.ledger import Ledger
+from infra.maintenance import MaintenanceContracts
 from infra.maintenance_alerts import MaintenancePatterns
 from infra.mqtt import acknowledge, persistent_client
 from infra.recorder import open_ledger
@@ -43,6 +44,8 @@ IDENTIFIER = "smartfloor-gateway"
 LANES = 16
 OUTBOX_INTERVAL = 1.0
 EVERY_ALERT = f"{names.ALERT_TOPIC}/#"
+ALERTS = (EVERY_ALERT, names.ALERT_REPEATED_TOPIC)
+"""Where alerts come that may teach: repetitions are no alerts for people, and count all the same."""
 LETTER = 4000
 """Characters of a malformed broadcast that its dead letter repeats: well below what a broker carries."""
 
@@ -60,7 +63,7 @@ async def run_gateway(settings: Settings) -> None:
     async with open_ledger(settings, "gateway") as (engine, ledger):
         gateway = Gateway(
             PartArrivals(client, settings.unclaimed_after),
-            MaintenancePatterns(client, settings.maintenance_pattern_window),
+            MaintenancePatterns(client, settings.maintenance_pattern_window, MaintenanceContracts(engine)),
             load_registry(settings.nodes_file),
             ledger,
             AlertOutbox(engine),
@@ -120,7 +123,7 @@ class Gateway:
         """
         try:
             async with client:
-                await client.subscribe([(names.PART_ARRIVAL_TOPIC, 1), (EVERY_ALERT, 1)])
+                await client.subscribe([(topic, 1) for topic in (names.PART_ARRIVAL_TOPIC, *ALERTS)])
                 say_ready()
                 await self._serve(client)
         except* aiomqtt.MqttError as group:
@@ -184,7 +187,7 @@ class Gateway:
                 details=f"Malformed broadcast: {reason}",
                 metadata={"reason": reason, "sha256": digest},
             ),
-            changes=() if message.topic.matches(EVERY_ALERT) else (_unreadable(message, reason, key, topic, fault),),
+            changes=() if _is_alert(message) else (_unreadable(message, reason, key, topic, fault),),
         )
         await _persist(lambda: self._ledger.record(record))
         await client.publish(topic, json.dumps(letter), qos=1)
@@ -207,7 +210,7 @@ class Gateway:
 
 
 def _topic(message: Message) -> str:
-    """What asks for somebody is an alert; that somebody saw it, or that it is over, is information.
+    """What asks for somebody is an alert; that it came again, that somebody saw it, or that it is over, is information.
 
     Lamps and boards follow both; who only listens for alerts hears of each once, and of each new owner.
     """
@@ -243,10 +246,14 @@ def _place(told: Told) -> int:
             return hash(told.workflow_id) % LANES
 
 
+def _is_alert(message: aiomqtt.Message) -> bool:
+    return any(message.topic.matches(topic) for topic in ALERTS)
+
+
 def _read(message: aiomqtt.Message) -> Told:
     payload = bytes(message.payload)
     try:
-        return read_alert(payload, datetime.now(UTC)) if message.topic.matches(EVERY_ALERT) else read_arrival(payload)
+        return read_alert(payload, datetime.now(UTC)) if _is_alert(message) else read_arrival(payload)
     except Malformed as malformed:
         return malformed
 

@@ -1,10 +1,12 @@
 """What begins by itself, at its time: Temporal Schedules, made as the main worker starts."""
 
+from contextlib import suppress
 from datetime import timedelta
 
 from temporalio.client import (
     Client,
     Schedule,
+    ScheduleActionExecutionStartWorkflow,
     ScheduleActionStartWorkflow,
     ScheduleAlreadyRunningError,
     ScheduleCalendarSpec,
@@ -16,6 +18,7 @@ from temporalio.client import (
     ScheduleUpdate,
 )
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
+from temporalio.service import RPCError
 
 from infra.registry import Registry, load_registry
 from infra.settings import Settings
@@ -54,7 +57,18 @@ async def schedule_watches(client: Client, registry: Registry) -> None:
         await _keep(client, watch, schedule)
     async for listed in await client.list_schedules():
         if listed.id.startswith(names.node_watch_id("")) and listed.id not in wanted:
-            await client.get_schedule_handle(listed.id).delete()
+            await _end(client, listed.id)
+
+
+async def _end(client: Client, watch: str) -> None:
+    """With the watch that still waits for the node."""
+    schedule = client.get_schedule_handle(watch)
+    running = (await schedule.describe()).info.running_actions
+    await schedule.delete()
+    for action in running:
+        if isinstance(action, ScheduleActionExecutionStartWorkflow):
+            with suppress(RPCError):  # it has ended a moment before
+                await client.get_workflow_handle(action.workflow_id).cancel()
 
 
 def _watch(node: Node) -> Schedule:

@@ -40,13 +40,14 @@ from infra.guardian import Guardian, TrustList
 from infra.hubs import Hubs
 from infra.ledger import Ledger
 from infra.maintenance import MaintenanceContracts
-from infra.maintenance_alerts import MaintenanceReviews
+from infra.maintenance_alerts import MaintenancePatterns, MaintenanceReviews
 from infra.maintenance_drafts import Drafts
 from infra.maintenance_order_reconcile import NodeOrderReconciler
 from infra.maintenance_orders import NodeOrdering
 from infra.maintenance_reconcile import MaintenanceReconciler
 from infra.node_maintenance import NodeMaintenance
 from infra.node_store import NodeStore
+from infra.pattern_reconcile import PatternReconciler
 from infra.personnel import Personnel
 from infra.policy_repository import PolicyRepository
 from infra.reconcile import ClientPOReconciler
@@ -59,6 +60,7 @@ from infra.telemetry import sdk_metrics
 from infra.temporal import ClientPOStarter, NodeSyncs, PartArrivals, connect
 from infra.test_execution import Tests
 from infra.test_reconcile import TestReconciler
+from infra.trace_reconcile import TraceReconciler
 from infra.transfer import Transfers
 from infra.transfer_reconcile import TransferReconciler
 from schemas import names
@@ -133,14 +135,19 @@ def main_worker(
     tests = TestExecutionActivities(Personnel(settings.personnel_file), transfers)
     gatekeeper = Gatekeeper(TrustList(settings.guardian_trust_dir), client_pos, transfers, settings)
     contracts, registry = ContractStore(settings.contracts_dir), load_registry(settings.nodes_file)
-    equipment = EquipmentActivities(EquipmentRegister(engine, registry), NodeSyncs(client))
+    syncs = NodeSyncs(client)
+    equipment = EquipmentActivities(EquipmentRegister(engine, registry), syncs)
     transfer = TransferActivities(gatekeeper, Dispatcher(contracts, client_pos, ledger, registry), hubs)
     versions = MaintenanceContracts(engine)
     drafts = Drafts(client, versions, ledger, registry, settings)
     repository = PolicyRepository(settings.policy_repository_dir)
     ordering = NodeOrdering(client, versions, registry)
     maintenance = MaintenanceActivities(drafts, versions, repository, ordering)
-    trace = ReverseTraceActivities(ReverseTraces(engine), Searcher(engine, ledger, registry))
+    traces = ReverseTraces(engine)
+    reviews = MaintenanceReviews(engine)
+    patterns = MaintenancePatterns(client, settings.maintenance_pattern_window, versions)
+    learns = MaintenancePatternActivities(reviews)
+    trace = ReverseTraceActivities(traces, Searcher(engine, ledger, registry), syncs)
     return Worker(
         client,
         task_queue=names.MAIN_QUEUE,
@@ -157,7 +164,7 @@ def main_worker(
             transfer.admit,
             transfer.prepare,
             transfer.send,
-            MaintenancePatternActivities(MaintenanceReviews(engine)).read_executed,
+            *(learns.read_executed, learns.read_life, learns.is_received),
             maintenance.create_version,
             maintenance.choose_nodes,
             maintenance.publish_contract,
@@ -176,6 +183,8 @@ def main_worker(
                 TransferReconciler(client, transfers, ledger),
                 NodeOrderReconciler(client, versions, ledger, ordering, registry, settings),
                 MaintenanceReconciler(client, versions, ledger, drafts),
+                PatternReconciler(client, reviews, patterns, ledger),
+                TraceReconciler(client, traces, ledger),
                 ClientPOReconciler(client, client_pos, ledger, starter),
             ).reconcile,
         ],

@@ -21,9 +21,12 @@ from schemas.maintenance_alert import TeachingAlert
 from schemas.maintenance_pattern import (
     COUNTING,
     ENDS,
+    PATTERNS,
     REVIEWING,
     ContractAsked,
+    EntryAsked,
     Finding,
+    PatternAsked,
     PatternLife,
     PatternStart,
     Review,
@@ -74,6 +77,8 @@ class MaintenancePatternWorkflow:
             await life
 
     async def _live(self) -> None:
+        if self._start.life is None:
+            await self._recall()
         self._show()
         while not await self._done():
             if await self._message_in_time():
@@ -85,13 +90,32 @@ class MaintenancePatternWorkflow:
             if workflow.info().is_continue_as_new_suggested() and await self._inbox.drained():
                 self._continue_as_new()
 
+    async def _recall(self) -> None:
+        """Nothing is lost with a workflow that was closed from outside: rows know what was counted and asked."""
+        start = self._start
+        asked = PatternAsked(
+            contract_id=start.contract_id,
+            issue_type=start.issue_type,
+            window_seconds=start.window_seconds,
+            at=workflow.now(),
+        )
+        self._life = await workflow.execute_activity_method(
+            MaintenancePatternActivities.read_life,
+            asked,
+            start_to_close_timeout=retry.ACTIVITY_TIME,
+            retry_policy=retry.UNTIL_DONE,
+            summary="what was counted before",
+        )
+        if self._life.review is not None:
+            await self._ask(self._life.review)
+
     def _continue_as_new(self) -> None:
         self._life.forget(self._start.window, workflow.now())
         kept = {"since": self._since, "life": self._life, "signals": self._inbox.signals}
         workflow.continue_as_new(self._start.model_copy(update=kept))
 
     async def _done(self) -> bool:
-        empty = not self._inbox and not self._life.known and self._life.review is None and self._inbox.signals > 0
+        empty = not self._inbox and not self._life.known and self._life.review is None
         return empty and await self._inbox.drained()
 
     async def _message_in_time(self) -> bool:
@@ -120,20 +144,26 @@ class MaintenancePatternWorkflow:
                 await self._book.refuse_request(item, refused.reason)
 
     async def _receive(self, item: Item, told: TeachingAlert) -> None:
-        """An alert that comes again, escalated or repeated, changes nothing."""
+        """An alert that comes again, escalated or sent twice, changes nothing, however it reads by then."""
         start, now = self._start, workflow.now()
         if told.workflow_id != self._id:
             await self._book.refuse_request(item, f"it is about {told.contract_id} and {told.issue_type}")
             return
         alert = told.model_copy(update={"happened_at": min(told.happened_at, now)})
+        event = f"receive:{digest(alert.alert_id)}"
         if self._life.knows(alert):
             return
+        if await self._is_received(event):
+            self._life.remember(alert)
+            return
         late = alert.happened_at < now - start.window
-        if not late:
+        if late:
+            self._life.remember(alert)
+        else:
             self._life.take(alert)
         await self._book.enter(
             "receive_alert",
-            f"{'late' if late else 'receive'}:{digest(alert.alert_id)}",
+            event,
             f"Equipment alert received: {alert.issue_type}" + (", too late to be counted" if late else ""),
             {
                 "alert_id": alert.alert_id,
@@ -149,6 +179,16 @@ class MaintenancePatternWorkflow:
                 data=json.dumps(dict(alert.data), sort_keys=True),
             ),
             occurred_at=alert.happened_at,
+        )
+
+    async def _is_received(self, event: str) -> bool:
+        """A regular activity: else a worker that dies behind its entry would find the alert known, and not count it."""
+        return await workflow.execute_activity_method(
+            MaintenancePatternActivities.is_received,
+            EntryAsked(key=f"{self._id}:{event}"),
+            start_to_close_timeout=retry.ACTIVITY_TIME,
+            retry_policy=retry.UNTIL_DONE,
+            summary="whether it came before",
         )
 
     # --- reviews --------------------------------------------------------------------------------------------
@@ -198,21 +238,37 @@ class MaintenancePatternWorkflow:
                 ),
                 approval_id=review.request.approval_id,
             ),
+            target=PATTERNS,
         )
         self._life.open(review)
-        await ask_approval(review.request)
+        await self._ask(review)
+
+    async def _ask(self, review: Review) -> None:
+        """It may have been asked before this workflow was closed from outside, and answered since."""
+        if not await ask_approval(review.request):
+            outcome = await outcome_of(ApprovalEnded(approval_id=review.request.approval_id))
+            if outcome is not None:
+                await self._end(review, outcome)
 
     async def _decided(self, item: Item, ended: ApprovalEnded) -> None:
         """What the signal says is looked up: anybody can send one. Being told again changes nothing."""
         outcome, review = await outcome_of(ended), self._life.review
-        if review is None or outcome is None or outcome.content_hash != review.request.content_hash:
+        if review is None or outcome is None or outcome.approval_id != review.request.approval_id:
             if outcome is None or outcome.wakes != self._id:
                 await self._book.refuse_request(
                     item, f"{ended.approval_id} has not ended, or nothing waits for it here"
                 )
             return
-        draft, what = await self._follow(review, outcome)
-        status = ENDS[outcome.status]
+        await self._end(review, outcome)
+
+    async def _end(self, review: Review, outcome: ApprovalOutcome) -> None:
+        """An approval of that ID which was asked elsewhere, with other content, decides nothing here."""
+        if outcome.content_hash == review.request.content_hash:
+            status = ENDS[outcome.status]
+            draft, what = await self._follow(review, outcome)
+        else:
+            status = ReviewStatus.CANCELLED
+            draft, what = None, "Its approval is about something else: nothing changes, look at the alerts."
         by = f" by {outcome.decided_by}" if outcome.decided_by else ""
         why = f": {outcome.note}" if outcome.note else ""
         await self._book.enter(

@@ -7,6 +7,7 @@ waited for; until it has answered, no other watch of it begins.
 import asyncio
 
 from temporalio import workflow
+from temporalio.exceptions import FailureError, is_cancelled_exception
 
 from activities.maintenance_node import MaintenanceNodeActivities
 from schemas import names
@@ -58,8 +59,15 @@ class NodeWatchWorkflow:
         )
         late = self._book.alert(f"late:{watch}", "node_late", text)
         await self._book.enter("watch_late", f"late:{watch}", text, {"watch": watch}, late)
-        report = await answer
-        details = f"{self._node} is back and has looked at its calibrations"
         over = AlertResolved(cause=late.alert.cause)
+        try:
+            report = await answer
+        except (asyncio.CancelledError, FailureError) as error:
+            if not is_cancelled_exception(error):
+                raise
+            ended = f"The watch of {self._node} was cancelled: nobody waits for the node any more"
+            await self._book.enter("watch_ended", f"ended:{watch}", ended, {"watch": watch}, over)
+            raise
+        details = f"{self._node} is back and has looked at its calibrations"
         await self._book.enter("watch_answered", f"answered:{watch}", details, {"watch": watch}, over)
         return report

@@ -3,7 +3,8 @@
 Its results are searched in the ledger, up to an entry that is in the history, so that a search that is repeated finds
 the same; the result lies in rows, and here are only numbers. Tests that are under way with the instrument are held. A
 trace ends when every result has the disposition of a person and nothing can come any more: until then it looks again
-each day. A later calibration of the instrument does not end it, and nor does Temporal's Cancel.
+each day, and at least once a day after the instrument's node has heard of it. A later calibration of the instrument
+does not end it, and nor does Temporal's Cancel.
 """
 
 import asyncio
@@ -86,6 +87,7 @@ class ReverseTraceWorkflow:
     async def _live(self) -> int:
         if self._start.life is None:
             await self._open()
+        if self._life.searched_at is None:
             await self._search()
         while not self._life.closed:
             self._show()
@@ -144,6 +146,7 @@ class ReverseTraceWorkflow:
             summary=f"results in the ledger behind entry {life.searched}, up to {horizon.until}",
         )
         life.searched, life.searched_at = horizon.until, workflow.now()
+        life.heard_at = (life.heard_at or life.searched_at) if horizon.heard else None
         life.found, life.waiting, life.under_way = found.found, found.waiting, horizon.under_way
         await self._hold_tests(horizon)
 
@@ -284,6 +287,8 @@ class ReverseTraceWorkflow:
             )
         if life.under_way:
             lines.append(f"Under way with it: {excerpt(', '.join(life.under_way))}. The trace waits for their end")
+        elif not life.waiting and not life.closed:
+            lines.append("It searches once more, for tests that had begun before their node heard of it, and closes")
         if life.last_refusal:
             lines.append(f"⚠ {life.last_refusal}")
         workflow.set_current_details("\n\n".join(lines))
@@ -293,7 +298,7 @@ class ReverseTraceWorkflow:
 async def start_trace(calibration: CalibrationRecord, since: date | None, found_at: datetime) -> None:
     """Starts the reverse trace of a calibration that found its instrument out of tolerance, once.
 
-    `since` is the day of the last calibration that found and left it good, None where there is none.
+    `since` is the day of the last calibration that left it good, None where there is none.
     """
     start = TraceStart.of(calibration, since, found_at)
     try:

@@ -491,7 +491,7 @@ async def traced(trace: Trace) -> None:
         await trace.recorded("refuse_request")
         told = {"reason": "too near the limit", "token": await trace.token(TraceDisposition.WITHDRAW)}
         await trace.handle.execute_update(names.DISPOSE, told)
-        await trace.handle.result()
+        await trace.ended()
         await tested.ask("abort", reason="over")
         await tested.handle.result()
 
@@ -654,7 +654,7 @@ def _without_machine(value: Any) -> Any:
 @asynccontextmanager
 async def server_for(scene: Callable[[Any], Awaitable[Any]], state: Path) -> AsyncIterator[WorkflowEnvironment]:
     """A real one, with short runs or whose days pass at once where the scene needs that."""
-    if scene in (expired, monitored, learned):
+    if scene in (expired, monitored, learned, traced):
         async with time_skipping_server() as environment:
             yield environment
         return

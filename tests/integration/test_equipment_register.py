@@ -229,7 +229,7 @@ class TestACertificate:
         assert (await house.register.page(0)).revision == before
 
     async def test_knows_since_when_its_instrument_was_good(self, house: House) -> None:
-        """A passed one that found it out of tolerance, a failed one and a later one do not count."""
+        """One that passed left it good, also where it had found it bad; a failed one and a later one do not count."""
         good, bad = point("100.1", "100.1"), point("102", "100")
         for number, on, fields in (
             ("C-1", "2025-01-01", {"points": [good]}),
@@ -241,7 +241,7 @@ class TestACertificate:
         ):
             await house.calibrate(calibrated("T-1", number, on=on, **fields))
         asked = CalibrationAsked(equipment_id="T-1", certificate_number="C-5")
-        assert (await house.register.calibration(asked)).good_since == date(2025, 3, 1)
+        assert (await house.register.calibration(asked)).good_since == date(2025, 6, 1)
         asked = CalibrationAsked(equipment_id="T-1", certificate_number="C-1")
         assert (await house.register.calibration(asked)).good_since is None
 

@@ -13,6 +13,7 @@ import httpx
 import pytest
 import pytest_asyncio
 from fastapi import FastAPI
+from sqlalchemy import select
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
@@ -20,7 +21,12 @@ from temporalio.service import RPCError, RPCStatusCode
 from infra.alerts import Alerts, escalation
 from infra.hubs import Hubs
 from infra.ledger import Ledger
+from infra.maintenance import MaintenanceContracts
+from infra.maintenance_alerts import MaintenancePatterns, MaintenanceReviews
+from infra.pattern_reconcile import PatternReconciler
+from infra.repairs import Repairs
 from infra.settings import Settings
+from infra.tables import alert_messages
 from schemas import names
 from schemas.alert import Alert, Severity
 from schemas.canonical import document_hash
@@ -83,7 +89,9 @@ class Air:
             if event.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED
         ]
 
-    async def raised(self, alert_id: str, issue: MaintenanceIssue | None, happened_at: datetime | None = None) -> None:
+    async def raised(
+        self, alert_id: str, issue: MaintenanceIssue, happened_at: datetime | None = None, cause: str | None = None
+    ) -> None:
         """By a process of this house."""
         alert = Alert(
             alert_id=alert_id,
@@ -92,7 +100,7 @@ class Air:
             source="test",
             subject="THERMO-1",
             text="look at it",
-            cause=alert_id,
+            cause=cause or alert_id,
             issue=issue,
         )
         entry = LedgerEntry(
@@ -122,7 +130,9 @@ async def air(
 
     await until(listens, bool)
     async with connection(settings) as broker:
-        yield Air(client, broker, ledger)
+        air = Air(client, broker, ledger)
+        await in_force(air)
+        yield air
     running.cancel()
     await asyncio.wait([running])
 
@@ -150,6 +160,17 @@ class TestAnAlertOfAForeignNode:
         assert told["alert_id"].endswith("-4")
         assert await air.told("calibration_expiring") == []
         assert await air.ledger.entries(action="dead_letter") == []
+
+    async def test_that_names_a_contract_which_the_hub_never_made_is_skipped(self, air: Air) -> None:
+        foreign = Air(air.client, air.broker, air.ledger)
+        await air.say(foreign.alert(1), air.alert(2))
+        await until(air.told, bool)
+        assert await foreign.told() == []
+
+    async def test_whose_issue_is_no_text_stops_nothing(self, air: Air) -> None:
+        await air.say(air.alert(1, issue_type=[]), air.alert(2))
+        [told] = await until(air.told, bool)
+        assert told["alert_id"].endswith("-2")
 
     async def test_that_cannot_be_read_is_kept_once_raises_no_alert_and_stops_nothing(
         self, air: Air, settings: Settings, engine: Any
@@ -190,6 +211,32 @@ class TestAnAlertOfThisHouse:
             "alert_id": f"{air.contract_id}:failed",
             "happened_at": "2026-11-01T08:00:00Z",
         }
+
+    async def test_that_repeats_an_open_one_is_heard_for_itself_and_told_to_nobody_else(
+        self, air: Air, issue: MaintenanceIssue, engine: Any, settings: Settings
+    ) -> None:
+        """Three failures of one instrument are three, though people see one alert."""
+        cause = f"calibration_failed:{air.contract_id}"
+        async with connection(settings) as listener:
+            await listener.subscribe(names.ALERT_REPEATED_TOPIC, qos=1)
+            for number in (1, 2, 3):
+                seen = issue.model_copy(update={"data": {"certificate": f"C-{number}"}})
+                await air.raised(f"{air.contract_id}:{number}", seen, cause=cause)
+            told = await until(air.told, lambda told: len(told) == 3)
+            body = json.loads((await anext(listener.messages)).payload)
+        assert [(one["alert_id"], one["data"]) for one in told] == [
+            (f"{air.contract_id}:{number}", {"certificate": f"C-{number}"}) for number in (1, 2, 3)
+        ]
+        assert (body["event"], body["alert_id"], body["owner"]) == (
+            "repeated",
+            f"{air.contract_id}:2",
+            "maintenance_engineer",
+        )
+        [row] = await Alerts(engine).of_cause(cause)
+        assert (row["alert_id"], row["count"], row["escalations"]) == (f"{air.contract_id}:1", 3, 0)
+        async with engine.connect() as connected:
+            query = select(alert_messages.c.event).where(alert_messages.c.alert_id == row["alert_id"])
+            assert sorted((await connected.execute(query)).scalars()) == ["raised", "repeated", "repeated"]
 
     async def test_is_heard_again_as_the_same_when_it_is_escalated(
         self, air: Air, issue: MaintenanceIssue, engine: Any
@@ -253,7 +300,6 @@ class TestThreeAlertsOverTwoNodes:
             Hubs(settings) as hubs,
             main_worker(house.temporal, house.engine, house.ledger, hubs, settings),
         ):
-            await in_force(air)
             await air.say(air.alert(1), air.alert(2, "N2"), air.alert(1), air.alert(3))
             opened = await until(look, bool)
 
@@ -281,6 +327,32 @@ class TestThreeAlertsOverTwoNodes:
         assert draft["parent_version"] == "1.0"
         assert draft["document"]["calibration_interval_days"] == 120
         assert [one["alert_id"] for one in draft["changes"][0]["data"]["alerts"]] == opened["alert_ids"]
+
+    async def test_open_a_review_whose_answer_is_followed_also_by_a_pattern_that_was_closed_from_outside(
+        self,
+        air: Air,
+        api: FastAPI,
+        settings: Settings,
+        review: Callable[[], Awaitable[Json]],
+        engineer: httpx.AsyncClient,
+    ) -> None:
+        house, opened = api.state.house, await review()
+        pattern = names.maintenance_pattern_id(air.contract_id, "calibration_failed")
+        await air.client.get_workflow_handle(pattern).terminate()
+        assert (await self.answer(engineer, opened, decision="approve")).status_code == 200
+        contracts = MaintenanceContracts(house.engine)
+        patterns = MaintenancePatterns(air.client, settings.maintenance_pattern_window, contracts)
+        reconciler = PatternReconciler(air.client, MaintenanceReviews(house.engine), patterns, house.ledger)
+        repairs = Repairs(house.alerts, house.ledger)
+        assert pattern in [name async for name, repaired in reconciler.repair(repairs) if repaired]
+        ended = await until(review, lambda seen: seen["status"] != "open")
+        assert (ended["status"], ended["decided_by"], ended["draft_version"]) == ("accepted", "mia", "1.1")
+        await air.say(air.alert(2, "N2"), air.alert(3), air.alert(4))
+        await until(air.told, lambda told: len(told) == 3)
+        received = await until(
+            lambda: house.ledger.entries(target=air.contract_id, action="receive_alert"), lambda found: len(found) == 4
+        )
+        assert received[0].metadata["pattern_count"] == 1  # those of the review are known, and count no more
 
     async def test_open_a_review_that_is_declined_with_a_reason_alone(
         self, review: Callable[[], Awaitable[Json]], engineer: httpx.AsyncClient

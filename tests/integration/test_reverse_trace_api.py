@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from io import BytesIO
 from typing import Any
 from uuid import uuid4
@@ -20,8 +20,11 @@ from activities.ledger import LedgerActivities
 from activities.reverse_trace import ReverseTraceActivities
 from infra import reverse_trace
 from infra.decisions import DecisionVerifier
+from infra.repairs import Repairs
 from infra.reverse_trace import ReverseTraces, Searcher
 from infra.settings import Settings
+from infra.temporal import NodeSyncs
+from infra.trace_reconcile import TraceReconciler
 from schemas import names
 from schemas.ledger import LedgerEntry
 from schemas.permission import Role
@@ -36,7 +39,7 @@ from workflows.reverse_trace import ReverseTraceWorkflow
 class Floor:
     """One instrument that turned out to be bad, and what was measured with it."""
 
-    def __init__(self, hubs: Hubs, settings: Settings) -> None:
+    def __init__(self, hubs: Hubs, settings: Settings, queue: str | None = None) -> None:
         self.hubs = hubs
         self.house = hubs.house
         self._settings = settings
@@ -44,7 +47,7 @@ class Floor:
         self.id = trace_id(self.equipment_id, "CAL-BAD")
         self.url = f"/api/v1/traces/{self.id}"
         self.searcher = Searcher(self.house.engine, self.house.ledger, self.house.registry)
-        self._queue = f"traces-{uuid4().hex[:8]}"
+        self._queue = queue or f"traces-{uuid4().hex[:8]}"
 
     async def measured(self, contract: str, *tests: str, order: str = "CPO-1", performer: str = "ines") -> None:
         """By a test that is authorized."""
@@ -53,7 +56,7 @@ class Floor:
 
     @asynccontextmanager
     async def worker(self) -> AsyncIterator[None]:
-        does = ReverseTraceActivities(ReverseTraces(self.house.engine), self.searcher)
+        does = ReverseTraceActivities(ReverseTraces(self.house.engine), self.searcher, NodeSyncs(self.house.temporal))
         decisions = DecisionActivities(DecisionVerifier(self._settings))
         async with Worker(
             self.house.temporal,
@@ -110,6 +113,12 @@ class Floor:
         return await (who or self.hubs.quality).post(f"{self.url}/dispositions", json=body)
 
 
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trace searches for the last time, as after its day."""
+    monkeypatch.setattr("schemas.reverse_trace.SEARCH_AGAIN", timedelta(seconds=1))
+
+
 @pytest_asyncio.fixture
 async def floor(hubs: Hubs, settings: Settings) -> AsyncIterator[Floor]:
     floor = Floor(hubs, settings)
@@ -161,6 +170,39 @@ class TestATrace:
         ]
         again = await floor.dispose("withdraw", content_hash="0" * 64)
         assert (again.status_code, again.json()["type"]) == (409, "urn:smartfloor:problem:refused")
+
+
+class TestATraceThatWasClosedFromOutside:
+    async def test_goes_on_where_its_rows_stand(self, hubs: Hubs, settings: Settings) -> None:
+        floor = Floor(hubs, settings, names.MAIN_QUEUE)
+        house = floor.house
+
+        async def reconcile() -> list[str]:
+            repairs = Repairs(house.alerts, house.ledger)
+            found = TraceReconciler(house.temporal, ReverseTraces(house.engine), house.ledger).repair(repairs)
+            started = [name async for name, repaired in found if repaired]
+            await repairs.finish()
+            return [name for name in started if name == names.reverse_trace_id(floor.id)]
+
+        async with floor.worker():
+            await floor.measured("SC-1")
+            await floor.measured("SC-2", order="CPO-2")
+            handle = await floor.open()
+            await floor.searched()
+            assert (await floor.dispose("use_as_is", clientpo_id="CPO-2")).status_code == 200
+            await handle.terminate()
+            await floor.measured("SC-3")
+            assert await reconcile() == [names.reverse_trace_id(floor.id)]
+            async with asyncio.timeout(20):
+                while (await floor.shown())["found"] < 3:
+                    await asyncio.sleep(0.05)
+            assert await reconcile() == []
+            assert (await floor.dispose("withdraw")).json()["disposed"] == 2
+            again: WorkflowHandle[Any, Any] = house.temporal.get_workflow_handle(names.reverse_trace_id(floor.id))
+            assert await again.result() == 3
+        [entry] = await house.ledger.entries(target=floor.id, action="restart_trace")
+        assert entry.metadata["workflow"] == "terminated"
+        assert (await floor.shown())["closed_at"] is not None
 
 
 class TestADisposition:

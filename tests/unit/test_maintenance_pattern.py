@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from schemas.approval import ApprovalType
 from schemas.maintenance_alert import TeachingAlert
-from schemas.maintenance_pattern import KNOWN, WAITING, Finding, PatternLife, gravest
+from schemas.maintenance_pattern import KNOWN, TEACHES, WAITING, Finding, PatternLife, gravest
 
 DAY = datetime(2026, 11, 1, 8, tzinfo=UTC)
 WINDOW = timedelta(days=30)
@@ -131,3 +131,29 @@ class TestWhatIsKnown:
         for number, days in enumerate((0, 20, 40, 41)):
             life.take(alert(number, days=days))
         assert [life.count(one, WINDOW) for one in life.waiting] == [2, 3, 3, 3]
+
+
+class TestThePatternsSize:
+    def test_stays_far_below_what_temporal_carries_with_the_largest_foreign_alerts(self) -> None:
+        at, window = datetime(2026, 11, 21, tzinfo=UTC), timedelta(days=30)
+        data = {f"k{number}": "x" * 90 for number in range(16)} | dict.fromkeys(TEACHES, "x" * 100)
+        life = PatternLife()
+        for number in range(WAITING):
+            told = {
+                "alert_id": "A" * 390 + str(number),
+                "issue_type": "check_failed",
+                **dict.fromkeys(("contract_id", "equipment_id", "equipment_type"), "E" * 128),
+                "node_id": f"N{number % 2}",
+            }
+            life.take(TeachingAlert(**told, happened_at=at + timedelta(seconds=number), data=data))
+        finding = gravest(life.waiting, window)
+        assert finding is not None
+        assert len(finding.model_dump_json()) < 400_000
+
+    def test_is_not_made_larger_by_an_alert_that_says_too_much(self) -> None:
+        told = dict.fromkeys(
+            ("alert_id", "issue_type", "contract_id", "equipment_id", "equipment_type", "node_id"), "A"
+        )
+        at = datetime(2026, 11, 21, tzinfo=UTC)
+        with pytest.raises(ValueError, match="2000 bytes"):
+            TeachingAlert(**told, happened_at=at, data={f"k{number}": "x" * 500 for number in range(5)})

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from schemas.reverse_trace import (
+    SEARCH_AGAIN,
     DisposeTraced,
     Horizon,
     Selection,
@@ -137,6 +138,10 @@ class TestALife:
         life.waiting = 0
         assert (life.status, life.over) == (TraceStatus.AWAITING_TESTS, False)
         life.under_way = ()
+        assert not life.over  # its node may not have heard of it
+        life.heard_at = life.searched_at
+        assert not life.over  # a start may just have been answered
+        life.searched_at = FOUND_AT + SEARCH_AGAIN
         assert life.over
 
     def test_is_searched_again_after_a_day(self) -> None:

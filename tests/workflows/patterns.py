@@ -12,7 +12,7 @@ from infra.maintenance_alerts import MaintenancePatterns
 from schemas import names
 from schemas.ledger import LedgerEntry
 from schemas.maintenance_alert import TeachingAlert
-from schemas.maintenance_pattern import ContractExecuted
+from schemas.maintenance_pattern import ContractExecuted, PatternAsked, PatternLife
 from schemas.maintenance_version import CannotApply, CreatedVersion, NewVersion
 from schemas.permission import Role
 from tests.workflows.shop import Approval, Shop, until
@@ -41,19 +41,30 @@ class Pattern:
         )
         self.asked: list[NewVersion] = []
         self.refusal: str | None = None
-        self._door = MaintenancePatterns(shop.client, WINDOW)
+        self._door = MaintenancePatterns(shop.client, WINDOW, self)  # type: ignore[arg-type]
         self._told = 0
 
     # --- what its workflow needs
 
     def activities(self) -> list[Callable[..., Any]]:
+        learns = MaintenancePatternActivities(self)  # type: ignore[arg-type]
         return [
-            MaintenancePatternActivities(self).read_executed,  # type: ignore[arg-type]
+            *(learns.read_executed, learns.read_life, learns.is_received),
             MaintenanceActivities(self, *([None] * 3)).create_version,  # type: ignore[arg-type]
         ]
 
     async def executed(self, _contract_id: str) -> ContractExecuted | None:
         return self.in_force
+
+    async def is_received(self, key: str) -> bool:
+        return key in self.shop.ledger.entries
+
+    async def life(self, _asked: PatternAsked) -> PatternLife:
+        """Rows know nothing: what they know is looked at over a real database."""
+        return PatternLife()
+
+    async def knows(self, _contract_id: str) -> bool:
+        return True
 
     async def create_version(self, new: NewVersion) -> CreatedVersion:
         if self.refusal:
@@ -81,7 +92,7 @@ class Pattern:
         return alert
 
     async def again(self, alert: TeachingAlert) -> None:
-        self.shop.workflow_ids.add(await self._door.report(alert))
+        self.shop.workflow_ids.add(str(await self._door.report(alert)))
 
     async def alerts(self, *nodes: str) -> list[TeachingAlert]:
         return [await self.alert(node) for node in nodes]
@@ -93,10 +104,17 @@ class Pattern:
         return self.shop.client.get_workflow_handle(names.maintenance_pattern_id(self.contract_id, self.issue_type))
 
     async def recorded(self, action: str, count: int = 1) -> LedgerEntry:
-        return await self.shop.recorded(action, count, self.contract_id)
+        await until(lambda: len(self.entries(action)) >= count, lambda: f"{count} of {action}: {self.shop}")
+        return self.entries(action)[count - 1]
 
     def entries(self, action: str) -> list[LedgerEntry]:
-        return self.shop.entries(action, self.contract_id)
+        """An analysis is about all patterns, and says of which contract it is."""
+        ledger = self.shop.ledger.entries.values()
+        return [
+            entry
+            for entry in ledger
+            if entry.action == action and self.contract_id in (entry.target, entry.metadata.get("contract_id"))
+        ]
 
     async def review(self, number: int = 1) -> "Review":
         """The nth that was asked for."""

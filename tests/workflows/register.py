@@ -107,7 +107,6 @@ class MemoryRegister:
             one.calibrated_on
             for one in self._of(asked.equipment_id)
             if found and one.calibrated_on < found.calibrated_on and one.result == "passed"
-            if not one.found_out_of_tolerance
         ]
         return CalibrationFound(
             recorded=found, good_since=max(good, default=None), node_id=line.node_id if line else None

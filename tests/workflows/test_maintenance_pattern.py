@@ -82,6 +82,31 @@ class TestAnAlert:
         await settled(pattern)
         assert pattern.entries("analyze_alerts") == []
 
+    async def test_that_is_too_late_and_comes_again_with_other_words_stops_nothing(self, pattern: Pattern) -> None:
+        late = await pattern.alert("N1", ago=WINDOW + timedelta(hours=1))
+        await pattern.recorded("receive_alert")
+        await pattern.again(late.model_copy(update={"node_id": "N2"}))
+        await pattern.alerts("N1", "N1", "N1")
+        await pattern.review()
+        assert len(pattern.entries("receive_alert")) == 4
+        assert pattern.shop.ledger.conflicts == []
+
+    async def test_that_comes_again_when_it_was_forgotten_stops_nothing_and_counts_no_more(
+        self, pattern: Pattern
+    ) -> None:
+        """A foreign station repeats it under one ID and says no time, so that it has happened now."""
+        first = await pattern.alert("N1")
+        await pattern.recorded("receive_alert")
+        await pattern.shop.pass_time(2 * WINDOW - timedelta(days=1))
+        await pattern.alert("N2")
+        await pattern.recorded("receive_alert", 2)
+        await pattern.shop.pass_time(timedelta(days=2))
+        await pattern.again(first.model_copy(update={"happened_at": await pattern.shop.now()}))
+        await pattern.alert("N3")
+        assert (await pattern.recorded("receive_alert", 3)).metadata["pattern_count"] == 2
+        assert pattern.entries("analyze_alerts") == []
+        assert pattern.shop.ledger.conflicts == []
+
     async def test_from_tomorrow_happened_now(self, pattern: Pattern) -> None:
         await pattern.alert("N1", ago=timedelta(days=-4000))
         entry = await pattern.recorded("receive_alert")

@@ -154,3 +154,21 @@ class TestAWatch:
         async with watched.online():
             await watched.watch()
         assert watched.shop.ledger.entries == {}
+
+    async def test_of_a_node_that_nobody_waits_for_any_more_ends_and_its_alert_with_it(self, watched: Watched) -> None:
+        handle = await watched.start(late_after=1)
+        await watched.shop.recorded("watch_late")
+        await handle.cancel()
+        await watched.shop.recorded("watch_ended")
+        assert watched.shop.open_alerts("node_late") == []
+
+    async def test_of_another_day_ends_the_alert_of_one_that_was_closed_from_outside(self, watched: Watched) -> None:
+        handle = await watched.start(late_after=1)
+        await watched.shop.recorded("watch_late")
+        await handle.terminate()
+        watched.shop.workflow_ids.discard(handle.id)
+        [late] = watched.shop.open_alerts("node_late")
+        async with watched.online():
+            await watched.watch()
+        [found] = watched.told("check_expiry")
+        assert late.cause in found.resolved

@@ -32,8 +32,10 @@ class TestACalibrationThatFindsAnInstrumentBad:
     async def test_starts_one_trace_however_often_it_is_recorded(self, trace: Trace) -> None:
         calibrations = [trace.calibration(), trace.calibration(), trace.calibration("CAL-WORSE")]
         found_by = f"bad-{trace.shop.name}"
-        await trace.shop.client.execute_workflow(FindsItBad.run, calibrations, id=found_by, task_queue=names.MAIN_QUEUE)
-        await trace.handle.result()
+        with trace.shop.environment.auto_time_skipping_disabled():
+            await trace.shop.client.execute_workflow(
+                FindsItBad.run, calibrations, id=found_by, task_queue=names.MAIN_QUEUE
+            )
         await until(lambda: len(trace.shop.ledger.traces) == 2, lambda: str(trace.shop.ledger.traces))
         opened = [entry for entry in trace.shop.ledger.entries.values() if entry.action == "open_trace"]
         assert sorted(entry.metadata["certificate_number"] for entry in opened) == ["CAL-BAD", "CAL-WORSE"]
@@ -49,14 +51,43 @@ class TestATrace:
         await trace.recorded("dispose_traced")
         assert trace.shop.ledger.traces[trace.id] == "open"
         await trace.dispose(TraceDisposition.WITHDRAW)
-        assert await trace.handle.result() == 2
+        assert await trace.ended() == 2
         assert trace.dispositions == {("SC-1", "T-1"): "use_as_is", ("SC-2", "T-1"): "withdraw"}
         assert trace.shop.ledger.traces[trace.id] == "closed"
 
-    async def test_that_finds_nothing_ends_at_once(self, trace: Trace) -> None:
+    async def test_that_finds_nothing_searches_once_more_after_a_day_and_ends(self, trace: Trace) -> None:
         await trace.open()
-        assert await trace.handle.result() == 0
+        assert await trace.ended() == 0
+        assert len(trace.search.searches) == 2
         assert [entry.action for entry in trace.shop.ledger.entries.values()] == ["open_trace", "trace_closed"]
+
+    async def test_finds_a_test_whose_start_was_answered_before_its_node_had_heard_of_it(self, trace: Trace) -> None:
+        """Nobody has recorded it by the first search: its worker is away, or the ledger."""
+        await trace.open()
+        await until(lambda: bool(trace.search.searches), lambda: "searched")
+        trace.search.under_way = {"SC-1": TestStatus.RUNNING}
+        await trace.shop.pass_time(timedelta(days=1))
+        await until(lambda: len(trace.search.searches) == 2, lambda: "searched again")
+        trace.put("SC-1")
+        trace.search.under_way = {}
+        await trace.shop.pass_time(timedelta(days=1))
+        await trace.recorded("trace_results")
+        await trace.dispose()
+        assert await trace.ended() == 1
+
+    async def test_waits_until_the_instruments_node_has_heard_of_it_and_a_day_more(self, trace: Trace) -> None:
+        trace.search.news = True
+        await trace.open()
+        await trace.shop.pass_time(timedelta(days=3, hours=1))
+        assert trace.shop.ledger.traces[trace.id] == "open"
+        trace.search.news = False
+        await trace.shop.pass_time(timedelta(days=1))
+        assert trace.shop.ledger.traces[trace.id] == "open"
+        trace.put("SC-1")
+        await trace.shop.pass_time(timedelta(days=1))
+        await trace.recorded("trace_results")
+        await trace.dispose()
+        assert await trace.ended() == 1
 
     async def test_searches_again_where_its_search_failed(self, trace: Trace) -> None:
         trace.put("SC-1")
@@ -66,7 +97,7 @@ class TestATrace:
         [search] = trace.search.searches
         assert (search.after, search.known) == (-1, 0)
         await trace.dispose()
-        await trace.handle.result()
+        await trace.ended()
 
     async def test_says_what_was_decided_by_whom_on_what_with_the_proof(self, trace: Trace) -> None:
         trace.put("SC-1")
@@ -85,7 +116,7 @@ class TestATrace:
             "selection": {},
         }
         assert entry.metadata["decision"]["content_hash"] == entry.metadata["content_hash"]
-        await trace.handle.result()
+        await trace.ended()
 
     async def test_is_not_ended_by_temporals_cancel(self, trace: Trace) -> None:
         trace.put("SC-1")
@@ -94,7 +125,7 @@ class TestATrace:
         await trace.handle.cancel()
         assert "not cancelled" in (await trace.recorded("refuse_request")).details
         await trace.dispose()
-        assert await trace.handle.result() == 1
+        assert await trace.ended() == 1
 
     async def test_shows_what_waits_and_how_to_decide(self, trace: Trace) -> None:
         trace.put("SC-1", "SC-2")
@@ -103,7 +134,7 @@ class TestATrace:
         await shows(trace.handle, "2 results in doubt, 2 of them wait")
         await shows(trace.handle, f"`smartfloor decide trace/{trace.id} use_as_is --hash")
         await trace.dispose()
-        await trace.handle.result()
+        await trace.ended()
 
 
 class TestATestUnderWay:
@@ -129,7 +160,7 @@ class TestATestUnderWay:
             await trace.shop.pass_time(timedelta(days=1))
             await trace.recorded("trace_results")
             await trace.dispose(TraceDisposition.RETEST)
-            assert await trace.handle.result() == 1
+            assert await trace.ended() == 1
             await tested.ask("abort", reason="over")
             await tested.handle.result()
 
@@ -140,7 +171,7 @@ class TestATestUnderWay:
         await until(lambda: bool(trace.search.searches), lambda: "searched")
         trace.search.under_way = {}
         await trace.shop.pass_time(timedelta(days=1))
-        await trace.handle.result()
+        await trace.ended()
         history = await trace.handle.fetch_history()
         signals = [
             e for e in history.events if e.HasField("signal_external_workflow_execution_initiated_event_attributes")
@@ -156,7 +187,7 @@ class TestATestUnderWay:
         await trace.recorded("trace_results", 2)
         assert trace.shop.ledger.traces[trace.id] == "open"
         await trace.dispose()
-        assert await trace.handle.result() == 2
+        assert await trace.ended() == 2
 
 
 class TestADisposition:
@@ -171,7 +202,7 @@ class TestADisposition:
         assert (entry.metadata["results"], entry.metadata["selection"]) == (4, {"clientpo_id": "CPO-1"})
         assert [alert.subject for alert in trace.open_alerts("results_in_doubt")] == ["CPO-2"]
         await trace.dispose()
-        await trace.handle.result()
+        await trace.ended()
 
     @pytest.mark.parametrize(
         ("disposition", "alerts"),
@@ -184,7 +215,7 @@ class TestADisposition:
         await trace.open()
         await trace.recorded("trace_results")
         await trace.dispose(disposition)
-        await trace.handle.result()
+        await trace.ended()
         assert len(trace.shop.ledger.amended) == 2 * len(alerts)
         raised = [alert for kind in ("retest_wanted", "results_withdrawn") for alert in trace.open_alerts(kind)]
         assert [alert.alert_type for alert in raised] == alerts
@@ -201,7 +232,7 @@ class TestADisposition:
         with pytest.raises(WorkflowUpdateFailedError):
             await trace.handle.execute_update(names.DISPOSE, {**told, "token": token})
         await trace.dispose()
-        await trace.handle.result()
+        await trace.ended()
 
     async def test_of_what_does_not_wait_is_refused(self, trace: Trace) -> None:
         trace.put("SC-1")
@@ -210,7 +241,7 @@ class TestADisposition:
         await trace.dispose(smart_contract_id="SC-9")
         assert "none of the selected results waits" in (await trace.recorded("refuse_request")).details
         await trace.dispose()
-        await trace.handle.result()
+        await trace.ended()
 
 
 class TestADispositionThatDoesNotCount:
@@ -232,7 +263,7 @@ class TestADispositionThatDoesNotCount:
         assert set(trace.dispositions.values()) == {None}
         assert trace.shop.ledger.amended == []
         await trace.dispose()
-        await trace.handle.result()
+        await trace.ended()
 
     async def test_because_there_is_no_token_is_refused(self, opened: Trace) -> None:
         await self.refused(opened, {}, "needs a decision token")

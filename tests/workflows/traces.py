@@ -1,8 +1,10 @@
 """A test's reverse trace: what the search finds, and when, is what the test says."""
 
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+
+from temporalio.client import WorkflowExecutionStatus
 
 from activities.reverse_trace import ReverseTraceActivities
 from schemas import names
@@ -12,6 +14,7 @@ from schemas.ledger import LedgerEntry
 from schemas.permission import Role
 from schemas.record import AlertRaised, Record, ResultsTraced
 from schemas.reverse_trace import (
+    SEARCH_AGAIN,
     Horizon,
     Search,
     Searched,
@@ -46,6 +49,13 @@ class MemorySearch:
         self.failures = 0
         self.searches: list[Search] = []
         self.involved: tuple[str, ...] = ("pia", "ina")
+        self.news = False
+
+    async def node_of(self, _equipment_id: str) -> str:
+        return "NODE"
+
+    async def has_news(self, _node_id: str) -> bool:
+        return self.news
 
     async def look(self, _trace: TraceStart) -> Horizon:
         tests = tuple(UnderWay(smart_contract_id=name, status=status) for name, status in self.under_way.items())
@@ -114,7 +124,7 @@ class Trace:
 
     @property
     def activities(self) -> tuple[Callable[..., Any], ...]:
-        does = ReverseTraceActivities(self.search, self.search)  # type: ignore[arg-type]
+        does = ReverseTraceActivities(self.search, self.search, self.search)  # type: ignore[arg-type]
         return does.look, does.search, does.select
 
     def calibration(self, certificate: str = "CAL-BAD") -> CalibrationRecord:
@@ -169,6 +179,14 @@ class Trace:
         await self.handle.signal(names.DISPOSE, {"token": token, "reason": "looked at it", **selection})
 
     # --- what is known
+
+    async def ended(self) -> int:
+        """How many results it found; once all are decided, it searches for the last time after a day."""
+        await until(lambda: not self.shop.ledger.waiting(self.id, Selection()), lambda: str(self.dispositions))
+        with self.shop.environment.auto_time_skipping_disabled():
+            while (await self.handle.describe()).status is WorkflowExecutionStatus.RUNNING:
+                await self.shop.pass_time(SEARCH_AGAIN + timedelta(minutes=1))
+            return int(await self.handle.result())
 
     @property
     def dispositions(self) -> dict[tuple[str, str], str | None]:

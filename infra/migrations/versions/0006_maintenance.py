@@ -18,6 +18,7 @@ KEPT_AS_THEY_ARE = ("equipment_events", "calibrations", "maintenance_alerts", "v
 def upgrade() -> None:
     op.add_column("test_results", sa.Column("flags", sa.Text))
     op.add_column("alerts", sa.Column("issue", sa.Text))
+    op.add_column("alert_messages", sa.Column("report", sa.Text))
     _create_contracts()
     _create_equipment()
     _create_reviews()

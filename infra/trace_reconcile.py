@@ -1,0 +1,85 @@
+"""Reverse traces without an open workflow: what is in doubt waits for a disposition all the same.
+
+One that was closed from outside is started again where its rows stand, and a person is told. It searches the ledger
+behind the last entry that it is known to have searched; what it finds twice is one result.
+"""
+
+from collections.abc import AsyncIterator
+from datetime import UTC
+
+from temporalio.client import Client, WorkflowExecutionStatus
+
+from infra.database import Row
+from infra.ledger import Ledger
+from infra.repairs import Repairs
+from infra.reverse_trace import ReverseTraces, start_again
+from infra.temporal import workflow_status
+from schemas import names
+from schemas.alert import Alert, Severity
+from schemas.ledger import LedgerEntry
+from schemas.reconcile import Repaired
+from schemas.record import AlertRaised, Record
+from schemas.reverse_trace import TraceLife, TraceStart
+
+
+class TraceReconciler:
+    """Starts them; a repeat finds nothing more to do."""
+
+    def __init__(self, client: Client, traces: ReverseTraces, ledger: Ledger) -> None:
+        self._client = client
+        self._traces = traces
+        self._ledger = ledger
+
+    async def repair(self, repairs: Repairs) -> AsyncIterator[tuple[str, Repaired | None]]:
+        """Each trace that is not closed, by its workflow, and what was done for it."""
+        for row in await self._traces.not_closed():
+            name = names.reverse_trace_id(row["trace_id"])
+            yield name, await repairs.attempt(name, self._repair(row))
+
+    async def _repair(self, row: Row) -> Repaired | None:
+        name = row["trace_id"]
+        status = await workflow_status(self._client, names.reverse_trace_id(name))
+        if status in (WorkflowExecutionStatus.RUNNING, WorkflowExecutionStatus.COMPLETED):
+            return None
+        entries = await self._ledger.timeline(name)
+        await self._record(name, status.name.lower() if status else "closed", len(entries))
+        life = TraceLife(
+            searched=max((entry.metadata["until"] for entry in entries if "until" in entry.metadata), default=-1),
+            found=row["found"],
+            waiting=row["waiting"],
+            held=await self._traces.held(name, row["opened_at"]),
+            tokens=[entry.metadata["decision"]["token_id"] for entry in entries if entry.action == "dispose_traced"],
+        )
+        start = TraceStart(
+            trace_id=name,
+            equipment_id=row["equipment_id"],
+            certificate_number=row["certificate_number"],
+            calibrated_on=row["calibrated_on"],
+            since=row["since"],
+            found_at=row["found_at"].astimezone(UTC),
+            life=life,
+            signals=len(entries) + 1,
+        )
+        return Repaired.STARTED if await start_again(self._client, start) else None
+
+    async def _record(self, name: str, how: str, number: int) -> None:
+        workflow_id = names.reverse_trace_id(name)
+        event = f"{workflow_id}:workflow_closed:{number}"
+        text = f"The workflow of reverse trace {name} was {how} from outside. It was started again where it stood."
+        alert = Alert(
+            alert_id=event,
+            alert_type="workflow_closed",
+            severity=Severity.HIGH,
+            source=names.RECONCILE_ID,
+            subject=name,
+            text=text,
+        )
+        entry = LedgerEntry(
+            idempotency_key=event,
+            action_type="maintenance",
+            action="restart_trace",
+            target=name,
+            details=text,
+            metadata={"workflow": how},
+        )
+        await self._ledger.record(Record(entry=entry, changes=(AlertRaised(alert=alert),)))
