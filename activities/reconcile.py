@@ -1,4 +1,4 @@
-"""Finding POs, tests, transfers, approvals, maintenance contracts, reviews and traces whose row and workflow no longer agree."""
+"""Finding rows whose workflow no longer agrees: of POs, tests, transfers, approvals, maintenance contracts, traces."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
