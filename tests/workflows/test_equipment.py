@@ -247,12 +247,12 @@ class TestAFailedCalibration:
     async def test_found_out_of_tolerance_starts_a_trace_since_the_last_good_one(
         self, shop: Shop, thermometer: Thermometer, result: str, left: str
     ) -> None:
-        """Also where it was adjusted since: what was measured before is in doubt all the same."""
+        """Also where it is adjusted now. The one before found it bad and left it good: what is older is its trace's."""
         await thermometer.calibrate("C-1", on="2025-01-15", points=[GOOD])
         await thermometer.calibrate("C-2", on="2025-06-15", points=[point("101.0", "100.0")])
         await thermometer.calibrate("C-3", on="2026-01-15", result=result, points=[point("101.0", left)])
         (start,) = await traces(shop, thermometer, "C-3")
-        assert (start.certificate_number, str(start.since)) == ("C-3", "2025-01-15")
+        assert (start.certificate_number, str(start.since)) == ("C-3", "2025-06-15")
 
     async def test_without_a_good_one_before_starts_a_trace_of_everything(
         self, shop: Shop, thermometer: Thermometer
