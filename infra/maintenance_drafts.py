@@ -72,7 +72,7 @@ class Drafts:
             user_id=user_id,
             metadata={
                 "version": FIRST_VERSION,
-                "equipment_types": _texts(document.get("equipment_types")),
+                "equipment_type": _texts(document.get("equipment_types")),
                 "steps_count": _length(document.get("checklist_steps")),
                 "document_hash": hash_,
             },

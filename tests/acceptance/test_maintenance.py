@@ -189,6 +189,53 @@ class TestANewVersion:
         assert len(draft["changes"][0]["data"]["alerts"]) == 3
 
 
+class TestTheLedger:
+    """Actions of specifications 3 and 4 ("Example Code Structure"), with the fields that they name."""
+
+    async def test_has_what_the_hub_and_its_nodes_did_for_a_contract(self, floor: Floor) -> None:
+        contract = await maintained(floor, "LP")
+        await contract.deploy()
+        await contract.until(*IN_FORCE)
+        lamps = [
+            await registered(floor, node_id=node, equipment_type=contract.equipment_type) for node in (LP, LP, LP_2)
+        ]
+        for lamp in lamps:
+            await lamp.calibrate(today())
+            await lamp.at_its_node()
+            contract.weak(lamp)
+        await contract.approve((await contract.review())["review_id"])
+        await until(contract.versions, lambda versions: len(versions) == 2)
+        done(await contract.ask("retire", reason="lamps are scrapped"))
+        await contract.until("archived")
+
+        of_contract, of_lamp = contract.contract_id, lamps[0].equipment_id
+        expected = {
+            ("create_contract", of_contract): {"equipment_type", "steps_count"},
+            ("validate_contract", of_contract): {"structure_valid", "logic_valid", "conditions_valid"},
+            ("deploy_contract", of_contract): {"version", "nodes"},
+            ("receive_alert", of_contract): {"alert_id", "node_id", "equipment_type", "issue_type", "pattern_count"},
+            ("analyze_alerts", "alert_patterns"): {
+                *("total_alerts", "unique_patterns", "critical_patterns", "recommended_updates"),
+            },
+            ("create_version", of_contract): {"parent_contract", "changes"},
+            ("retire_contract", of_contract): {"retirement_reason", "active_duration_days"},
+            ("load_contracts", LP): {"contract_ids", "station_type"},
+            ("execute_check", of_lamp): {"equipment_id", "check_type", "timestamp", "checks_performed", "success"},
+            ("generate_alert", of_lamp): {
+                *("alert_type", "severity", "node_id", "station_type", "timestamp", "requires_action"),
+            },
+            ("record_calibration", of_lamp): {
+                *("success", "equipment_id", "previous_calibration", "new_calibration", "certificate", "next_due"),
+            },
+        }
+        missing = {}
+        for (action, target), fields in expected.items():
+            entries = await floor.until_recorded(target, action)
+            assert {entry["action_type"] for entry in entries} == {"maintenance"}, action
+            missing[action] = fields - _in_order(entries)[-1]["metadata"].keys()
+        assert {action: fields for action, fields in missing.items() if fields} == {}
+
+
 class TestAnInstrumentThatTurnsOutToBeBad:
     async def test_puts_in_doubt_what_was_measured_with_it_until_people_have_decided(self, floor: Floor) -> None:
         thermometer = await registered(floor)

@@ -55,7 +55,7 @@ class TestCreating:
         assert (shown["status"], shown["created_by"], shown["version"]) == ("draft", "marta", "1.0")
         entries = await lab.house.ledger.entries(target=lab.name, action="create_contract")
         assert len(entries) == 1
-        assert entries[0].metadata["equipment_types"] == ["uv_lamp"]
+        assert entries[0].metadata["equipment_type"] == ["uv_lamp"]
 
     async def test_a_contract_that_is_wrong_is_a_draft_whose_faults_are_named(self, lab: Lab) -> None:
         await lab.created(title=None, conditions=["must-shine"], factor=0.5)
