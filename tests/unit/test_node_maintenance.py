@@ -12,7 +12,7 @@ import pytest
 from infra.node_maintenance import NodeMaintenance, Refused
 from infra.node_outbox import LARGEST
 from schemas.equipment import CalibrationRecord, CalibrationResult, EquipmentState, Standing
-from schemas.expiry import calibration_causes
+from schemas.expiry import calibration_causes, late_cause
 from schemas.maintenance import ContractDelivery, ContractRetired
 from schemas.maintenance_check import CheckWork, GivenReading
 from schemas.node import DeliveryConflict, Node
@@ -574,7 +574,7 @@ class TestTheWatch:
         assert "calibration_expired:LAMP-1" in told(node, "check_expiry")[-1].resolved
         node.confirm(told(node)[-1].number)
         node.check_expiry(NOW + timedelta(days=2))
-        assert told(node)[-1].resolved == ()
+        assert told(node)[-1].resolved == (late_cause("NODE-1"),)
         for days in range(3, 60):
             node.check_expiry(NOW + timedelta(days=days))
         alerts = [report.alert.alert_type for report in told(node) if report.alert]
