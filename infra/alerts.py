@@ -16,12 +16,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from infra.database import Row, many, one, page
 from infra.ledger import Ledger, LedgerConflict
-from infra.tables import alert_deliveries, alert_messages, alerts
+from infra.tables.alert import alert_deliveries, alert_messages, alerts
 from schemas.alert import Alert, AlertEvent, AlertState, Severity, cause_of, kind_of
+from schemas.changes.alert import AlertAcknowledged, AlertEscalated, AlertRaised, AlertResolved
 from schemas.ledger import LedgerEntry
 from schemas.notification import Escalation, Notifications, Receiver
 from schemas.permission import Role
-from schemas.record import AlertAcknowledged, AlertEscalated, AlertRaised, AlertResolved, Change, Record
+from schemas.record import Change, Record
 
 FIRST_PAUSE = timedelta(seconds=30)
 """Between the first two attempts at a receiver; it doubles. Longer than an attempt takes, so that one is at work."""

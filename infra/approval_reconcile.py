@@ -17,9 +17,11 @@ from infra.temporal import workflow_status
 from schemas import names
 from schemas.alert import Alert, Severity
 from schemas.approval import RULES, ApprovalEnded, ApprovalStatus, ApprovalType, waiting_causes
+from schemas.changes.alert import AlertRaised, AlertResolved
+from schemas.changes.approval import ApprovalChanged
 from schemas.ledger import LedgerEntry
 from schemas.reconcile import Repaired
-from schemas.record import AlertRaised, AlertResolved, ApprovalChanged, Record
+from schemas.record import Record
 
 
 class ApprovalReconciler:

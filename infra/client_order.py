@@ -9,7 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from infra.client_po import outlook_of
 from infra.database import Row
-from infra.tables import client_pos, completed_orders, nonconformances, tests, transfers, vault_packages
+from infra.tables.client_po import client_pos
+from infra.tables.test_execution import tests
+from infra.tables.transfer import completed_orders, nonconformances, transfers, vault_packages
 from schemas.client_order import (
     STUCK_LEGS,
     STUCK_TESTS,

@@ -6,7 +6,8 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from infra.database import Row, many, one, page
-from infra.tables import client_pos, transfers
+from infra.tables.client_po import client_pos
+from infra.tables.transfer import transfers
 from schemas.client_po import TERMINAL, ClientPOStatus, Outlook, SmartClientPO, outlook
 
 

@@ -9,15 +9,10 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from infra.registry import Registry
-from infra.tables import (
-    calibrations,
-    equipment,
-    equipment_events,
-    ledger_entries,
-    maintenance_contracts,
-    maintenance_deployments,
-    tests,
-)
+from infra.tables.equipment import calibrations, equipment, equipment_events
+from infra.tables.ledger import ledger_entries
+from infra.tables.maintenance import maintenance_contracts, maintenance_deployments
+from infra.tables.test_execution import tests
 from schemas.equipment import CalibrationRecord, CalibrationResult, ContractInForce, EquipmentItem, standing
 from schemas.equipment_register import CalibrationAsked, CalibrationFound, LineAsked, LineFound
 from schemas.expiry import asking_contract

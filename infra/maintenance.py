@@ -5,7 +5,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from infra.tables import maintenance_contracts, maintenance_deployments
+from infra.tables.maintenance import maintenance_contracts, maintenance_deployments
 from schemas.maintenance import ContractStatus, DeploymentStatus
 from schemas.maintenance_life import NodeOrder, Progress, VersionRef
 

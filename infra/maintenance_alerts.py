@@ -15,7 +15,9 @@ from temporalio.common import (
 
 from infra.database import Row, many
 from infra.maintenance import MaintenanceContracts
-from infra.tables import ledger_entries, maintenance_alerts, maintenance_contracts, maintenance_reviews
+from infra.tables.ledger import ledger_entries
+from infra.tables.maintenance import maintenance_contracts
+from infra.tables.maintenance_pattern import maintenance_alerts, maintenance_reviews
 from infra.temporal import RPC_TIMEOUT, STATUS
 from schemas import names
 from schemas.maintenance import ContractStatus

@@ -18,6 +18,7 @@ from infra.staging import OtherDocument
 from infra.temporal import RPC_TIMEOUT, STATUS, NotStarted
 from schemas import names
 from schemas.canonical import document_hash
+from schemas.changes.maintenance import ContractCreated
 from schemas.faults import Fault
 from schemas.ledger import LedgerEntry
 from schemas.maintenance import FIRST_VERSION, ContractStatus, station_type
@@ -32,7 +33,7 @@ from schemas.maintenance_version import (
     next_version,
     title_of,
 )
-from schemas.record import ContractCreated, Record
+from schemas.record import Record
 
 
 class NotADraft(ValueError):

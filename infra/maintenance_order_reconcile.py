@@ -17,11 +17,13 @@ from infra.settings import Settings
 from infra.temporal import workflow_status
 from schemas import names
 from schemas.alert import Alert, Severity
+from schemas.changes.alert import AlertRaised, AlertResolved
+from schemas.changes.maintenance import DeploymentChanged
 from schemas.ledger import LedgerEntry
 from schemas.maintenance import ContractStatus, DeploymentStatus
 from schemas.maintenance_life import NodeOrder
 from schemas.reconcile import Repaired
-from schemas.record import AlertRaised, AlertResolved, Change, DeploymentChanged, Record
+from schemas.record import Change, Record
 
 _GOES_ON = frozenset({WorkflowExecutionStatus.RUNNING, WorkflowExecutionStatus.COMPLETED})
 

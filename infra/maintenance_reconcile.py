@@ -18,12 +18,13 @@ from infra.repairs import Repairs
 from infra.temporal import workflow_status
 from schemas import names
 from schemas.alert import Alert, Severity
+from schemas.changes.alert import AlertRaised
 from schemas.ledger import LedgerEntry, RecordedEntry
 from schemas.maintenance import ContractStatus, Validation
 from schemas.maintenance_life import ContractLife, DeploymentsChanged, PendingDeployment, VersionRef
 from schemas.maintenance_version import ContractChange
 from schemas.reconcile import Repaired
-from schemas.record import AlertRaised, Record
+from schemas.record import Record
 
 _GOES_ON = frozenset({WorkflowExecutionStatus.RUNNING, WorkflowExecutionStatus.COMPLETED})
 

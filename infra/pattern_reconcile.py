@@ -14,9 +14,10 @@ from infra.repairs import Repairs
 from infra.temporal import workflow_status
 from schemas import names
 from schemas.alert import Alert, Severity
+from schemas.changes.alert import AlertRaised
 from schemas.ledger import LedgerEntry
 from schemas.reconcile import Repaired
-from schemas.record import AlertRaised, Record
+from schemas.record import Record
 
 
 class PatternReconciler:

@@ -18,11 +18,13 @@ from infra.repairs import Repairs
 from infra.temporal import ClientPOStarter, workflow_status
 from schemas import names
 from schemas.alert import Alert, Severity
+from schemas.changes.alert import AlertRaised, AlertResolved
+from schemas.changes.client_po import ClientPOChanged
 from schemas.client_po import LATE, REFUSED, ClientPOEnd, ClientPOStatus, release_failure
 from schemas.ledger import LedgerEntry
 from schemas.part_arrival import PORef
 from schemas.reconcile import Repaired
-from schemas.record import AlertRaised, AlertResolved, ClientPOChanged, Record
+from schemas.record import Record
 
 
 class ClientPOReconciler:

@@ -19,22 +19,19 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 
 from infra.ledger import Ledger
 from infra.registry import Registry
-from infra.rows import waiting_results
-from infra.tables import (
-    equipment,
-    ledger_entries,
-    test_results,
-    test_signoffs,
-    tests,
-    traced_results,
-    traces,
-    transfers,
-)
+from infra.rows.reverse_trace import waiting_results
+from infra.tables.equipment import equipment
+from infra.tables.ledger import ledger_entries
+from infra.tables.reverse_trace import traced_results, traces
+from infra.tables.test_execution import test_results, test_signoffs, tests
+from infra.tables.transfer import transfers
 from infra.temporal import RPC_TIMEOUT, STATUS
 from schemas import names
 from schemas.alert import Alert, Severity
+from schemas.changes.alert import AlertRaised
+from schemas.changes.reverse_trace import ResultsTraced, TraceSearched
 from schemas.ledger import LedgerEntry
-from schemas.record import AlertRaised, Change, Record, ResultsTraced, TraceSearched
+from schemas.record import Change, Record
 from schemas.reverse_trace import (
     Horizon,
     Search,

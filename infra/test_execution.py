@@ -6,7 +6,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from infra.database import Row, many, page
-from infra.tables import test_results, test_signoffs, tests
+from infra.tables.test_execution import test_results, test_signoffs, tests
 from schemas.test_execution import TERMINAL, Begun, CurrentResult, SignOffDecision, TestResult, signed_content
 
 

@@ -11,9 +11,11 @@ from infra.temporal import workflow_status
 from infra.test_execution import Tests
 from schemas import names
 from schemas.alert import KINDS, Alert, Severity
+from schemas.changes.alert import AlertRaised, AlertResolved
+from schemas.changes.test_execution import TestChanged
 from schemas.ledger import LedgerEntry
 from schemas.reconcile import Repaired
-from schemas.record import AlertRaised, AlertResolved, Record, TestChanged
+from schemas.record import Record
 from schemas.test_execution import TestStatus, alert_cause
 
 

@@ -16,9 +16,10 @@ from infra.reverse_trace import ReverseTraces, start_again
 from infra.temporal import workflow_status
 from schemas import names
 from schemas.alert import Alert, Severity
+from schemas.changes.alert import AlertRaised
 from schemas.ledger import LedgerEntry
 from schemas.reconcile import Repaired
-from schemas.record import AlertRaised, Record
+from schemas.record import Record
 from schemas.reverse_trace import TraceLife, TraceStart
 
 

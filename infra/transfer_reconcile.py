@@ -15,10 +15,11 @@ from infra.temporal import workflow_status
 from infra.transfer import Transfers, start_transfer
 from schemas import names
 from schemas.alert import Alert, Severity
+from schemas.changes.alert import AlertRaised
 from schemas.guardian import AuthorizationPackage
 from schemas.ledger import LedgerEntry
 from schemas.reconcile import Repaired
-from schemas.record import AlertRaised, Record
+from schemas.record import Record
 from schemas.transfer import Destination, LegLife, LegStatus, TransferLife, TransferStart
 
 _GOES_ON = frozenset({WorkflowExecutionStatus.RUNNING, WorkflowExecutionStatus.COMPLETED})

@@ -15,10 +15,12 @@ from infra.checkpoint import Proof, StoredCheckpoint, first_checkpoint_of, prove
 from infra.client_po import ClientPOs, released_contract
 from infra.guardian import TrustList
 from infra.reception import Parcel, Reception
-from infra.tables import ledger_entries, vault_amendments, vault_packages
+from infra.tables.ledger import ledger_entries
+from infra.tables.reverse_trace import vault_amendments
+from infra.tables.transfer import vault_packages
 from schemas.canonical import document_hash
+from schemas.changes.transfer import VaultStored
 from schemas.guardian import incomplete, package_id
-from schemas.record import VaultStored
 from schemas.transfer import CitedEntry, Destination, HubReceipt, VaultPackage, compliance_of
 
 

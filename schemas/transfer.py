@@ -15,12 +15,14 @@ from schemas import names
 from schemas.alert import Alert, Severity
 from schemas.base import Identifier, Model, Text, UtcDateTime, excerpt
 from schemas.canonical import document_hash
+from schemas.changes.alert import AlertRaised
+from schemas.changes.transfer import TransferOpened, TransferRefused
 from schemas.client_po import Outlook, Reasoned, Request
 from schemas.decision import Wanted
 from schemas.guardian import AuthorizationPackage
 from schemas.ledger import LedgerEntry
 from schemas.permission import Permission
-from schemas.record import AlertRaised, Record, TransferOpened, TransferRefused
+from schemas.record import Record
 from schemas.routing import RoutingTrigger, RoutingType
 from schemas.test_execution import TestVerdict
 

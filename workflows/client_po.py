@@ -31,6 +31,8 @@ from activities.node import NodeActivities
 from activities.part_arrival import PartArrivalActivities
 from schemas import names
 from schemas.approval import ApprovalEnded, ApprovalStatus
+from schemas.changes.alert import AlertResolved
+from schemas.changes.client_po import ClientPOChanged
 from schemas.client_po import (
     LATE,
     REFUSED,
@@ -69,7 +71,7 @@ from schemas.part_arrival import (
     Revocation,
     WaitingPO,
 )
-from schemas.record import AlertResolved, Change, ClientPOChanged
+from schemas.record import Change
 from schemas.test_execution import TestExecutionStart, TestStatus
 from workflows import retry
 from workflows.approval import ask_approval, cancel_approval, outcome_of

@@ -6,7 +6,7 @@ list; and so that the contract's own history stays small, however many nodes the
 
 import asyncio
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError
@@ -14,6 +14,8 @@ from temporalio.exceptions import ActivityError
 from activities.maintenance import MaintenanceActivities
 from activities.maintenance_node import MaintenanceNodeActivities
 from schemas import names
+from schemas.changes.alert import AlertRaised, AlertResolved
+from schemas.changes.maintenance import DeploymentChanged, DeploymentsSuperseded
 from schemas.maintenance import ContractDelivery, ContractReceipt, ContractRetired, DeploymentStatus
 from schemas.maintenance_life import (
     ContractRef,
@@ -22,11 +24,13 @@ from schemas.maintenance_life import (
     PolicyRef,
     VersionRef,
 )
-from schemas.record import AlertRaised, AlertResolved, Change, DeploymentChanged, DeploymentsSuperseded
 from workflows import retry
 from workflows.book import Book
 from workflows.inbox import Inbox, Refused
 from workflows.steps import step, tell
+
+if TYPE_CHECKING:
+    from schemas.record import Change
 
 
 @workflow.defn

@@ -17,6 +17,8 @@ from activities.maintenance import MaintenanceActivities
 from schemas import names
 from schemas.alert import cause_of
 from schemas.approval import ApprovalEnded, ApprovalStatus
+from schemas.changes.alert import AlertResolved
+from schemas.changes.maintenance import ContractChanged, DeploymentOpened
 from schemas.maintenance import ContractStatus, validate
 from schemas.maintenance_life import (
     REQUESTS,
@@ -41,7 +43,7 @@ from schemas.maintenance_life import (
     retirement_wanted,
 )
 from schemas.maintenance_version import title_of
-from schemas.record import AlertResolved, Change, ContractChanged, DeploymentOpened
+from schemas.record import Change
 from workflows import retry
 from workflows.approval import ask_approval, cancel_approval, outcome_of
 from workflows.book import Book

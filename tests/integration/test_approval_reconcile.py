@@ -25,6 +25,7 @@ from infra.settings import Settings
 from schemas import names
 from schemas.approval import ApprovalRequest
 from schemas.canonical import document_hash
+from schemas.changes.client_po import ClientPOChanged, ClientPOStaged
 from schemas.client_po import (
     ClientPOLife,
     ClientPOStart,
@@ -38,7 +39,7 @@ from schemas.ledger import LedgerEntry, Receipt
 from schemas.part_arrival import PartArrivalStart, PartLine, PendingWithdrawal, WithdrawArrival, withdrawal_request
 from schemas.permission import Role
 from schemas.reconcile import Repaired
-from schemas.record import ClientPOChanged, ClientPOStaged, Record
+from schemas.record import Record
 from tests.integration.test_reconcile import contract
 from workers.worker import main_worker
 

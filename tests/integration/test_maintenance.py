@@ -20,11 +20,12 @@ from infra.maintenance import MaintenanceContracts
 from infra.node_maintenance import NodeMaintenance
 from infra.registry import load_registry
 from infra.settings import Settings
+from schemas.changes.maintenance import DeploymentChanged, DeploymentOpened, DeploymentsSuperseded
 from schemas.ledger import LedgerEntry
 from schemas.maintenance_life import VersionRef
 from schemas.maintenance_version import ContractChange, NewVersion
 from schemas.permission import Role
-from schemas.record import Change, DeploymentChanged, DeploymentOpened, DeploymentsSuperseded, Record
+from schemas.record import Change, Record
 from tests.fleet import fleet, registry_of
 from tests.integration.lab import PATH, Caller, Json, Lab, open_lab, with_cells
 from workers.worker import main_worker

@@ -16,10 +16,12 @@ from infra import reverse_trace
 from infra.ledger import Ledger
 from infra.registry import Registry
 from infra.reverse_trace import ReverseTraces, Searcher
-from infra.tables import alerts, traced_results, traces, vault_amendments
+from infra.tables.alert import alerts
+from infra.tables.reverse_trace import traced_results, traces, vault_amendments
+from schemas.changes.reverse_trace import TraceAlertsResolved, TracedResultsDisposed, TraceOpened, VaultAmended
 from schemas.ledger import LedgerEntry, RecordedEntry
 from schemas.node import Node
-from schemas.record import Record, TraceAlertsResolved, TracedResultsDisposed, TraceOpened, VaultAmended
+from schemas.record import Record
 from schemas.reverse_trace import (
     Search,
     Searched,

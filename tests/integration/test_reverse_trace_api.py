@@ -26,9 +26,10 @@ from infra.settings import Settings
 from infra.temporal import NodeSyncs
 from infra.trace_reconcile import TraceReconciler
 from schemas import names
+from schemas.changes.reverse_trace import TraceOpened
 from schemas.ledger import LedgerEntry
 from schemas.permission import Role
-from schemas.record import Record, TraceOpened
+from schemas.record import Record
 from schemas.reverse_trace import Search, Searched, TraceStart, trace_id
 from tests.integration.hubs import Hubs
 from tests.past import Past, instrument, write

@@ -18,10 +18,17 @@ from infra.maintenance_orders import NodeOrdering
 from infra.node_maintenance import NodeMaintenance
 from infra.policy_repository import PolicyRepository
 from infra.registry import Registry
-from infra.rows import CAN_BECOME
+from infra.rows.maintenance import CAN_BECOME
 from infra.temporal import workflow_status
 from schemas import names
 from schemas.canonical import document_hash
+from schemas.changes.maintenance import (
+    ContractChanged,
+    ContractCreated,
+    DeploymentChanged,
+    DeploymentOpened,
+    DeploymentsSuperseded,
+)
 from schemas.ledger import LedgerEntry
 from schemas.maintenance import DeploymentStatus
 from schemas.maintenance_life import (
@@ -36,14 +43,7 @@ from schemas.maintenance_life import (
 from schemas.maintenance_version import ContractChange, NewVersion
 from schemas.node import Node
 from schemas.permission import Role
-from schemas.record import (
-    Change,
-    ContractChanged,
-    ContractCreated,
-    DeploymentChanged,
-    DeploymentOpened,
-    DeploymentsSuperseded,
-)
+from schemas.record import Change
 from tests.workflows.shop import DEADLINE, MemoryLedger, Shop, until
 
 if TYPE_CHECKING:
