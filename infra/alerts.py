@@ -302,8 +302,7 @@ class AlertOutbox:
             .order_by(alert_messages.c.occurred_at, alert_messages.c.message_id)
             .limit(limit)
         )
-        async with self._engine.connect() as connection:
-            return [_message(row) for row in (await connection.execute(query)).mappings()]
+        return [_message(row) for row in await many(self._engine, query)]
 
     async def published(self, message_id: str) -> None:
         """The broker has it."""
@@ -369,8 +368,7 @@ class AlertOutbox:
     async def due(self) -> list[Receiver]:
         """Receivers with a delivery whose time has come."""
         query = select(alert_deliveries.c.receiver).where(alert_deliveries.c.next_attempt_at <= func.now()).distinct()
-        async with self._engine.connect() as connection:
-            return [Receiver.read(name) for name in (await connection.execute(query)).scalars()]
+        return [Receiver.read(row["receiver"]) for row in await many(self._engine, query)]
 
     async def take(self, receiver: Receiver) -> Delivery | None:
         """The receiver's oldest delivery whose time has come, counted as an attempt before it is made.

@@ -59,8 +59,7 @@ class ClientPOs:
             .where(client_pos.c.smart_contract_id == smart_contract_id)
             .where(transfers.c.package_id == package_id, transfers.c.node_id == place)
         )
-        async with self._engine.connect() as connection:
-            return (await connection.execute(brought)).first() is not None
+        return await one(self._engine, brought) is not None
 
     async def counts(self) -> dict[str, int]:
         """How many POs are in each state."""

@@ -10,8 +10,9 @@ from temporalio.common import SearchAttributePair, TypedSearchAttributes, Workfl
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
+from infra.database import Row
 from infra.ledger import Ledger, LedgerConflict
-from infra.maintenance import MaintenanceContracts, Row
+from infra.maintenance import MaintenanceContracts
 from infra.registry import Registry
 from infra.settings import Settings
 from infra.staging import OtherDocument

@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator
 
 from temporalio.client import Client, WorkflowExecutionStatus
 
+from infra.database import Row
 from infra.ledger import Ledger
-from infra.maintenance import MaintenanceContracts, Row
+from infra.maintenance import MaintenanceContracts
 from infra.maintenance_orders import NodeOrdering
 from infra.registry import Registry
 from infra.repairs import Repairs

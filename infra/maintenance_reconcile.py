@@ -11,8 +11,9 @@ from collections.abc import AsyncIterator, Sequence
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
+from infra.database import Row
 from infra.ledger import Ledger
-from infra.maintenance import MaintenanceContracts, Row
+from infra.maintenance import MaintenanceContracts
 from infra.maintenance_drafts import Drafts
 from infra.repairs import Repairs
 from infra.temporal import workflow_status

@@ -11,12 +11,12 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, func, select, text, union
-from sqlalchemy import Row as Found
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 from temporalio.common import SearchAttributePair, TypedSearchAttributes, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
+from infra.database import Row, many, one, page, rows
 from infra.ledger import Ledger
 from infra.registry import Registry
 from infra.rows.reverse_trace import waiting_results
@@ -47,7 +47,6 @@ from schemas.reverse_trace import (
 )
 from schemas.test_execution import TERMINAL, Begun, Instrument
 
-Row = dict[str, Any]
 Item = TypeVar("Item")
 
 STRETCH = 5_000
@@ -112,12 +111,12 @@ class Searcher:
         """The end of the ledger, and the tests that may still give results with the instrument."""
         candidates = _UNDER_WAY.where(func.strpos(tests.c.begun, _names_it(trace)) > 0)
         async with self._engine.connect() as connection:
-            rows = (await connection.execute(candidates)).all()
+            measuring = await rows(connection, candidates)
             until = await connection.scalar(_LEDGER_ENDS)
         under_way = [
-            UnderWay(smart_contract_id=row.smart_contract_id, status=row.status)
-            for row in rows
-            for begun in [Begun.model_validate_json(row.begun)]
+            UnderWay(smart_contract_id=row["smart_contract_id"], status=row["status"])
+            for row in measuring
+            for begun in [Begun.model_validate_json(row["begun"])]
             if trace.doubts(begun.instruments, begun.started_at)
         ]
         return Horizon(until=-1 if until is None else until, tests=tuple(under_way[:MOST_TESTS]))
@@ -127,8 +126,9 @@ class Searcher:
         for first in range(max(search.after + 1, goes_on), search.until + 1, STRETCH):
             last = min(first + STRETCH - 1, search.until)
             found = await self._stretch(search.trace, first, last)
-            for number, page in enumerate(_pages(found, PAGE), start=1):
-                await self._ledger.record(_listed(search.trace, f"found:{first}-{last}:{number}", page, first, last))
+            for number, results in enumerate(_pages(found, PAGE), start=1):
+                event = f"found:{first}-{last}:{number}"
+                await self._ledger.record(_listed(search.trace, event, results, first, last))
             reached(last + 1)
         searched = await self._counted(search.trace)
         if searched.found > search.known:
@@ -140,22 +140,21 @@ class Searcher:
     async def _stretch(self, trace: TraceStart, first: int, last: int) -> list[TracedResult]:
         terms = {"first": first, "last": last, "since": trace.begins_at(None), "names_it": _names_it(trace)}
         async with self._engine.connect() as connection:
-            rows = (await connection.execute(_SEARCH, terms)).all()
-        return [_result(row) for row in rows if self._in_doubt(trace, row)]
+            found = await rows(connection, _SEARCH, terms)
+        return [_result(row) for row in found if self._in_doubt(trace, row)]
 
-    def _in_doubt(self, trace: TraceStart, row: Found[Any]) -> bool:
-        node = row.smart_id
+    def _in_doubt(self, trace: TraceStart, row: Row) -> bool:
+        node = row["smart_id"]
         zone = self._registry[node].zone if node in self._registry else None
-        instruments = [Instrument.model_validate(one) for one in json.loads(row.instruments)]
-        started_at = datetime.fromisoformat(row.started_at)
-        return bool(row.occurred_at >= trace.begins_at(zone) and trace.doubts(instruments, started_at))
+        instruments = [Instrument.model_validate(one) for one in json.loads(row["instruments"])]
+        started_at = datetime.fromisoformat(row["started_at"])
+        return bool(row["occurred_at"] >= trace.begins_at(zone) and trace.doubts(instruments, started_at))
 
     async def _counted(self, trace: TraceStart) -> Searched:
         row = traced_results.c
-        query = select(func.count(), func.count().filter(row.disposition.is_(None)))
-        async with self._engine.connect() as connection:
-            found, waiting = (await connection.execute(query.where(row.trace_id == trace.trace_id))).one()
-        return Searched(found=found, waiting=waiting)
+        query = select(func.count().label("found"), func.count().filter(row.disposition.is_(None)).label("waiting"))
+        counted = await one(self._engine, query.where(row.trace_id == trace.trace_id))
+        return Searched.model_validate(counted)
 
     async def _alert(self, search: Search) -> None:
         """One alert for a client order, of whatever number of results."""
@@ -166,10 +165,9 @@ class Searcher:
             .group_by(row.clientpo_id)
             .order_by(row.clientpo_id)
         )
-        async with self._engine.connect() as connection:
-            orders = (await connection.execute(waiting)).all()
-        for number, page in enumerate(_pages(orders, ALERTS), start=1):
-            await self._ledger.record(_alerted(search, number, page))
+        orders = await many(self._engine, waiting)
+        for number, concerned in enumerate(_pages(orders, ALERTS), start=1):
+            await self._ledger.record(_alerted(search, number, concerned))
 
 
 class ReverseTraces:
@@ -208,11 +206,10 @@ class ReverseTraces:
 
     async def held(self, trace_id: str, since: datetime) -> list[str]:
         """The contracts whose tests this trace has told to hold, also where somebody has resumed them."""
-        row = ledger_entries.c
-        named = func.strpos(row.entry, f"in trace {trace_id}, then resume") > 0
-        query = select(row.target).where(row.action == "hold_test", row.recorded_at >= since, named).distinct()
-        async with self._engine.connect() as connection:
-            return list((await connection.execute(query)).scalars())
+        entry = ledger_entries.c
+        named = func.strpos(entry.entry, f"in trace {trace_id}, then resume") > 0
+        query = select(entry.target).where(entry.action == "hold_test", entry.recorded_at >= since, named).distinct()
+        return [row["target"] for row in await many(self._engine, query)]
 
     async def node_of(self, equipment_id: str) -> str | None:
         """Where the instrument is, as the register knows it."""
@@ -245,17 +242,13 @@ class ReverseTraces:
         conditions = [row.trace_id == trace_id, *(row[name] == value for name, value in selection.terms.items())]
         if open_ is not None:
             conditions.append(row.disposition.is_(None) == open_)
-        page = (
+        query = (
             select(traced_results, _package().label("package_id"), tests.c.status.label("test_status"))
             .join_from(traced_results, tests, tests.c.smart_contract_id == row.smart_contract_id, isouter=True)
             .where(*conditions)
             .order_by(row.clientpo_id, row.smart_contract_id, row.revision, row.test_id)
-            .limit(limit)
-            .offset(offset)
         )
-        async with self._engine.connect() as connection:
-            total = await connection.scalar(select(func.count()).select_from(traced_results).where(*conditions))
-            return total or 0, [dict(found) for found in (await connection.execute(page)).mappings()]
+        return await page(self._engine, query, limit=limit, offset=offset)
 
     async def orders(self, trace_id: str, *, limit: int) -> list[Row]:
         """Who is concerned: client orders with their results, those with most that wait first."""
@@ -268,8 +261,7 @@ class ReverseTraces:
             .order_by(waiting.desc(), row.clientpo_id)
             .limit(limit)
         )
-        async with self._engine.connect() as connection:
-            return [dict(found) for found in (await connection.execute(query)).mappings()]
+        return await many(self._engine, query)
 
     async def _find(self, conditions: Sequence[ColumnElement[bool]], *, limit: int | None, offset: int) -> list[Row]:
         row = traced_results.c
@@ -282,15 +274,14 @@ class ReverseTraces:
             .where(row.trace_id == traces.c.trace_id)
             .lateral("counts")
         )
-        page = (
+        query = (
             select(traces, counts.c.found, counts.c.waiting, counts.c.client_orders)
             .where(*conditions)
             .order_by(traces.c.opened_at.desc(), traces.c.trace_id)
             .limit(limit)
             .offset(offset)
         )
-        async with self._engine.connect() as connection:
-            return [dict(found) for found in (await connection.execute(page)).mappings()]
+        return await many(self._engine, query)
 
 
 async def start_again(client: Client, start: TraceStart) -> bool:
@@ -335,16 +326,12 @@ def _names_it(trace: TraceStart) -> str:
     return f'"equipment_id":"{trace.equipment_id}"'
 
 
-def _result(row: Found[Any]) -> TracedResult:
+def _result(row: Row) -> TracedResult:
     return TracedResult(
-        smart_contract_id=row.target,
-        revision=row.revision,
-        test_id=row.test_id,
-        clientpo_id=row.clientpo_id,
-        node_id=row.smart_id,
-        verdict=row.verdict,
-        content_hash=row.content_hash,
-        submitted_at=row.occurred_at,
+        smart_contract_id=row["target"],
+        node_id=row["smart_id"],
+        submitted_at=row["occurred_at"],
+        **{name: row[name] for name in ("revision", "test_id", "clientpo_id", "verdict", "content_hash")},
     )
 
 
@@ -394,26 +381,25 @@ def _searched(search: Search, searched: Searched) -> Record:
     )
 
 
-def _alerted(search: Search, number: int, orders: Sequence[Found[Any]]) -> Record:
-    trace, event = search.trace, f"alerts:{search.until}:{number}"
-    alerts = [
-        AlertRaised(
-            alert=Alert(
-                alert_id=f"{names.reverse_trace_id(trace.trace_id)}:{search.until}:{order.clientpo_id}",
-                alert_type="results_in_doubt",
-                severity=Severity.HIGH,
-                source=names.reverse_trace_id(trace.trace_id),
-                subject=order.clientpo_id,
-                text=(
-                    f"{order.results} results of client order {order.clientpo_id} were measured with "
-                    f"{trace.equipment_id}, which was found out of tolerance (certificate {trace.certificate_number}). "
-                    "Decide whether they are used as they are, measured again or withdrawn: POST "
-                    f"/api/v1/traces/{trace.trace_id}/dispositions."
-                ),
-                cause=in_doubt_cause(trace.trace_id, order.clientpo_id),
-            )
-        )
-        for order in orders
-    ]
+def _alerted(search: Search, number: int, orders: Sequence[Row]) -> Record:
+    concerned = [order["clientpo_id"] for order in orders]
+    alerts = [AlertRaised(alert=_alert(search, order["clientpo_id"], order["results"])) for order in orders]
     text = f"{len(orders)} client orders have results in doubt"
-    return _record(trace, event, text, {"client_orders": [order.clientpo_id for order in orders]}, *alerts)
+    return _record(search.trace, f"alerts:{search.until}:{number}", text, {"client_orders": concerned}, *alerts)
+
+
+def _alert(search: Search, clientpo_id: str, results: int) -> Alert:
+    trace, workflow_id = search.trace, names.reverse_trace_id(search.trace.trace_id)
+    return Alert(
+        alert_id=f"{workflow_id}:{search.until}:{clientpo_id}",
+        alert_type="results_in_doubt",
+        severity=Severity.HIGH,
+        source=workflow_id,
+        subject=clientpo_id,
+        text=(
+            f"{results} results of client order {clientpo_id} were measured with {trace.equipment_id}, which was found "
+            f"out of tolerance (certificate {trace.certificate_number}). Decide whether they are used as they are, "
+            f"measured again or withdrawn: POST /api/v1/traces/{trace.trace_id}/dispositions."
+        ),
+        cause=in_doubt_cause(trace.trace_id, clientpo_id),
+    )

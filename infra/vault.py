@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from infra.checkpoint import Proof, StoredCheckpoint, first_checkpoint_of, prove_all
 from infra.client_po import ClientPOs, released_contract
+from infra.database import many
 from infra.guardian import TrustList
 from infra.reception import Parcel, Reception
 from infra.tables.ledger import ledger_entries
@@ -174,8 +175,7 @@ class Vault:
             .where(vault_packages.c.smart_contract_id == smart_contract_id)
             .order_by(vault_packages.c.revision.desc())
         )
-        async with self._engine.connect() as connection:
-            return [StoredPackage(**row) for row in (await connection.execute(query)).mappings()]
+        return [StoredPackage(**row) for row in await many(self._engine, query)]
 
     async def evidence(self, packages: Sequence[StoredPackage]) -> dict[str, list[Evidence]]:
         """By package, its own entry last; the ledger is read once for all."""
