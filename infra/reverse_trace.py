@@ -45,7 +45,7 @@ from schemas.reverse_trace import (
     decided_content,
     in_doubt_cause,
 )
-from schemas.test_execution import TERMINAL, Begun, Instrument
+from schemas.test_execution import TERMINAL, Begun, Instrument, TestStatus
 
 Item = TypeVar("Item")
 
@@ -93,7 +93,7 @@ _SEARCH = text("""
 # In this order: a test that is not under way any more has given its results before the ledger's end is read.
 _UNDER_WAY = (
     select(tests.c.smart_contract_id, tests.c.status, tests.c.begun)
-    .where(tests.c.begun.is_not(None), tests.c.status.not_in([status.value for status in TERMINAL]))
+    .where(tests.c.begun.is_not(None), tests.c.status.in_([status for status in TestStatus if status not in TERMINAL]))
     .order_by(tests.c.smart_contract_id)
 )
 _LEDGER_ENDS = select(func.coalesce(func.max(ledger_entries.c.seq), -1))

@@ -38,7 +38,6 @@ traced_results = Table(
     moment("submitted_at"),
     moment("decided_at", nullable=True),
     Index("traced_results_order", "trace_id", "clientpo_id"),
-    Index("traced_results_contract", "smart_contract_id"),
 )
 
 vault_amendments = Table(

@@ -46,9 +46,7 @@ test_results = Table(
 test_signoffs = Table(
     "test_signoffs",
     metadata,
-    Column(
-        "entry", BigInteger, primary_key=True, autoincrement=False
-    ),  # the number of the ledger entry, with its proof
+    Column("entry", BigInteger, primary_key=True, autoincrement=False),  # the number of the ledger entry with the proof
     Column("smart_contract_id", Text, nullable=False),
     Column("test_id", Text, nullable=False),
     Column("role", Text, nullable=False),
