@@ -11,6 +11,7 @@ from schemas.maintenance_life import (
     MovedVersions,
     NodeOrder,
     NodeOrders,
+    OrdersRefused,
     PolicyFile,
     PolicyRef,
     Progress,
@@ -73,9 +74,12 @@ class MaintenanceActivities:
         return await self._repository.read(ref)
 
     @activity.defn
-    async def send_orders(self, orders: NodeOrders) -> None:
-        """Starts the workflow of each node that a version is on its way to, or still in force on."""
-        await self._ordering.send(orders)
+    async def send_orders(self, orders: NodeOrders) -> OrdersRefused | None:
+        """Starts the workflow of each node that a version is on its way to, or still in force on.
+
+        Starts none where a deployment that was recorded before this one would be undone by it.
+        """
+        return await self._ordering.send(orders)
 
     @activity.defn
     async def read_progress(self, ref: VersionRef) -> Progress | None:

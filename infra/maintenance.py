@@ -50,12 +50,12 @@ class MaintenanceContracts:
         query = select(maintenance_deployments).where(*_of(maintenance_deployments, ref))
         return await many(self._engine, query.order_by(maintenance_deployments.c.node_id))
 
-    async def open_nodes(self, ref: VersionRef, *, pending: bool) -> list[str]:
-        """The nodes that a version is on its way to, and without `pending` also those where it is in force."""
-        statuses = (DeploymentStatus.PENDING,) if pending else OPEN
+    async def open_nodes(self, ref: VersionRef) -> dict[str, DeploymentStatus]:
+        """The nodes that a version is on its way to, and those where it is in force."""
         table = maintenance_deployments.c
-        query = select(table.node_id).where(*_of(maintenance_deployments, ref), table.status.in_(statuses))
-        return [row["node_id"] for row in await many(self._engine, query.order_by(table.node_id))]
+        query = select(table.node_id, table.status).where(*_of(maintenance_deployments, ref), table.status.in_(OPEN))
+        found = await many(self._engine, query.order_by(table.node_id))
+        return {row["node_id"]: DeploymentStatus(row["status"]) for row in found}
 
     async def progress(self, ref: VersionRef) -> Progress | None:
         """What is recorded of a version; None where there is none."""
@@ -85,20 +85,25 @@ class MaintenanceContracts:
             for row in await many(self._engine, query)
         }
 
-    async def last_deployed(self, contract_id: str) -> dict[str, str]:
-        """By node, the version that it executes or that is on its way there: the last one that was deployed."""
+    async def last_deployed(self, contract_id: str, *, before: int | None = None) -> dict[str, str]:
+        """By node, the version that it executes or that is on its way there: the last one that was deployed.
+
+        `before` is the number of a deployment that does not count, nor any later one.
+        """
         on_node = maintenance_deployments.c
         query = (
             select(on_node.node_id, on_node.version)
             .where(on_node.contract_id == contract_id, on_node.status.in_(OPEN))
             .order_by(on_node.number)
         )
+        if before is not None:
+            query = query.where(on_node.number < before)
         return {row["node_id"]: row["version"] for row in await many(self._engine, query)}
 
     async def is_wanted(self, order: NodeOrder) -> bool:
         """Whether the version has not ended on the node, and is deprecated where the order is to end it."""
         version = await self.get(order)
-        if version is None or order.node_id not in await self.open_nodes(order, pending=False):
+        if version is None or order.node_id not in await self.open_nodes(order):
             return False
         return order.retire == (version["status"] in (ContractStatus.DEPRECATED, ContractStatus.ARCHIVED))
 

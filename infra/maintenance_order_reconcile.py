@@ -54,11 +54,13 @@ class NodeOrderReconciler:
                 yield order.workflow_id, await repairs.attempt(order.workflow_id, self._repair(order, row))
 
     def _order(self, row: Row) -> NodeOrder:
+        retire = row["contract_status"] == ContractStatus.DEPRECATED
         return NodeOrder(
             **{name: row[name] for name in ("contract_id", "version", "node_id", "number", "document_hash")},
             file_hash=row["file_hash"] or "",
             late_after=self._late_after,
-            retire=row["contract_status"] == ContractStatus.DEPRECATED,
+            retire=retire,
+            restores=retire and row["status"] == DeploymentStatus.PENDING,
         )
 
     async def _repair(self, order: NodeOrder, row: Row) -> Repaired | None:

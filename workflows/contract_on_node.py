@@ -167,7 +167,7 @@ class ContractOnNodeWorkflow:
         if document is None:
             return workflow.start_activity_method(
                 MaintenanceNodeActivities.retire_contract,
-                ContractRetired(contract_id=order.contract_id, number=order.number),
+                ContractRetired(contract_id=order.contract_id, number=order.number, restores=order.restores),
                 task_queue=names.node_queue(order.node_id),
                 start_to_close_timeout=retry.NODE_TIME,
                 retry_policy=retry.UNTIL_DONE,

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import Executable, update
+from sqlalchemy import Executable, exists, update
 
 from infra.rows.base import Reason, inserted, updated
 from infra.tables.maintenance import maintenance_contracts, maintenance_deployments
@@ -14,7 +14,9 @@ from schemas.changes.maintenance import (
     DeploymentOpened,
     DeploymentsSuperseded,
 )
-from schemas.maintenance import DeploymentStatus
+from schemas.maintenance import ContractStatus, DeploymentStatus
+
+RETIRED = (ContractStatus.DEPRECATED, ContractStatus.ARCHIVED)
 
 CAN_BECOME = {
     DeploymentStatus.ACKNOWLEDGED: (DeploymentStatus.PENDING,),
@@ -39,19 +41,34 @@ def statement(change: ChangeOfContract, reason: Reason) -> Executable:
 
 
 def _deployment_changed(change: DeploymentChanged, at: datetime) -> Executable:
-    """Two versions say what became of them on a node each for itself: one that has ended there has ended."""
+    """Two versions say what became of them on a node each for itself: one that has ended there has ended.
+
+    One that is retired is acknowledged no more: what a node takes of it meanwhile gives way to what was there before.
+    """
     status = DeploymentStatus(change.status)
     stamp = "acknowledged_at" if status is DeploymentStatus.ACKNOWLEDGED else "ended_at"
-    one = updated(maintenance_deployments, change, at, **{stamp: at})
-    return one.where(maintenance_deployments.c.status.in_(CAN_BECOME[status]))
+    changed = updated(maintenance_deployments, change, at, **{stamp: at})
+    changed = changed.where(maintenance_deployments.c.status.in_(CAN_BECOME[status]))
+    if status is not DeploymentStatus.ACKNOWLEDGED:
+        return changed
+    version = maintenance_contracts.c
+    retired = exists().where(
+        version.contract_id == change.contract_id, version.version == change.version, version.status.in_(RETIRED)
+    )
+    return changed.where(~retired)
 
 
 def _deployments_superseded(change: DeploymentsSuperseded, at: datetime) -> Executable:
-    """Whether or not their own acknowledgements were heard: a node has one version of a contract."""
-    status, row = DeploymentStatus.SUPERSEDED, maintenance_deployments.c
+    """Whether or not their own acknowledgements were heard: a node has one version of a contract.
+
+    Not while the one that took over is not acknowledged itself: if it is retired before that, they come back.
+    """
+    status, row, later = DeploymentStatus.SUPERSEDED, maintenance_deployments.c, maintenance_deployments.alias().c
+    of_it = (later.contract_id == change.contract_id, later.node_id == change.node_id, later.number == change.below)
     return (
         update(maintenance_deployments)
         .where(row.contract_id == change.contract_id, row.node_id == change.node_id, row.number < change.below)
         .where(row.status.in_(CAN_BECOME[status]))
+        .where(~exists().where(*of_it, later.status == DeploymentStatus.PENDING))
         .values(status=status, ended_at=at)
     )
