@@ -1,4 +1,4 @@
-"""The Temporal client: connecting, search attributes, and the two doors that start workflows.
+"""The Temporal client: connecting, search attributes, and the doors to workflows that are started if need be.
 
 Workflows are started by name, so that gateways and the API need no workflow code.
 """
