@@ -10,16 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from infra.client_po import outlook_of
 from infra.database import Row
 from infra.tables import client_pos, completed_orders, nonconformances, tests, transfers, vault_packages
-from schemas.client_order import (
-    STUCK_LEGS,
-    STUCK_TESTS,
-    ClientOrder,
-    Contract,
-    Leg,
-    Test,
-    Times,
-    Transfer,
-)
+from schemas.client_order import STUCK_LEGS, STUCK_TESTS, ClientOrder, Contract, Leg, Test, Times, Transfer
 from schemas.client_po import ClientPOStatus
 from schemas.transfer import Destination, PackageStatus
 

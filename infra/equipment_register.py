@@ -29,7 +29,7 @@ from schemas.equipment import (
 from schemas.equipment_register import CalibrationAsked, CalibrationFound, LineAsked, LineFound
 from schemas.expiry import asking_contract
 from schemas.maintenance import DeploymentStatus, MaintenanceContract
-from schemas.maintenance_life import DeployedContract, HeldContracts
+from schemas.maintenance_orders import DeployedContract, HeldContracts
 from schemas.node_report import RegisteredItem, RegisterPage
 from schemas.test_execution import TestStatus
 

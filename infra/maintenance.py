@@ -7,7 +7,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from infra.tables import maintenance_contracts, maintenance_deployments
 from schemas.maintenance import ContractStatus, DeploymentStatus
-from schemas.maintenance_life import NodeOrder, Progress, VersionRef
+from schemas.maintenance_life import Progress
+from schemas.maintenance_orders import NodeOrder
+from schemas.maintenance_version import VersionRef
 
 Row = dict[str, Any]
 """A row of `maintenance_contracts`, or of `maintenance_deployments`, by column name."""

@@ -19,7 +19,7 @@ from schemas import names
 from schemas.alert import Alert, Severity
 from schemas.ledger import LedgerEntry
 from schemas.maintenance import ContractStatus, DeploymentStatus
-from schemas.maintenance_life import NodeOrder
+from schemas.maintenance_orders import NodeOrder
 from schemas.reconcile import Repaired
 from schemas.record import AlertRaised, AlertResolved, Change, DeploymentChanged, Record
 

@@ -15,7 +15,7 @@ from infra.registry import Registry
 from infra.temporal import NODE, RPC_TIMEOUT, STATUS
 from schemas import names
 from schemas.maintenance import DeploymentStatus, station_type
-from schemas.maintenance_life import ChosenNodes, NodeOrder, NodeOrders, WantedNodes
+from schemas.maintenance_orders import ChosenNodes, NodeOrder, NodeOrders, WantedNodes
 
 AT_ONCE = 16
 """Workflows that are being started."""

@@ -10,7 +10,8 @@ from schemas.base import excerpt
 from schemas.canonical import document_hash
 from schemas.ledger import LedgerEntry
 from schemas.record import AlertRaised, Change, Record
-from schemas.transfer import Destination, HubReceipt, PackageStatus
+from schemas.transfer import Destination, PackageStatus
+from schemas.transfer_package import HubReceipt
 
 
 class NotTaken(Exception):

@@ -19,7 +19,8 @@ from infra.tables import ledger_entries, vault_amendments, vault_packages
 from schemas.canonical import document_hash
 from schemas.guardian import incomplete, package_id
 from schemas.record import VaultStored
-from schemas.transfer import CitedEntry, Destination, HubReceipt, VaultPackage, compliance_of
+from schemas.transfer import Destination
+from schemas.transfer_package import CitedEntry, HubReceipt, VaultPackage, compliance_of
 
 
 @dataclass(frozen=True)

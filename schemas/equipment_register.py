@@ -14,7 +14,6 @@ from schemas.alert import Alert
 from schemas.base import Identifier, Model, Partial, Text, UtcDateTime, excerpt
 from schemas.calibration import WARNING_DAYS
 from schemas.canonical import document_hash
-from schemas.client_po import Reasoned, Request
 from schemas.equipment import CalibrationRecord, CalibrationResult, EquipmentItem, calibration_refusal, last_day
 from schemas.expiry import calibration_causes
 from schemas.ledger import LedgerEntry
@@ -28,6 +27,7 @@ from schemas.record import (
     EquipmentRegistered,
     Record,
 )
+from schemas.request import Reasoned, Request
 
 
 class NewEquipment(Model):

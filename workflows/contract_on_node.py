@@ -15,13 +15,10 @@ from activities.maintenance import MaintenanceActivities
 from activities.maintenance_node import MaintenanceNodeActivities
 from schemas import names
 from schemas.maintenance import ContractDelivery, ContractReceipt, ContractRetired, DeploymentStatus
-from schemas.maintenance_life import (
-    ContractRef,
-    DeploymentsChanged,
-    NodeOrder,
-    PolicyRef,
-    VersionRef,
-)
+from schemas.maintenance_life import ContractRef, DeploymentsChanged
+from schemas.maintenance_orders import NodeOrder
+from schemas.maintenance_version import VersionRef
+from schemas.policy_repository import PolicyRef
 from schemas.record import AlertRaised, AlertResolved, Change, DeploymentChanged, DeploymentsSuperseded
 from workflows import retry
 from workflows.book import Book

@@ -27,7 +27,7 @@ from schemas.canonical import document_hash
 from schemas.equipment_register import calibration_row
 from schemas.ledger import LedgerEntry
 from schemas.maintenance import ContractDelivery
-from schemas.maintenance_life import DeployedContract, HeldContracts
+from schemas.maintenance_orders import DeployedContract, HeldContracts
 from schemas.node_report import (
     NodeRef,
     NodeReport,

@@ -21,13 +21,10 @@ from activities.transfer import TransferActivities
 from schemas import names
 from schemas.alert import cause_of
 from schemas.guardian import AUTHORIZATION_REFUSED
-from schemas.record import (
-    AlertResolved,
-    NonconformanceDisposed,
-    NonconformanceOpened,
-    TransferChanged,
-)
-from schemas.test_execution import Disposed, TestVerdict
+from schemas.record import AlertResolved, NonconformanceDisposed, NonconformanceOpened, TransferChanged
+from schemas.routing import Routing, read_routing_trigger
+from schemas.test_execution import Disposed
+from schemas.test_results import TestVerdict
 from schemas.transfer import (
     DONE,
     LEG_NAMES,
@@ -42,7 +39,6 @@ from schemas.transfer import (
     Preparation,
     Prepare,
     RetryRequest,
-    Routing,
     Sending,
     TransferEnd,
     TransferLife,
@@ -50,7 +46,6 @@ from schemas.transfer import (
     authorization_refusal,
     disposition_wanted,
     leg_outlook,
-    read_routing_trigger,
 )
 from workflows import retry
 from workflows.book import Book

@@ -19,7 +19,8 @@ from schemas.approval import ApprovalEnded
 from schemas.ledger import LedgerEntry
 from schemas.maintenance import ContractDelivery
 from schemas.node import NodeDelivery
-from schemas.part_arrival import JoinLine, PartArrivalStart, WaitingPO
+from schemas.part_arrival import WaitingPO
+from schemas.part_line import JoinLine, PartArrivalStart
 from schemas.record import ClientPOChanged, Record
 from schemas.transfer import Sending
 

@@ -27,7 +27,7 @@ from schemas.equipment_register import (
 )
 from schemas.ledger import LedgerEntry
 from schemas.maintenance import MaintenanceContract
-from schemas.maintenance_life import DeployedContract, HeldContracts
+from schemas.maintenance_orders import DeployedContract, HeldContracts
 from schemas.node import Node
 from schemas.record import (
     Change,
@@ -40,7 +40,7 @@ from schemas.record import (
     TestChanged,
     TestOpened,
 )
-from schemas.test_execution import Begun, Instrument
+from schemas.test_results import Begun, Instrument
 from tests.workflows.register import calibrated, point
 
 HERE, THERE = "NODE-1", "NODE-2"

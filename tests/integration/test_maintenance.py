@@ -21,8 +21,7 @@ from infra.node_maintenance import NodeMaintenance
 from infra.registry import load_registry
 from infra.settings import Settings
 from schemas.ledger import LedgerEntry
-from schemas.maintenance_life import VersionRef
-from schemas.maintenance_version import ContractChange, NewVersion
+from schemas.maintenance_version import ContractChange, NewVersion, VersionRef
 from schemas.permission import Role
 from schemas.record import Change, DeploymentChanged, DeploymentOpened, DeploymentsSuperseded, Record
 from tests.fleet import fleet, registry_of

@@ -41,7 +41,7 @@ from schemas import names
 from schemas.alert import Alert
 from schemas.approval import ApprovalOutcome, ApprovalStatus
 from schemas.canonical import document_hash
-from schemas.client_po import acceptance_wanted
+from schemas.client_po_life import acceptance_wanted
 from schemas.decision import Wanted
 from schemas.equipment import CalibrationRecord, CalibrationResult, EquipmentItem
 from schemas.identity import Identity
@@ -82,7 +82,9 @@ from schemas.record import (
     VaultAmended,
 )
 from schemas.reverse_trace import Selection, in_doubt_cause
-from schemas.test_execution import Meaning, Results, SignOffDecision, TestResult, results_wanted, signoff_wanted
+from schemas.signoff import Meaning, SignOffDecision, signoff_wanted
+from schemas.test_execution import results_wanted
+from schemas.test_results import Results, TestResult
 from schemas.transfer import Disposition
 from tests.workflows.register import MemoryRegister
 from workers.worker import SANDBOX, WORKFLOWS
