@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from temporalio import activity
 
 from schemas.equipment_register import BlockedTests, CalibrationAsked, CalibrationFound, LineAsked, LineFound
-from schemas.maintenance_life import HeldContracts, LostContracts
+from schemas.maintenance_orders import HeldContracts, LostContracts
 from schemas.node_report import NodeRef, RegisterAsked, RegisterPage
 
 if TYPE_CHECKING:

@@ -5,22 +5,10 @@ from typing import TYPE_CHECKING
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
-from schemas.maintenance_life import (
-    ChosenNodes,
-    ContractRef,
-    MovedVersions,
-    NodeOrder,
-    NodeOrders,
-    OrdersRefused,
-    PolicyFile,
-    PolicyRef,
-    Progress,
-    Publication,
-    Published,
-    VersionRef,
-    WantedNodes,
-)
-from schemas.maintenance_version import NOT_CREATED, CannotApply, CreatedVersion, NewVersion
+from schemas.maintenance_life import ContractRef, MovedVersions, Progress
+from schemas.maintenance_orders import ChosenNodes, NodeOrder, NodeOrders, OrdersRefused, WantedNodes
+from schemas.maintenance_version import NOT_CREATED, CannotApply, CreatedVersion, NewVersion, VersionRef
+from schemas.policy_repository import PolicyFile, PolicyRef, Publication, Published
 
 if TYPE_CHECKING:
     from infra.maintenance import MaintenanceContracts

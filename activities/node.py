@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
+from schemas.gate import BeginTest, GateAnswer
 from schemas.guardian import AUTHORIZATION_REFUSED, AuthorizationPackage, AuthorizationRequest, NotAuthorized
 from schemas.node import DELIVERY_REFUSED, DeliveryConflict, NodeDelivery, NodeReceipt, NotHeld, PartReady
-from schemas.test_execution import BeginTest, GateAnswer, KeptResults, ResultsKept
+from schemas.test_results import KeptResults, ResultsKept
 
 if TYPE_CHECKING:
     from infra.equipment import Gate

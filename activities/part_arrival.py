@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 from temporalio import activity
 
-from schemas.part_arrival import Held, JoinLine, LineRef
+from schemas.part_arrival import Held
+from schemas.part_line import JoinLine, LineRef
 
 if TYPE_CHECKING:
     from infra.temporal import PartArrivals

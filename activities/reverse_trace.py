@@ -7,8 +7,9 @@ from temporalio import activity
 from schemas.reverse_trace import Horizon, Search, Searched, Selected, Selecting, TraceStart
 
 if TYPE_CHECKING:
-    from infra.reverse_trace import ReverseTraces, Searcher
+    from infra.reverse_trace import ReverseTraces
     from infra.temporal import NodeSyncs
+    from infra.trace_search import Searcher
 
 
 class ReverseTraceActivities:

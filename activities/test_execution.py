@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 from temporalio import activity
 
-from schemas.test_execution import Disposed, QualificationAnswer, QualificationCheck
+from schemas.signoff import QualificationAnswer, QualificationCheck
+from schemas.test_execution import Disposed
 from schemas.transfer import Disposition
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from schemas.client_order import (
 )
 from schemas.client_po import ClientPOStatus
 from schemas.permission import Permission
-from schemas.test_execution import TestVerdict
+from schemas.test_results import TestVerdict
 from schemas.transfer import Disposition
 
 router = APIRouter(prefix="/api/v1", tags=["Client orders"], route_class=GuardedRoute)

@@ -20,8 +20,10 @@ from schemas import client_po as schema
 from schemas import names
 from schemas.canonical import NotCanonical
 from schemas.client_po import TERMINAL, ClientPOStatus
+from schemas.client_po_life import acceptance_wanted
 from schemas.identity import Identity
 from schemas.permission import Permission
+from schemas.request import Reasoned, Retrial
 
 router = APIRouter(prefix="/api/v1", tags=["SmartClientPOs"], route_class=GuardedRoute)
 
@@ -151,7 +153,7 @@ class Asking:
         self._house = house
         self._once = once
 
-    async def __call__(self, update: str, asked: schema.Reasoned, who: Identity, **fields: Any) -> StagedResource:
+    async def __call__(self, update: str, asked: Reasoned, who: Identity, **fields: Any) -> StagedResource:
         values = {**asked.model_dump(exclude_unset=True), **fields, "reason": asked.reason, "user_id": who.user_id}
         request = schema.REQUESTS[update].model_validate(values)
         row = await self.row()
@@ -183,20 +185,20 @@ async def amend(amendment: schema.Amendment, ask: Ask, who: MayAmend) -> StagedR
 
 
 @router.post("/client-pos/{smart_contract_id}/hold")
-async def hold(request: schema.Reasoned, ask: Ask, who: MayHold) -> StagedResource:
+async def hold(request: Reasoned, ask: Ask, who: MayHold) -> StagedResource:
     """Keep it from being released; while its node is taking it the answer comes after the outcome."""
     return await ask(names.HOLD, request, who)
 
 
 @router.post("/client-pos/{smart_contract_id}/resume")
-async def resume(request: schema.Reasoned, ask: Ask, who: MayHold) -> StagedResource:
+async def resume(request: Reasoned, ask: Ask, who: MayHold) -> StagedResource:
     """End a hold."""
     return await ask(names.RESUME, request, who)
 
 
 @router.post("/client-pos/{smart_contract_id}/cancel")
 async def cancel(
-    request: schema.Reasoned, ask: Ask, who: Annotated[Identity, requires(Permission.PO_CANCEL)]
+    request: Reasoned, ask: Ask, who: Annotated[Identity, requires(Permission.PO_CANCEL)]
 ) -> StagedResource:
     """End it before release; its parts go to the next in line."""
     return await ask(names.CANCEL, request, who)
@@ -206,7 +208,7 @@ async def cancel(
 async def retry(
     ask: Ask,
     who: Annotated[Identity, requires(Permission.JOB_RELEASE)],
-    request: Annotated[schema.Retrial, Body(default_factory=schema.Retrial)],
+    request: Annotated[Retrial, Body(default_factory=Retrial)],
 ) -> StagedResource:
     """Try the release again at once."""
     return await ask(names.RETRY, request, who)
@@ -217,7 +219,7 @@ async def accept_quantity(acceptance: schema.Acceptance, ask: Ask, house: TheHou
     """Ask that fewer parts than ordered be accepted: `pending_approval` says which approval a second person answers."""
     row = await ask.row()
     quantity = acceptance.quantity or row["arrived"]
-    wanted = schema.acceptance_wanted(row["smart_contract_id"], quantity, row["quantity"])
+    wanted = acceptance_wanted(row["smart_contract_id"], quantity, row["quantity"])
     token = decision_token(house, who, wanted, meaning=f"asks to accept {quantity} of {row['quantity']}")
     return await ask(names.ACCEPT_QUANTITY, acceptance, who, token=token, quantity=quantity or None)
 

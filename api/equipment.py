@@ -20,7 +20,6 @@ from infra.equipment_register import EquipmentRecord
 from schemas import names
 from schemas.base import Model
 from schemas.calibration import CalibrationState
-from schemas.client_po import Reasoned
 from schemas.equipment import (
     CalibrationRecord,
     CheckDue,
@@ -47,6 +46,7 @@ from schemas.faults import Fault
 from schemas.identity import Identity
 from schemas.node_report import RegisteredItem
 from schemas.permission import Permission
+from schemas.request import Reasoned
 
 router = APIRouter(prefix="/api/v1", tags=["Equipment"], route_class=GuardedRoute)
 

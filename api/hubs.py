@@ -14,7 +14,7 @@ from infra.reception import NotTaken, OtherContent
 from schemas.canonical import NotCanonical
 from schemas.identity import Identity
 from schemas.permission import Permission
-from schemas.transfer import HubReceipt, OrderComplete, RouteToNode, VaultPackage
+from schemas.transfer_package import HubReceipt, OrderComplete, RouteToNode, VaultPackage
 
 router = APIRouter(tags=["Hubs"], route_class=GuardedRoute)
 

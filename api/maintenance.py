@@ -23,9 +23,10 @@ from schemas.canonical import NotCanonical, document_hash
 from schemas.faults import Fault, faults
 from schemas.identity import Identity
 from schemas.maintenance import ContractStatus, DeploymentStatus, MaintenanceContract, Validation, Version
-from schemas.maintenance_life import VersionRef
-from schemas.maintenance_version import CannotApply, Changes, FromTemplate, NewVersion
+from schemas.maintenance_orders import Nodes, WantedNodes
+from schemas.maintenance_version import CannotApply, Changes, FromTemplate, NewVersion, VersionRef
 from schemas.permission import Permission
+from schemas.policy_repository import PolicyFile, PolicyRef
 
 router = APIRouter(prefix="/api/v1/maintenance", tags=["Maintenance contracts"], route_class=GuardedRoute)
 
@@ -141,7 +142,7 @@ class Revision(Model):
 class Deployment(Model):
     """Nodes of the contract's station type, all of them where none are named, and why."""
 
-    nodes: schema.Nodes | None = None
+    nodes: Nodes | None = None
     reason: Text
 
 
@@ -311,7 +312,7 @@ async def validate(ask: Ask, who: MayDeploy) -> VersionDetails:
 async def deploy(deployment: Deployment, ask: Ask, house: TheHouse, who: MayDeploy) -> VersionDetails:
     """Ask that it be deployed: `pending_approval` says which approval a second person answers."""
     row = await ask.row()
-    wanted_nodes = schema.WantedNodes(**dict(ask.ref), nodes=deployment.nodes)
+    wanted_nodes = WantedNodes(**dict(ask.ref), nodes=deployment.nodes)
     chosen = choose_nodes(house.registry, wanted_nodes)
     if chosen.refusal is not None:
         raise invalid([Fault(field="nodes", message=chosen.refusal)])
@@ -379,9 +380,9 @@ def _resource(house: House, row: Row) -> VersionResource:
 
 
 async def _details(house: House, row: Row) -> VersionDetails:
-    ref, file = _ref(row), schema.PolicyFile()
+    ref, file = _ref(row), PolicyFile()
     if row["file_hash"]:
-        file = await house.policy_repository.read(schema.PolicyRef(**dict(ref), file_hash=row["file_hash"]))
+        file = await house.policy_repository.read(PolicyRef(**dict(ref), file_hash=row["file_hash"]))
     deployments = await house.maintenance_contracts.deployments(ref)
     late = [one["node_id"] for one in deployments if one["status"] == DeploymentStatus.PENDING]
     resource = _resource(house, row).model_dump()

@@ -12,14 +12,8 @@ from api.updates import NotOpen, ask_workflow, decision_token
 from schemas import names
 from schemas.base import BroadcastId, Identifier, Model, Text
 from schemas.identity import Identity
-from schemas.part_arrival import (
-    PartArrival,
-    ReportedArrival,
-    WithdrawArrival,
-    Withdrawn,
-    needs_a_part,
-    withdrawal_wanted,
-)
+from schemas.part_arrival import PartArrival, ReportedArrival, WithdrawArrival, needs_a_part, withdrawal_wanted
+from schemas.part_line import Withdrawn
 from schemas.permission import Permission
 
 router = APIRouter(prefix="/api/v1/arrivals", tags=["Arrivals"], route_class=GuardedRoute)

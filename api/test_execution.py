@@ -16,11 +16,14 @@ from infra.test_execution import TestRecord
 from schemas import names
 from schemas import test_execution as schema
 from schemas.base import Model, excerpt
-from schemas.client_po import Reasoned, SmartClientPO
+from schemas.client_po import SmartClientPO
 from schemas.decision import Wanted
 from schemas.identity import Identity
 from schemas.permission import Permission
-from schemas.test_execution import TERMINAL, Results, Sign, Start, TestStatus, outlook, results_wanted, signoff_wanted
+from schemas.request import Reasoned
+from schemas.signoff import Sign, SignOffDecision, signoff_wanted
+from schemas.test_execution import TERMINAL, Start, TestStatus, outlook, results_wanted
+from schemas.test_results import Begun, Results, TestResult
 
 router = APIRouter(prefix="/api/v1", tags=["Tests"], route_class=GuardedRoute)
 
@@ -65,7 +68,7 @@ class ResultResource(BaseModel):
     test_id: str
     revision: int
     current: bool
-    result: schema.TestResult
+    result: TestResult
     content_hash: str
     submitted_by: str
     submitted_at: datetime
@@ -78,7 +81,7 @@ class SignOffResource(BaseModel):
     test_id: str
     role: str
     person: str
-    decision: schema.SignOffDecision
+    decision: SignOffDecision
     meaning: str
     reason: str | None
     content_hash: str
@@ -99,7 +102,7 @@ class ToSign(BaseModel):
 class TestDetails(TestResource):
     """A test with what was frozen when it began, all results, and all sign-offs, given, void and still open."""
 
-    begun: schema.Begun | None
+    begun: Begun | None
     results: list[ResultResource]
     signoffs: list[SignOffResource]
     to_sign: list[ToSign]
@@ -257,7 +260,7 @@ async def _details(house: House, record: TestRecord) -> TestDetails:
     begun = row["begun"]
     return TestDetails(
         **_resource(house, row).model_dump(),
-        begun=schema.Begun.model_validate_json(begun) if begun else None,
+        begun=Begun.model_validate_json(begun) if begun else None,
         results=[_result(result, current) for result in record.results],
         signoffs=[SignOffResource(**{**one, "ledger_entry": one["entry"]}) for one in record.signoffs],
         to_sign=await _to_sign(house, record),

@@ -26,7 +26,7 @@ from schemas.identity import Identity
 from schemas.ledger import LedgerEntry
 from schemas.permission import Permission
 from schemas.record import Record
-from schemas.test_execution import TestVerdict
+from schemas.test_results import TestVerdict
 from schemas.transfer import (
     Destination,
     Dispose,

@@ -7,8 +7,10 @@ from schemas.canonical import document_hash
 from schemas.chain import routing_of
 from schemas.changes.transfer import OrderCompleted
 from schemas.guardian import AuthorizationPackage
-from schemas.test_execution import TestVerdict
-from schemas.transfer import Destination, Disposition, HubReceipt, OrderComplete, Routing
+from schemas.routing import Routing
+from schemas.test_results import TestVerdict
+from schemas.transfer import Destination, Disposition
+from schemas.transfer_package import HubReceipt, OrderComplete
 
 
 class BusinessHub:

@@ -12,16 +12,7 @@ from infra.database import Row, rows
 from infra.tables.client_po import client_pos
 from infra.tables.test_execution import tests
 from infra.tables.transfer import completed_orders, nonconformances, transfers, vault_packages
-from schemas.client_order import (
-    STUCK_LEGS,
-    STUCK_TESTS,
-    ClientOrder,
-    Contract,
-    Leg,
-    Test,
-    Times,
-    Transfer,
-)
+from schemas.client_order import STUCK_LEGS, STUCK_TESTS, ClientOrder, Contract, Leg, Test, Times, Transfer
 from schemas.client_po import ClientPOStatus
 from schemas.transfer import Destination, PackageStatus
 

@@ -8,7 +8,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from infra.database import Row, many, one, page
 from infra.tables.client_po import client_pos
 from infra.tables.transfer import transfers
-from schemas.client_po import TERMINAL, ClientPOStatus, Outlook, SmartClientPO, outlook
+from schemas.client_po import TERMINAL, ClientPOStatus, SmartClientPO
+from schemas.client_po_life import outlook
+from schemas.outlook import Outlook
 
 
 def outlook_of(row: Row) -> Outlook:

@@ -18,20 +18,17 @@ from schemas.client_po import SmartClientPO
 from schemas.faults import faults
 from schemas.guardian import AuthorizationPackage
 from schemas.ledger import RecordedEntry
-from schemas.routing import document_name
-from schemas.transfer import (
+from schemas.routing import Routing, document_name
+from schemas.transfer import Destination, Preparation, Prepare
+from schemas.transfer_package import (
     AuditChain,
     CitedEntry,
     ContractMetadata,
-    Destination,
     NextNodePackage,
     OrderComplete,
     PartTracking,
-    Preparation,
-    Prepare,
     PreviousTest,
     RouteToNode,
-    Routing,
     VaultPackage,
     WorkflowState,
     compliance_of,

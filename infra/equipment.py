@@ -11,8 +11,9 @@ from infra.node_rows import Known
 from schemas.base import excerpt
 from schemas.client_po import Equipment, SmartClientPO
 from schemas.equipment import CalibrationResult, Standing
+from schemas.gate import BeginTest, GateAnswer, InstrumentCheck
 from schemas.node import NodeDelivery
-from schemas.test_execution import BeginTest, Begun, GateAnswer, Instrument, InstrumentCheck
+from schemas.test_results import Begun, Instrument
 
 NOT_FOUND = "not_found"
 """Status of an instrument that the node's register does not have (specification 4, `link_contract_to_clientpo`)."""

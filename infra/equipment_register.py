@@ -14,11 +14,18 @@ from infra.tables.equipment import calibrations, equipment, equipment_events
 from infra.tables.ledger import ledger_entries
 from infra.tables.maintenance import maintenance_contracts, maintenance_deployments
 from infra.tables.test_execution import tests
-from schemas.equipment import CalibrationRecord, CalibrationResult, ContractInForce, EquipmentItem, standing
+from schemas.equipment import (
+    CalibrationRecord,
+    CalibrationResult,
+    ContractInForce,
+    EquipmentItem,
+    shortest_interval,
+    standing,
+)
 from schemas.equipment_register import CalibrationAsked, CalibrationFound, LineAsked, LineFound
 from schemas.expiry import asking_contract
 from schemas.maintenance import DeploymentStatus, MaintenanceContract
-from schemas.maintenance_life import DeployedContract, HeldContracts
+from schemas.maintenance_orders import DeployedContract, HeldContracts
 from schemas.node_report import RegisteredItem, RegisterPage
 from schemas.test_execution import TestStatus
 
@@ -64,8 +71,6 @@ class EquipmentRegister:
             corrected = await _recorded(connection, name, corrects)
             used_by = (await connection.scalars(_measuring_with(name))).all()
             done = await _is_recorded(connection, asked.entry)
-        intervals = [item.calibration_interval_days if item else None]
-        intervals += [each.contract.calibration_interval_days for each in contracts]
         node = self._registry.or_unknown(item.node_id if item else "HUB")
         return LineFound(
             item=item,
@@ -74,7 +79,7 @@ class EquipmentRegister:
             recorded=recorded,
             counts=item is not None and standing(item, calibration, contracts, {}, node, asked.at).calibration_valid,
             corrects_known=corrects is None or corrected is not None,
-            interval_days=min((days for days in intervals if days is not None), default=None),
+            interval_days=shortest_interval(item, (each.contract for each in contracts)) if item else None,
             contract_id=asking_contract(item, contracts) if item else None,
             used_by=tuple(used_by),
             node_known=asked.node_id is None or asked.node_id in self._registry,

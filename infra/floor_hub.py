@@ -12,8 +12,9 @@ from schemas.changes.client_po import ClientPOChanged
 from schemas.client_po import TERMINAL, SmartClientPO
 from schemas.guardian import AuthorizationPackage
 from schemas.node import PartReady
-from schemas.test_execution import TestVerdict
-from schemas.transfer import Destination, Disposition, HubReceipt, NextNodePackage, RouteToNode
+from schemas.test_results import TestVerdict
+from schemas.transfer import Destination, Disposition
+from schemas.transfer_package import HubReceipt, NextNodePackage, RouteToNode
 
 
 class FloorHub:

@@ -29,7 +29,8 @@ from schemas.guardian import (
     package_id,
 )
 from schemas.node import NodeDelivery, NotHeld
-from schemas.test_execution import CurrentResult, SignOff, SignOffDecision, signed_content
+from schemas.signoff import SignOff, SignOffDecision, signed_content
+from schemas.test_results import CurrentResult
 
 
 class Guardian:

@@ -17,7 +17,8 @@ from infra.bearer import LocalKey
 from infra.settings import Settings
 from schemas.base import excerpt
 from schemas.permission import Role
-from schemas.transfer import Delivery, Destination, HubReceipt, Sending
+from schemas.transfer import Delivery, Destination, Sending
+from schemas.transfer_package import HubReceipt
 
 LONGEST_ANSWER = 64 * 1024
 """Bytes: a receipt has some hundred, a problem seldom more."""

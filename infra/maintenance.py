@@ -8,7 +8,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from infra.database import Row, many, one, page
 from infra.tables.maintenance import maintenance_contracts, maintenance_deployments
 from schemas.maintenance import ContractStatus, DeploymentStatus
-from schemas.maintenance_life import NodeOrder, Progress, VersionRef
+from schemas.maintenance_life import Progress
+from schemas.maintenance_orders import NodeOrder
+from schemas.maintenance_version import VersionRef
 
 _LISTED = [column for column in maintenance_contracts.columns if column.name != "document"]
 

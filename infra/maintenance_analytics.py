@@ -15,8 +15,7 @@ from schemas.equipment import EquipmentItem, Standing
 _CHECKS = text("""
     WITH checks AS (
         SELECT entry::jsonb -> 'metadata' AS metadata FROM ledger_entries
-        WHERE action = 'execute_check' AND (entry::jsonb ->> 'occurred_at')::timestamptz >= :since
-          AND (entry::jsonb ->> 'occurred_at')::timestamptz < :until
+        WHERE action = 'execute_check' AND occurred_at >= :since AND occurred_at < :until
     )
     SELECT metadata ->> 'contract_id' AS contract_id, metadata ->> 'check_type' AS check_type,
         count(*) FILTER (WHERE metadata ->> 'success' = 'true') AS passed,

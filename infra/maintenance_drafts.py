@@ -23,12 +23,13 @@ from schemas.changes.maintenance import ContractCreated
 from schemas.faults import Fault
 from schemas.ledger import LedgerEntry
 from schemas.maintenance import FIRST_VERSION, ContractStatus, station_type
-from schemas.maintenance_life import ContractLife, ContractStart, VersionRef
+from schemas.maintenance_life import ContractLife, ContractStart
 from schemas.maintenance_version import (
     CannotApply,
     ContractChange,
     CreatedVersion,
     NewVersion,
+    VersionRef,
     apply,
     draft_faults,
     next_version,

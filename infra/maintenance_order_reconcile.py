@@ -20,7 +20,7 @@ from schemas.changes.alert import AlertResolved
 from schemas.changes.maintenance import DeploymentChanged
 from schemas.ledger import LedgerEntry
 from schemas.maintenance import ContractStatus, DeploymentStatus
-from schemas.maintenance_life import NodeOrder
+from schemas.maintenance_orders import NodeOrder
 from schemas.reconcile import Repaired
 from schemas.record import Record
 

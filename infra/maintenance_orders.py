@@ -18,7 +18,8 @@ from infra.registry import Registry
 from infra.temporal import NODE, RPC_TIMEOUT, STATUS
 from schemas import names
 from schemas.maintenance import DeploymentStatus, station_type
-from schemas.maintenance_life import ChosenNodes, NodeOrder, NodeOrders, OrdersRefused, VersionRef, WantedNodes
+from schemas.maintenance_orders import ChosenNodes, NodeOrder, NodeOrders, OrdersRefused, WantedNodes
+from schemas.maintenance_version import VersionRef
 
 AT_ONCE = 16
 """Workflows that are being started."""

@@ -20,8 +20,8 @@ from infra.temporal import workflow_status
 from schemas import names
 from schemas.ledger import LedgerEntry, RecordedEntry
 from schemas.maintenance import ContractStatus, Validation
-from schemas.maintenance_life import ContractLife, DeploymentsChanged, PendingDeployment, VersionRef
-from schemas.maintenance_version import ContractChange
+from schemas.maintenance_life import ContractLife, DeploymentsChanged, PendingDeployment
+from schemas.maintenance_version import ContractChange, VersionRef
 from schemas.reconcile import Repaired
 
 

@@ -35,14 +35,7 @@ from schemas.faults import faults
 from schemas.maintenance import ContractDelivery, ContractReceipt, ContractRetired, MaintenanceContract
 from schemas.maintenance_check import CheckResult, CheckWork, check_alerts, check_causes, execute, unfit
 from schemas.node import DeliveryConflict, Node
-from schemas.node_report import (
-    NodeReports,
-    RegisteredItem,
-    RegisterPage,
-    ReportedAlert,
-    calibration_failed,
-    validation,
-)
+from schemas.node_report import NodeReports, RegisteredItem, RegisterPage, ReportedAlert, calibration_failed, validation
 
 
 class Refused(ValueError):

@@ -7,7 +7,7 @@ from typing import Any
 from infra.node_disk import NodeDisk
 from schemas.guardian import AuthorizationPackage
 from schemas.node import DeliveryConflict, NodeDelivery, NodeReceipt, NotHeld, PartReady
-from schemas.test_execution import KeptResults
+from schemas.test_results import KeptResults
 
 _SCHEMA = (
     """

@@ -8,7 +8,7 @@ import yaml
 from pydantic import Field, field_validator
 
 from schemas.base import Identifier, Model, excerpt
-from schemas.test_execution import Qualification, QualificationAnswer, QualificationCheck
+from schemas.signoff import Qualification, QualificationAnswer, QualificationCheck
 
 UNLISTED_ROLE_LEVEL = 1
 """A role of which the register says nothing needs a qualification all the same."""

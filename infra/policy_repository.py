@@ -8,7 +8,8 @@ from tempfile import NamedTemporaryFile
 from typing import Any
 
 from infra.documents import NotReadable, read_document, write_document
-from schemas.maintenance_life import PolicyFile, PolicyRef, Publication, Published, VersionRef
+from schemas.maintenance_version import VersionRef
+from schemas.policy_repository import PolicyFile, PolicyRef, Publication, Published
 
 READ_ONLY = 0o444
 

@@ -11,7 +11,8 @@ from schemas.canonical import document_hash
 from schemas.changes.alert import AlertRaised
 from schemas.ledger import LedgerEntry
 from schemas.record import Change, Record
-from schemas.transfer import Destination, HubReceipt, PackageStatus
+from schemas.transfer import Destination, PackageStatus
+from schemas.transfer_package import HubReceipt
 
 
 class NotTaken(Exception):

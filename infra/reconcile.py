@@ -19,7 +19,8 @@ from infra.temporal import ClientPOStarter, workflow_status
 from schemas import names
 from schemas.changes.alert import AlertResolved
 from schemas.changes.client_po import ClientPOChanged
-from schemas.client_po import LATE, REFUSED, ClientPOEnd, ClientPOStatus, release_failure
+from schemas.client_po import ClientPOStatus
+from schemas.client_po_life import LATE, REFUSED, ClientPOEnd, release_failure
 from schemas.ledger import LedgerEntry
 from schemas.part_arrival import PORef
 from schemas.reconcile import Repaired

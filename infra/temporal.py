@@ -1,4 +1,4 @@
-"""The Temporal client: connecting, search attributes, and the two doors that start workflows.
+"""The Temporal client: connecting, search attributes, and the doors to workflows that are started if need be.
 
 Workflows are started by name, so that gateways and the API need no workflow code.
 """
@@ -27,11 +27,13 @@ from temporalio.service import RPCError, RPCStatusCode
 from infra.settings import Settings
 from schemas import names
 from schemas.base import Model
-from schemas.client_po import ClientPOStart, ClientPOStatus, SmartClientPO
+from schemas.client_po import ClientPOStatus, SmartClientPO
+from schemas.client_po_life import ClientPOStart
 from schemas.equipment_register import EquipmentStart, LineAnswer
 from schemas.node import PartReady
 from schemas.node_report import NodeRef, NodeSyncStart
-from schemas.part_arrival import Held, JoinLine, LineRef, LineStatus, PartArrivalStart, ReportedArrival
+from schemas.part_arrival import Held, LineStatus, ReportedArrival
+from schemas.part_line import JoinLine, LineRef, PartArrivalStart
 
 log = logging.getLogger(__name__)
 

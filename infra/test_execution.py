@@ -7,7 +7,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from infra.database import Row, many, page, rows
 from infra.tables.test_execution import test_results, test_signoffs, tests
-from schemas.test_execution import TERMINAL, Begun, CurrentResult, SignOffDecision, TestResult, signed_content
+from schemas.signoff import SignOffDecision, signed_content
+from schemas.test_execution import TERMINAL
+from schemas.test_results import Begun, CurrentResult, TestResult
 
 
 @dataclass(frozen=True)

@@ -40,8 +40,9 @@ from infra.vault import Amendment, StoredPackage
 from schemas.base import excerpt
 from schemas.guardian import AuthorizationPackage, TestedItem
 from schemas.reverse_trace import TraceDisposition
-from schemas.test_execution import Instrument, SignOff
-from schemas.transfer import VaultPackage
+from schemas.signoff import SignOff
+from schemas.test_results import Instrument
+from schemas.transfer_package import VaultPackage
 
 INK, QUIET, RULE, SHADE = HexColor("#1b2733"), HexColor("#5c6b7a"), HexColor("#c9d2da"), HexColor("#f2f5f7")
 VERDICT_COLOURS = {"accept": HexColor("#1d6f42"), "reject": HexColor("#a4262c"), "inconclusive": HexColor("#8a5a00")}

@@ -22,7 +22,8 @@ from infra.tables.transfer import vault_packages
 from schemas.canonical import document_hash
 from schemas.changes.transfer import VaultStored
 from schemas.guardian import incomplete, package_id
-from schemas.transfer import CitedEntry, Destination, HubReceipt, VaultPackage, compliance_of
+from schemas.transfer import Destination
+from schemas.transfer_package import CitedEntry, HubReceipt, VaultPackage, compliance_of
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,7 @@ from pydantic import ValidationError
 from schemas.base import Model
 from schemas.client_po import TERMINAL, ClientPOStatus, SmartClientPO
 from schemas.guardian import AuthorizationPackage
-from schemas.routing import document_name
-from schemas.transfer import Routing, read_routing_trigger
+from schemas.routing import Routing, document_name, read_routing_trigger
 
 
 class Known(Model):

@@ -8,9 +8,11 @@ from collections.abc import Iterable
 from enum import StrEnum
 
 from schemas.base import Model, UtcDateTime
-from schemas.client_po import ClientPOStatus, Outlook
+from schemas.client_po import ClientPOStatus
+from schemas.outlook import Outlook
 from schemas.routing import RoutingTrigger, document_name
-from schemas.test_execution import TestStatus, TestVerdict, outlook
+from schemas.test_execution import TestStatus, outlook
+from schemas.test_results import TestVerdict
 from schemas.transfer import DONE, LEG_NAMES, Destination, Disposition, LegStatus, PackageStatus, leg_outlook
 
 

@@ -6,6 +6,7 @@ done say, and from the time: whoever has these gets the same answer, with a netw
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
+from decimal import Context, Decimal
 from enum import StrEnum
 from typing import Annotated
 
@@ -36,6 +37,10 @@ class CalibrationResult(StrEnum):
     FAILED = "failed"
 
 
+_EXACT = Context(prec=200)
+"""Loses no digit between any two measured values; that of Python's own operators has 28."""
+
+
 class CalibrationPoint(Model):
     """One point of a calibration: what was applied, what the instrument showed before and after adjustment, and how
     far it may be off. All in `unit`; `uncertainty` is expanded, k=2 (ISO/IEC 17025, 7.8.4)."""
@@ -50,11 +55,14 @@ class CalibrationPoint(Model):
 
     @property
     def found_out_of_tolerance(self) -> bool:
-        return abs(self.as_found - self.reference) > self.tolerance
+        return self._is_off(self.as_found)
 
     @property
     def left_out_of_tolerance(self) -> bool:
-        return abs(self.as_left - self.reference) > self.tolerance
+        return self._is_off(self.as_left)
+
+    def _is_off(self, shown: Decimal) -> bool:
+        return _EXACT.subtract(shown, self.reference).copy_abs() > self.tolerance
 
 
 class CalibrationRecord(Model):
@@ -231,6 +239,19 @@ def shortest_interval(item: EquipmentItem, contracts: Iterable[MaintenanceContra
     return min((days for days in asked if days is not None), default=None)
 
 
+def last_day(record: CalibrationRecord, interval_days: int | None) -> date | None:
+    """The last day that this calibration counts, by its laboratory and by an interval, whichever comes first.
+
+    None where it failed, or where neither says; a date after the year 9999 is the last day of that year.
+    """
+    if record.result is CalibrationResult.FAILED:
+        return None
+    due = [record.due_on] if record.due_on else []
+    if interval_days is not None:
+        due.append(record.calibrated_on + min(timedelta(days=interval_days), date.max - record.calibrated_on))
+    return min(due, default=None)
+
+
 def _calibration(
     item: EquipmentItem, last: CalibrationRecord | None, contracts: Sequence[MaintenanceContract], day: date
 ) -> Calibration:
@@ -244,14 +265,10 @@ def _calibration(
     asked = not contracts or any(Condition.MUST_CALIBRATE in contract.conditions for contract in contracts)
     if not asked and item.calibration_interval_days is None and (last is None or last.due_on is None):
         return Calibration(state=CalibrationState.CURRENT)
-    interval = shortest_interval(item, contracts)
-    due = [last.calibrated_on + timedelta(days=interval)] if last and interval else []
-    if last is not None and last.due_on is not None:
-        due.append(last.due_on)
     return calibration(
         item.equipment_id,
         last.certificate if last else None,
-        min(due, default=None),
+        last_day(last, shortest_interval(item, contracts)) if last else None,
         day,
         max(item.warning_days, *(contract.warning_days for contract in contracts), 0),
     )

@@ -4,7 +4,7 @@ A line changes only through its `EquipmentWorkflow`, and by what its node report
 at that moment. What is refused is refused in a sentence that says what to do.
 """
 
-from datetime import date, timedelta
+from datetime import date
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, Field, model_validator
@@ -16,12 +16,12 @@ from schemas.calibration import WARNING_DAYS
 from schemas.canonical import document_hash
 from schemas.changes.alert import AlertRaised, AlertResolved
 from schemas.changes.equipment import CalibrationRecorded, EquipmentEvent, EquipmentRegistered
-from schemas.client_po import Reasoned, Request
-from schemas.equipment import CalibrationRecord, CalibrationResult, EquipmentItem, calibration_refusal
+from schemas.equipment import CalibrationRecord, CalibrationResult, EquipmentItem, calibration_refusal, last_day
 from schemas.expiry import calibration_causes
 from schemas.ledger import LedgerEntry
 from schemas.node_report import calibration_failed
 from schemas.record import Change, Record
+from schemas.request import Reasoned, Request
 
 
 class NewEquipment(Model):
@@ -211,7 +211,7 @@ def registration(new: NewEquipment, user_id: str) -> Record:
             action_type="maintenance",
             action="register_equipment",
             target=new.equipment_id,
-            details=f"Registered at {new.node_id}: {new.description}"[:1000],
+            details=excerpt(f"Registered at {new.node_id}: {new.description}"),
             user_id=user_id,
             metadata=item.model_dump(mode="json", exclude={"out_of_service", "calibration_scheduled_on"}),
         ),
@@ -266,7 +266,7 @@ def calibration_metadata(
     record: CalibrationRecord, previous: CalibrationRecord | None, interval_days: int | None
 ) -> dict[str, Any]:
     """As specification 4, `record_calibration_event`, has it, with the whole record."""
-    due = next_due(record, interval_days)
+    due = last_day(record, interval_days)
     return {
         "success": record.result is CalibrationResult.PASSED,
         "equipment_id": record.equipment_id,
@@ -281,16 +281,6 @@ def calibration_metadata(
 def calibration_key(record: CalibrationRecord) -> str:
     """Names the event: an instrument has one calibration under a certificate. Of a length that every key can have."""
     return f"record_calibration:{document_hash({'certificate_number': record.certificate_number})}"
-
-
-def next_due(record: CalibrationRecord, interval_days: int | None) -> date | None:
-    """The last day that this calibration counts; None where it failed, or where nothing says."""
-    if record.result is CalibrationResult.FAILED:
-        return None
-    due = [record.due_on] if record.due_on else []
-    if interval_days is not None:
-        due.append(record.calibrated_on + timedelta(days=interval_days))
-    return min(due, default=None)
 
 
 def same_calibration(one: CalibrationRecord, other: CalibrationRecord) -> bool:

@@ -27,6 +27,10 @@ STEPS = (EXPIRED, 1, 7, 14, 30, EARLY)
 LISTED = 500
 """Instruments that a report lists, the most urgent first: a ledger entry has to carry it."""
 
+_DESCRIBED = 250
+"""Characters of a description that an alert quotes: with its certificate's number they stay below what it can hold
+(`schemas.maintenance_alert.SEEN`) in any script."""
+
 
 class ExpiryLine(Model):
     """An instrument whose calibration runs out, or has."""
@@ -139,7 +143,7 @@ def expiry_alert(
             equipment_type=item.equipment_type,
             node_id=node.node_id,
             data={
-                "description": excerpt(item.description, 500),
+                "description": excerpt(item.description, _DESCRIBED),
                 "certificate": where.certificate_number or "",
                 "due_on": str(where.due_on),
                 "days_overdue" if expired else "days_remaining": str(abs(days)),

@@ -12,16 +12,8 @@ from pydantic import Field
 from schemas.base import Identifier, Model, Text, UtcDateTime
 from schemas.canonical import document_bytes, document_hash
 from schemas.client_po import SmartClientPO
-from schemas.test_execution import (
-    Begun,
-    CurrentResult,
-    Flags,
-    Instrument,
-    SignOff,
-    TestResult,
-    TestVerdict,
-    signed_content,
-)
+from schemas.signoff import SignOff, signed_content
+from schemas.test_results import Begun, CurrentResult, Flags, Instrument, TestResult, TestVerdict
 
 
 class TestedItem(Model):

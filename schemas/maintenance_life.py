@@ -5,7 +5,6 @@ on a node when that node has said so; which version is in force where is decided
 which is that of the ledger entry `deploy_contract`: it grows with every deployment of any contract.
 """
 
-import json
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Annotated, Any
@@ -13,33 +12,18 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field
 
 from schemas import names
-from schemas.alert import cause_of
 from schemas.approval import ApprovalRequest, ApprovalType, Difference
-from schemas.base import Identifier, Model, Text, UtcDateTime, excerpt
+from schemas.base import Identifier, Model, Text, UtcDateTime
 from schemas.canonical import NotCanonical, document_hash
 from schemas.decision import Wanted
 from schemas.maintenance import NEXT, ContractStatus, Validation, Version, station_type
-from schemas.maintenance_version import Changes, ContractChange, difference, draft_faults
+from schemas.maintenance_orders import Nodes
+from schemas.maintenance_version import Changes, ContractChange, VersionRef, difference, draft_faults
+from schemas.outlook import Outlook
 from schemas.permission import Permission
 
 MONITORED = timedelta(days=30)
 """How long the alerts of a version are watched from when it became active."""
-
-Nodes = Annotated[tuple[Identifier, ...], Field(min_length=1, max_length=2000)]
-
-
-class VersionRef(Model):
-    """One version of one contract."""
-
-    contract_id: Identifier
-    version: Version
-
-    def __str__(self) -> str:
-        return f"{self.contract_id} {self.version}"
-
-    @property
-    def workflow_id(self) -> str:
-        return names.maintenance_id(self.contract_id, self.version)
 
 
 # --- what is asked of it -----------------------------------------------------------------------------------------
@@ -145,53 +129,6 @@ class Progress(Model):
         return not self.pending and not self.acknowledged
 
 
-class NodeOrders(VersionRef):
-    """A version comes into force on all nodes that it is on its way to, or with `retire` ends wherever it may be.
-
-    `number` is that of the deployment, `late_after` seconds until a node that does not answer is alerted.
-    """
-
-    number: int
-    document_hash: str
-    file_hash: str
-    late_after: int
-    retire: bool = False
-
-
-class OrdersRefused(Model):
-    """Why nothing was sent to any node."""
-
-    reason: str
-
-
-class NodeOrder(NodeOrders):
-    """Input of a `ContractOnNodeWorkflow`: one node's part of it.
-
-    `restores` as in `ContractRetired`. The others travel through continue-as-new: how many `signals` came, and what
-    was alerted.
-    """
-
-    node_id: Identifier
-    restores: bool = False
-    signals: int = 0
-    late: bool = False
-    refused: bool = False
-    faulty: bool = False
-
-    @property
-    def workflow_id(self) -> str:
-        return names.contract_on_node_id(self.contract_id, self.version, self.node_id, retire=self.retire)
-
-    @property
-    def late_cause(self) -> str:
-        return cause_of("deployment_late", self.contract_id, self.version, self.node_id)
-
-    @property
-    def causes(self) -> tuple[str, str]:
-        """Of what may be wrong with it; they end with it."""
-        return self.late_cause, cause_of("policy_fault", self.workflow_id)
-
-
 class ContractRef(Model):
     """All versions of one contract."""
 
@@ -202,73 +139,6 @@ class MovedVersions(Model):
     """Those whose next state follows from what is recorded of their nodes."""
 
     versions: tuple[Version, ...]
-
-
-class WantedNodes(VersionRef):
-    """Asks which nodes a version goes to: the named ones, or all of the station type."""
-
-    nodes: Nodes | None
-
-
-class ChosenNodes(Model):
-    """In order; `refusal` says why there are none."""
-
-    nodes: tuple[Identifier, ...] = ()
-    refusal: str | None = None
-
-
-# --- the policy repository ---------------------------------------------------------------------------------------
-
-
-class Publication(VersionRef):
-    """A document on its way into the policy repository."""
-
-    document: dict[str, Any]
-
-
-class Published(Model):
-    """Where it lies and the SHA-256 of the file; `fault` where something else lies there or it cannot be written."""
-
-    path: str
-    file_hash: str | None = None
-    fault: str | None = None
-
-
-class PolicyRef(VersionRef):
-    """A file of the policy repository, with what the ledger knows of it."""
-
-    file_hash: str
-
-
-class HeldContracts(Model):
-    """What a node has: for each contract the number of its last delivery or retirement."""
-
-    node_id: Identifier
-    numbers: dict[Identifier, int]
-
-
-class DeployedContract(PolicyRef):
-    """A version that is in force on a node, as it was delivered there."""
-
-    number: int
-    document_hash: str
-
-    @property
-    def ref(self) -> PolicyRef:
-        return PolicyRef(contract_id=self.contract_id, version=self.version, file_hash=self.file_hash)
-
-
-class LostContracts(Model):
-    """What a node acknowledged and does not have any more."""
-
-    contracts: tuple[DeployedContract, ...]
-
-
-class PolicyFile(Model):
-    """Its document; `fault` where the file is not what was published."""
-
-    document: dict[str, Any] | None = None
-    fault: str | None = None
 
 
 # --- its life ----------------------------------------------------------------------------------------------------
@@ -399,10 +269,6 @@ def deployment_request(
     start: ContractStart, life: ContractLife, nodes: Sequence[str], *, reason: str, requested_by: str
 ) -> ApprovalRequest:
     """What a second person is asked: exactly this document on exactly these nodes."""
-    differences = (
-        Difference(field=change.field, before=_shown(change.before), after=_shown(change.after))
-        for change in life.changes
-    )
     return ApprovalRequest(
         approval_id=deployment_approval_id(start, life.asked),
         request_type=ApprovalType.CONTRACT_DEPLOYMENT,
@@ -411,23 +277,12 @@ def deployment_request(
         changes=(
             Difference(field="version", before=start.parent_version, after=start.version),
             Difference(field="document_hash", before=None, after=life.document_hash),
-            *differences,
+            *(change.shown for change in life.changes),
             Difference(field="nodes", before=None, after=", ".join(nodes)),
         ),
         reason=reason,
         wakes=start.workflow_id,
     )
-
-
-def _shown(value: Any) -> str | int | None:
-    return value if value is None or isinstance(value, str | int) else excerpt(json.dumps(value, ensure_ascii=False))
-
-
-class ContractOutlook(Model):
-    """What a version waits for and who can move it on, in words."""
-
-    waits_for: str
-    moved_on_by: str
 
 
 _OUTLOOKS: dict[ContractStatus, tuple[str, str]] = {
@@ -451,8 +306,8 @@ def contract_outlook(
     pending_approval: str | None = None,
     publish_fault: str | None = None,
     late_nodes: Sequence[str] = (),
-) -> ContractOutlook:
-    """Of a version as its row says, or as its workflow knows it."""
+) -> Outlook:
+    """What a version waits for and who can move it on, as its row says or its workflow knows."""
     waits_for, moved_on_by = _OUTLOOKS[status]
     if status is ContractStatus.DRAFT and faults:
         waits_for, moved_on_by = f"somebody to mend {faults} faults", "whoever revises it, and validates it again"
@@ -463,4 +318,4 @@ def contract_outlook(
         waits_for, moved_on_by = f"the approval {pending_approval}", "a second person who approves or refuses it"
     elif late_nodes:
         waits_for = f"{', '.join(late_nodes)} to acknowledge it"
-    return ContractOutlook(waits_for=waits_for, moved_on_by=moved_on_by)
+    return Outlook(waits_for=waits_for, moved_on_by=moved_on_by)

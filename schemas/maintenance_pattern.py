@@ -17,7 +17,6 @@ from pydantic import BaseModel, Field
 from schemas import names
 from schemas.approval import ApprovalRequest, ApprovalStatus, ApprovalType, Difference
 from schemas.base import Identifier, Model, Text, UtcDateTime, excerpt, timestamp
-from schemas.canonical import canonical
 from schemas.maintenance import Version
 from schemas.maintenance_alert import TeachingAlert
 from schemas.maintenance_version import ContractChange
@@ -66,9 +65,7 @@ ENDS: dict[ApprovalStatus, ReviewStatus] = {
 
 def taught(alert: TeachingAlert) -> TeachingAlert:
     """With only what is needed of it later: patterns are kept, and travel, as a whole."""
-    data = {
-        name: alert.data[name] for name in TEACHES if len(alert.data.get(name, "")) <= LONGEST if name in alert.data
-    }
+    data = {name: alert.data[name] for name in TEACHES if name in alert.data and len(alert.data[name]) <= LONGEST}
     return alert.model_copy(update={"data": data})
 
 
@@ -153,10 +150,7 @@ class Review(Model):
     def request(self) -> ApprovalRequest:
         """The approval that decides it: what would change, with the alerts behind it."""
         finding, proposal = self.finding, self.proposal
-        changes = [
-            Difference(field=change.field, before=_shown(change.before), after=_shown(change.after))
-            for change in proposal.changes
-        ]
+        changes = tuple(change.shown for change in proposal.changes)
         where = f"{len(finding.alerts)} alerts of {', '.join(finding.node_ids)}"
         seen = f"{where} about {', '.join(finding.equipment_ids)}"
         return ApprovalRequest(
@@ -204,10 +198,6 @@ def review_id(contract_id: str, issue_type: str, alerts: Iterable[TeachingAlert]
 def digest(*alert_ids: str) -> str:
     """What stands for them where their length must not matter."""
     return hashlib.sha256("\n".join(alert_ids).encode()).hexdigest()[:32]
-
-
-def _shown(value: Any) -> str | int | None:
-    return value if value is None or isinstance(value, str | int) else excerpt(canonical(value).decode(), 200)
 
 
 class PatternLife(BaseModel):

@@ -5,12 +5,15 @@ Fields are named by JSON Pointers (RFC 6901), such as `/validation_rules/uv/mini
 procedures may hold dots.
 """
 
+import json
 from collections.abc import Collection, Iterator, Sequence
 from copy import deepcopy
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, StringConstraints, TypeAdapter, ValidationError
 
+from schemas import names
+from schemas.approval import Difference
 from schemas.base import Identifier, Model, Text, excerpt
 from schemas.canonical import canonical, document_bytes
 from schemas.faults import Fault, faults
@@ -21,6 +24,20 @@ LARGEST = 64 * 1024
 
 _CHANGES = 200
 """Of one version."""
+
+
+class VersionRef(Model):
+    """One version of one contract."""
+
+    contract_id: Identifier
+    version: Version
+
+    def __str__(self) -> str:
+        return f"{self.contract_id} {self.version}"
+
+    @property
+    def workflow_id(self) -> str:
+        return names.maintenance_id(self.contract_id, self.version)
 
 
 def _recordable(value: Any) -> Any:
@@ -50,6 +67,15 @@ class ContractChange(Model):
     def __str__(self) -> str:
         return f"{self.field}: {self.before} → {self.after}"
 
+    @property
+    def shown(self) -> Difference:
+        """As it is shown to whoever decides on it."""
+        return Difference(field=self.field, before=_shown(self.before), after=_shown(self.after))
+
+
+def _shown(value: Any) -> str | int | None:
+    return value if value is None or isinstance(value, str | int) else excerpt(json.dumps(value, ensure_ascii=False))
+
 
 Changes = Annotated[tuple[ContractChange, ...], Field(max_length=_CHANGES)]
 
@@ -69,11 +95,9 @@ class NewVersion(Model):
     key: Annotated[Text, Field(max_length=200)]
 
 
-class CreatedVersion(Model):
+class CreatedVersion(VersionRef):
     """The draft."""
 
-    contract_id: Identifier
-    version: Version
     document_hash: str
 
 

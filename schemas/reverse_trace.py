@@ -20,7 +20,8 @@ from schemas.canonical import canonical, document_hash
 from schemas.decision import Wanted
 from schemas.equipment import CalibrationRecord
 from schemas.permission import Permission
-from schemas.test_execution import Instrument, TestStatus
+from schemas.test_execution import TestStatus
+from schemas.test_results import Instrument
 
 FIRST_ZONE = timezone(timedelta(hours=14))
 """Where a day begins first: for a node whose zone nobody knows any more, rather too much is found than too little."""

@@ -1,11 +1,11 @@
-"""The routing trigger at the bottom of a SmartClientPO (specification 2, "Contract Chaining")."""
+"""The routing trigger at the bottom of a SmartClientPO, and how it is read (specification 2, "Contract Chaining")."""
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from schemas.base import Identifier, Text
+from schemas.base import Identifier, Model, Text
 
 
 class RoutingType(StrEnum):
@@ -54,3 +54,28 @@ class RoutingTrigger(BaseModel):
         if kind is not None and value is not None and value is not (kind is RoutingType.WORKFLOW_COMPLETE):
             raise ValueError(f"type {kind.value} contradicts it")
         return value
+
+
+class Routing(Model):
+    """The specification's `read_routing_trigger`."""
+
+    routing_type: RoutingType
+    next_station: str | None
+    next_contract: str | None
+    vault_transfer: bool
+    workflow_complete: bool
+    is_final_contract: bool
+
+
+def read_routing_trigger(trigger: dict[str, Any]) -> Routing:
+    """The next step of a completed contract; raises `ValidationError` where the trigger is none."""
+    read = RoutingTrigger.model_validate(trigger)
+    complete = read.type is RoutingType.WORKFLOW_COMPLETE
+    return Routing(
+        routing_type=read.type,
+        next_station=read.next_station,
+        next_contract=read.next_contract,
+        vault_transfer=read.vault_transfer,
+        workflow_complete=complete,
+        is_final_contract=complete,
+    )

@@ -1,4 +1,4 @@
-"""The test of a released contract: equipment, results, sign-offs (specification 2, "all signoffs complete").
+"""The test of a released contract, from its start to its authorization (specification 2, "all signoffs complete").
 
 Results and sign-offs are keyed by `test_id`. Every submission of results is a *revision* of the contract's results and
 replaces those of the tests that it names; their sign-offs are void from then on, because a signature is for exactly
@@ -6,20 +6,23 @@ one content. A test counts as signed when every role that its contract requires 
 """
 
 from collections.abc import Iterable, Sequence
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, field_validator, model_validator
+from pydantic import BaseModel, Field
 
 from schemas import names
 from schemas.alert import cause_of
 from schemas.approval import StepKind, TimedStep
-from schemas.base import Identifier, Measured, Model, Text, UtcDateTime
-from schemas.canonical import document_hash
-from schemas.client_po import Outlook, Reasoned, Request, RequiredTest, SmartClientPO
+from schemas.base import Identifier, Model, Text, UtcDateTime
+from schemas.client_po import RequiredTest, SmartClientPO
 from schemas.decision import Decision, Wanted
+from schemas.outlook import Outlook
 from schemas.permission import Permission, Role
+from schemas.request import Reasoned, Request
+from schemas.signoff import Meaning, SignOff, SignOffDecision, signed_content
+from schemas.test_results import LONGEST_RESULTS, Begun, CurrentResult, Results, TestResult
 
 
 class TestStatus(StrEnum):
@@ -38,180 +41,10 @@ class TestStatus(StrEnum):
     ABORTED = "aborted"
 
 
-LONGEST_RESULTS = 256 * 1024
-"""Bytes (JSON) of all results of a contract: they travel whole in its package, and Temporal takes 2 MB at once."""
-
 TERMINAL = frozenset({TestStatus.AUTHORIZED, TestStatus.ABORTED})
 
 STARTABLE = frozenset({TestStatus.WAITING, TestStatus.BLOCKED, TestStatus.REWORK})
 """A rework may begin again, with other instruments: then all is measured anew."""
-
-
-class TestVerdict(StrEnum):
-    """What a test found."""
-
-    __test__ = False
-
-    ACCEPT = "accept"
-    REJECT = "reject"
-    INCONCLUSIVE = "inconclusive"
-
-
-class Meaning(StrEnum):
-    """What a signature says (21 CFR 11.50)."""
-
-    PERFORMED = "performed"
-    REVIEWED = "reviewed"
-    APPROVED = "approved"
-
-
-class SignOffDecision(StrEnum):
-    """A rejected sign-off sends the test back for rework."""
-
-    SIGN = "sign"
-    REJECT = "reject"
-
-
-class Reading(Model):
-    """One measured value with its unit (`1` where it has none)."""
-
-    name: Text
-    value: Measured
-    unit: Text
-
-
-class TestResult(Model):
-    """What one test gave, and the performer's own word on how it was done."""
-
-    __test__ = False
-
-    test_id: Identifier
-    verdict: TestVerdict
-    readings: tuple[Reading, ...] = ()
-    observations: Text | None = None
-    procedure_followed: bool
-    deviations: Annotated[Text | None, Field(validate_default=True)] = None
-
-    @model_validator(mode="after")
-    def _is_evidence(self) -> Self:
-        if not self.readings and self.observations is None:
-            raise ValueError("give readings or observations: a bare verdict is no evidence")
-        if not self.procedure_followed and self.deviations is None:
-            raise ValueError("say in `deviations` how the test departed from its procedure")
-        return self
-
-
-class Instrument(Model):
-    """An instrument as it stood in the register when the test began. Dates are those of the node.
-
-    Where no contract asks for its calibration, there need be none.
-    """
-
-    equipment_id: Identifier
-    equipment_type: Identifier
-    certificate: Text | None
-    calibrated_on: date | None
-    due_on: date | None
-
-
-class Begun(Model):
-    """What is frozen for the results when a test begins: who, with what, by which document, when."""
-
-    performer: Identifier
-    started_at: UtcDateTime
-    instruments: tuple[Instrument, ...]
-    document_hash: str
-
-    def overdue(self, day: date) -> tuple[str, ...]:
-        """A sentence for each instrument whose calibration was due before that day."""
-        return tuple(
-            f"{instrument.equipment_id} was due for calibration on {instrument.due_on}, before results were given on"
-            f" {day}"
-            for instrument in self.instruments
-            if instrument.due_on is not None and instrument.due_on < day
-        )
-
-
-class BeginTest(Model):
-    """Asks a node to begin: its gate looks at what the contract needs and the performer names. `at` is when it asks."""
-
-    smart_contract_id: Identifier
-    performer: Identifier
-    instruments: tuple[Identifier, ...]
-    at: UtcDateTime
-
-
-class InstrumentCheck(Model):
-    """What the gate found of one instrument, in the words of specification 4, `link_contract_to_clientpo`."""
-
-    equipment_id: str
-    description: str | None = None
-    status: str
-    calibration_valid: bool
-    ready: bool
-
-
-class GateAnswer(Model):
-    """Begun, or everything that is missing, in words; and what was found of each instrument."""
-
-    begun: Begun | None = None
-    missing: tuple[str, ...] = ()
-    checks: tuple[InstrumentCheck, ...] = ()
-
-
-def validation_results(po: SmartClientPO, answer: GateAnswer) -> dict[str, Any]:
-    """As specification 4, `link_contract_to_clientpo`, has it, with what is missing in words."""
-    needed = (item for test in po.tests for item in test.equipment)
-    return {
-        "clientpo_id": po.clientpo_id,
-        "smart_contract_id": po.smart_contract_id,
-        "required_equipment": list(dict.fromkeys(item.equipment_id or item.equipment_type for item in needed)),
-        "validation_checks": [check.model_dump(mode="json", exclude_none=True) for check in answer.checks],
-        "all_equipment_ready": answer.begun is not None,
-        "missing": list(answer.missing),
-    }
-
-
-class Results(Model):
-    """One submission; tests that it does not name keep what they had."""
-
-    results: Annotated[tuple[TestResult, ...], Field(min_length=1, max_length=200)]
-
-    @field_validator("results")
-    @classmethod
-    def _each_once(cls, results: tuple[TestResult, ...]) -> tuple[TestResult, ...]:
-        if len({result.test_id for result in results}) < len(results):
-            raise ValueError("each test_id stands once in a submission")
-        return results
-
-    def content_hash(self, smart_contract_id: str) -> str:
-        """What the performer declares."""
-        return document_hash(
-            {"smart_contract_id": smart_contract_id, **self.model_dump(mode="json", include={"results"})}
-        )
-
-
-Flags = Annotated[tuple[Text, ...], Field(exclude_if=lambda flags: not flags)]
-"""Sentences on instruments that were not fit any more when results were submitted. Left out where there are none: what
-was written before there were any keeps its bytes."""
-
-
-class KeptResults(Model):
-    """A revision of a contract's results, as the node keeps its own copy; `flags` are what the node says of them."""
-
-    smart_contract_id: Identifier
-    revision: int
-    begun: Begun
-    results: tuple[TestResult, ...]
-    submitted_by: Identifier
-    submitted_at: UtcDateTime
-    flags: Flags = ()
-
-
-class ResultsKept(Model):
-    """The node has its copy, with these flags."""
-
-    flags: Flags = ()
 
 
 # --- what a test is told ---------------------------------------------------------------------------------------------
@@ -271,59 +104,7 @@ REQUESTS: dict[str, type[BaseModel]] = {
 }
 
 
-# --- sign-offs -------------------------------------------------------------------------------------------------------
-
-
-class SignOff(Model):
-    """A signature that counts: by whom, in which role, for exactly which content. `proof` is its decision token."""
-
-    test_id: Identifier
-    role: str
-    person: Identifier
-    meaning: Meaning
-    content_hash: str
-    signed_at: UtcDateTime
-    qualification: str | None
-    proof: str
-
-
-class Qualification(Model):
-    """One certificate of a person (NAS 410, EN 4179): a method, the level held, from when until when, both included."""
-
-    method: Text
-    level: Annotated[int, Field(ge=1, le=3)]
-    certificate: Text
-    valid_from: date
-    valid_until: date
-
-    def holds(self, method: str, level: int, on: date) -> bool:
-        return self.method == method and self.level >= level and self.valid_from <= on <= self.valid_until
-
-
-class QualificationCheck(Model):
-    """Whether this person may sign in this role for a test of this method that was begun then."""
-
-    person: Identifier
-    role: str
-    method: str
-    at: UtcDateTime
-
-
-class QualificationAnswer(Model):
-    """The certificate that counts (None where the role needs none), or why there is none."""
-
-    certificate: str | None = None
-    refusal: str | None = None
-
-
 # --- the life of a test ----------------------------------------------------------------------------------------------
-
-
-class CurrentResult(BaseModel):
-    """The results of one test that count, and the revision in which they came."""
-
-    result: TestResult
-    revision: int
 
 
 class BlockedStart(Model):
@@ -505,17 +286,6 @@ class TestLife(BaseModel):
         return TimedStep(kind=StepKind.REMIND, at=self.waits_since + REMIND_AFTER, owner=owner)
 
 
-def signed_content(smart_contract_id: str, begun: Begun, current: CurrentResult) -> str:
-    """SHA-256 (hex, RFC 8785) over one test's results and what was frozen when it began."""
-    return document_hash(
-        {
-            "smart_contract_id": smart_contract_id,
-            "begun": begun.model_dump(mode="json"),
-            **current.model_dump(mode="json"),
-        }
-    )
-
-
 REMIND_AFTER = timedelta(hours=4)
 """A sign-off that nobody gave is reminded of."""
 
@@ -609,38 +379,9 @@ def results_wanted(smart_contract_id: str, content_hash: str) -> Wanted:
     )
 
 
-def signoff_wanted(smart_contract_id: str, content_hash: str) -> Wanted:
-    """A sign-off of exactly this content."""
-    return Wanted(
-        workflow_id=names.test_execution_id(smart_contract_id),
-        content_hash=content_hash,
-        decisions=tuple(decision.value for decision in SignOffDecision),
-        permission=Permission.TEST_SIGN,
-    )
-
-
 class Start(Reasoned):
     """What a person asks over HTTP: to begin, as performer unless another one is named."""
 
     reason: Text = "test"
     performer: Identifier | None = None
     instruments: Annotated[tuple[Identifier, ...], Field(max_length=100)]
-
-
-class Sign(Model):
-    """What a person decides over HTTP on what they see: `content_hash` says what that was."""
-
-    test_id: Identifier
-    decision: SignOffDecision
-    meaning: Meaning | Literal["rejected"]
-    content_hash: str
-    reason: Annotated[Text | None, Field(validate_default=True)] = None
-
-    @model_validator(mode="after")
-    def _agrees(self) -> Self:
-        rejects = self.decision is SignOffDecision.REJECT
-        if rejects != (self.meaning == "rejected"):
-            raise ValueError("a signature means performed, reviewed or approved, a rejection means rejected")
-        if rejects and self.reason is None:
-            raise ValueError("reason: say why, so that it can be mended")
-        return self

@@ -11,24 +11,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from infra.guardian import key_id
 from schemas.canonical import document_hash
 from schemas.client_po import SmartClientPO
-from schemas.guardian import (
-    AuthorizationPackage,
-    AuthorizationRequest,
-    GuardianSignature,
-    package_data,
-    package_id,
-)
-from schemas.test_execution import (
-    Begun,
-    CurrentResult,
-    Instrument,
-    Meaning,
-    Reading,
-    SignOff,
-    TestResult,
-    TestVerdict,
-    signed_content,
-)
+from schemas.guardian import AuthorizationPackage, AuthorizationRequest, GuardianSignature, package_data, package_id
+from schemas.signoff import Meaning, SignOff, signed_content
+from schemas.test_results import Begun, CurrentResult, Instrument, Reading, TestResult, TestVerdict
 
 LP, CP, FI = "NOD-TestStation-LP-01", "NOD-TestStation-CP-01", "NOD-TestStation-FI-01"
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)

@@ -11,16 +11,9 @@ from schemas.changes.transfer import TransferOpened
 from schemas.guardian import package_id
 from schemas.ledger import LedgerEntry, Receipt
 from schemas.record import Change, Record
-from schemas.test_execution import (
-    Begun,
-    CurrentResult,
-    Instrument,
-    Reading,
-    TestResult,
-    TestStatus,
-    TestVerdict,
-    signed_content,
-)
+from schemas.signoff import signed_content
+from schemas.test_execution import TestStatus
+from schemas.test_results import Begun, CurrentResult, Instrument, Reading, TestResult, TestVerdict
 
 BAD, GOOD = "MICROMETER-07", "MICROMETER-08"
 CALIBRATED = date(2026, 1, 10)

@@ -54,13 +54,14 @@ from infra.reconcile import ClientPOReconciler
 from infra.recorder import open_ledger
 from infra.registry import load_registry
 from infra.repairs import Repairs
-from infra.reverse_trace import ReverseTraces, Searcher
+from infra.reverse_trace import ReverseTraces
 from infra.settings import Settings
 from infra.telemetry import sdk_metrics
 from infra.temporal import ClientPOStarter, NodeSyncs, PartArrivals, connect
 from infra.test_execution import Tests
 from infra.test_reconcile import TestReconciler
 from infra.trace_reconcile import TraceReconciler
+from infra.trace_search import Searcher
 from infra.transfer import Transfers
 from infra.transfer_reconcile import TransferReconciler
 from schemas import names

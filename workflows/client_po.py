@@ -16,15 +16,8 @@ from typing import Any
 
 from temporalio import workflow
 from temporalio.common import WorkflowIDReusePolicy
-from temporalio.exceptions import (
-    ActivityError,
-    ApplicationError,
-    WorkflowAlreadyStartedError,
-    is_cancelled_exception,
-)
-from temporalio.exceptions import (
-    TimeoutError as ActivityTimeout,
-)
+from temporalio.exceptions import ActivityError, ApplicationError, WorkflowAlreadyStartedError, is_cancelled_exception
+from temporalio.exceptions import TimeoutError as ActivityTimeout
 
 from activities.client_po import ClientPOActivities
 from activities.node import NodeActivities
@@ -34,23 +27,24 @@ from schemas.approval import ApprovalEnded, ApprovalStatus
 from schemas.changes.alert import AlertResolved
 from schemas.changes.client_po import ClientPOChanged
 from schemas.client_po import (
-    LATE,
-    REFUSED,
     REQUESTS,
     AcceptQuantityRequest,
     AmendRequest,
     CancelRequest,
-    ClientPOEnd,
-    ClientPOLife,
-    ClientPOStart,
     ClientPOStatus,
     HoldRequest,
-    PartAnnounced,
-    PendingAcceptance,
-    Request,
     ResumeRequest,
     RetryRequest,
     SmartClientPO,
+)
+from schemas.client_po_life import (
+    LATE,
+    REFUSED,
+    ClientPOEnd,
+    ClientPOLife,
+    ClientPOStart,
+    PartAnnounced,
+    PendingAcceptance,
     acceptance_id,
     acceptance_request,
     acceptance_wanted,
@@ -58,20 +52,10 @@ from schemas.client_po import (
     release_failure,
 )
 from schemas.node import NodeDelivery, NodeReceipt, PartReady
-from schemas.part_arrival import (
-    AcceptedQuantity,
-    Allotment,
-    Count,
-    Damage,
-    JoinLine,
-    LineRef,
-    PartArrivalStart,
-    PORef,
-    Reorder,
-    Revocation,
-    WaitingPO,
-)
+from schemas.part_arrival import AcceptedQuantity, Allotment, Count, Damage, PORef, Reorder, Revocation, WaitingPO
+from schemas.part_line import JoinLine, LineRef, PartArrivalStart
 from schemas.record import Change
+from schemas.request import Request
 from schemas.test_execution import TestExecutionStart, TestStatus
 from workflows import retry
 from workflows.approval import ask_approval, cancel_approval, outcome_of

@@ -17,13 +17,10 @@ from schemas import names
 from schemas.changes.alert import AlertRaised, AlertResolved
 from schemas.changes.maintenance import DeploymentChanged, DeploymentsSuperseded
 from schemas.maintenance import ContractDelivery, ContractReceipt, ContractRetired, DeploymentStatus
-from schemas.maintenance_life import (
-    ContractRef,
-    DeploymentsChanged,
-    NodeOrder,
-    PolicyRef,
-    VersionRef,
-)
+from schemas.maintenance_life import ContractRef, DeploymentsChanged
+from schemas.maintenance_orders import NodeOrder
+from schemas.maintenance_version import VersionRef
+from schemas.policy_repository import PolicyRef
 from workflows import retry
 from workflows.book import Book
 from workflows.inbox import Inbox, Refused

@@ -28,22 +28,19 @@ from schemas.maintenance_life import (
     ContractStart,
     DeployContract,
     DeploymentsChanged,
-    NodeOrders,
-    OrdersRefused,
     PendingDeployment,
-    Publication,
     RetireContract,
     ReviseContract,
     ValidateContract,
-    VersionRef,
-    WantedNodes,
     contract_outlook,
     deployment_approval_id,
     deployment_request,
     deployment_wanted,
     retirement_wanted,
 )
-from schemas.maintenance_version import title_of
+from schemas.maintenance_orders import NodeOrders, OrdersRefused, WantedNodes
+from schemas.maintenance_version import VersionRef, title_of
+from schemas.policy_repository import Publication
 from schemas.record import Change
 from workflows import retry
 from workflows.approval import ask_approval, cancel_approval, outcome_of

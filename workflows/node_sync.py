@@ -28,7 +28,7 @@ from schemas.changes.alert import AlertRaised, AlertResolved
 from schemas.equipment_register import calibration_row
 from schemas.ledger import LedgerEntry
 from schemas.maintenance import ContractDelivery
-from schemas.maintenance_life import DeployedContract, HeldContracts
+from schemas.maintenance_orders import DeployedContract, HeldContracts
 from schemas.node_report import (
     NodeRef,
     NodeReport,

@@ -1,7 +1,7 @@
 """Matches the arrivals of one part, or part number, with the POs that wait for it: an entity that lives on.
 
 Gateway and API reach it with their arrivals, POs with their place in the line, all by signal-with-start, so
-neither can come too early. The rules are `schemas.part_arrival.PartLine`; this workflow tells the outcome: first
+neither can come too early. The rules are `schemas.part_line.PartLine`; this workflow tells the outcome: first
 the PO that is concerned, then the ledger.
 """
 
@@ -23,10 +23,7 @@ from schemas.part_arrival import (
     AcceptedQuantity,
     ArrivalOutcome,
     Held,
-    Lot,
     PartArrival,
-    PartArrivalStart,
-    PartLine,
     PendingWithdrawal,
     PORef,
     Reorder,
@@ -35,10 +32,10 @@ from schemas.part_arrival import (
     RevocationCause,
     WaitingPO,
     WithdrawArrival,
-    Withdrawn,
     withdrawal_request,
     withdrawal_wanted,
 )
+from schemas.part_line import Lot, PartArrivalStart, PartLine, Withdrawn
 from schemas.record import Change
 from workflows.approval import ask_approval, how_to_answer, outcome_of
 from workflows.book import Book

@@ -24,26 +24,20 @@ from schemas.changes.alert import AlertRaised, AlertResolved
 from schemas.changes.test_execution import ResultSubmitted, SignedOff, SignOffsVoided, TestChanged, TestOpened
 from schemas.client_po import SmartClientPO
 from schemas.decision import Decision
+from schemas.gate import BeginTest, GateAnswer, validation_results
 from schemas.guardian import AuthorizationPackage, AuthorizationRequest
 from schemas.ledger import LedgerEntry
 from schemas.permission import Role
 from schemas.record import Change
+from schemas.signoff import Meaning, QualificationCheck, SignOff, SignOffDecision, signoff_wanted
 from schemas.test_execution import (
     REQUESTS,
     AbortRequest,
-    BeginTest,
-    Begun,
     BlockedStart,
     Disposed,
     EquipmentNews,
-    GateAnswer,
     HoldRequest,
-    KeptResults,
-    Meaning,
-    QualificationCheck,
     ResumeRequest,
-    SignOff,
-    SignOffDecision,
     SignOffRequest,
     StartRequest,
     SubmitRequest,
@@ -51,14 +45,12 @@ from schemas.test_execution import (
     TestExecutionStart,
     TestLife,
     TestStatus,
-    TestVerdict,
     alert_cause,
     outlook,
     results_wanted,
     sentence,
-    signoff_wanted,
-    validation_results,
 )
+from schemas.test_results import Begun, KeptResults, TestVerdict
 from schemas.transfer import Disposition, PackageStatus, TransferStart, opened
 from workflows import retry
 from workflows.book import Book

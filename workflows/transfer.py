@@ -23,7 +23,9 @@ from schemas.alert import cause_of
 from schemas.changes.alert import AlertResolved
 from schemas.changes.transfer import NonconformanceDisposed, NonconformanceOpened, TransferChanged
 from schemas.guardian import AUTHORIZATION_REFUSED
-from schemas.test_execution import Disposed, TestVerdict
+from schemas.routing import Routing, read_routing_trigger
+from schemas.test_execution import Disposed
+from schemas.test_results import TestVerdict
 from schemas.transfer import (
     DONE,
     LEG_NAMES,
@@ -38,7 +40,6 @@ from schemas.transfer import (
     Preparation,
     Prepare,
     RetryRequest,
-    Routing,
     Sending,
     TransferEnd,
     TransferLife,
@@ -46,7 +47,6 @@ from schemas.transfer import (
     authorization_refusal,
     disposition_wanted,
     leg_outlook,
-    read_routing_trigger,
 )
 from workflows import retry
 from workflows.book import Book

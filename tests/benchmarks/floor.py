@@ -20,7 +20,8 @@ from schemas.changes.client_po import ClientPOChanged
 from schemas.ledger import LedgerEntry
 from schemas.maintenance import ContractDelivery
 from schemas.node import NodeDelivery
-from schemas.part_arrival import JoinLine, PartArrivalStart, WaitingPO
+from schemas.part_arrival import WaitingPO
+from schemas.part_line import JoinLine, PartArrivalStart
 from schemas.record import Record
 from schemas.transfer import Sending
 

@@ -19,7 +19,8 @@ from infra.mqtt import acknowledge, persistent_client
 from infra.recorder import open_ledger
 from infra.settings import Settings
 from infra.temporal import PartArrivals, connect
-from schemas.part_arrival import JoinLine, PartArrivalStart, WaitingPO
+from schemas.part_arrival import WaitingPO
+from schemas.part_line import JoinLine, PartArrivalStart
 from tests.benchmarks.floor import (
     FloorPartWorkflow,
     FloorPOWorkflow,

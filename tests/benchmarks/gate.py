@@ -19,10 +19,10 @@ from rich.table import Table
 
 from infra.equipment import MaintenanceGate
 from infra.node_maintenance import NodeMaintenance
+from schemas.gate import BeginTest
 from schemas.maintenance_check import CheckWork, GivenReading
 from schemas.node import NodeDelivery
 from schemas.node_report import RegisteredItem, RegisterPage
-from schemas.test_execution import BeginTest
 from tests.instruments import NODE, calibrated, daily, delivered, disk, in_force, item
 
 INSTRUMENTS = 10_000

@@ -32,7 +32,8 @@ from schemas.canonical import document_hash
 from schemas.decision import Wanted
 from schemas.identity import Identity
 from schemas.maintenance import ContractDelivery, ContractStatus
-from schemas.maintenance_life import VersionRef, deployment_approval_id, deployment_wanted
+from schemas.maintenance_life import deployment_approval_id, deployment_wanted
+from schemas.maintenance_version import VersionRef
 from schemas.permission import Permission, Role
 from tests.benchmarks.floor import FloorDeploymentWorkflow
 from tests.benchmarks.release import silent

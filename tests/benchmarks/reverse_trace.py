@@ -20,9 +20,10 @@ from infra.database import create_engine
 from infra.ledger import Ledger
 from infra.recorder import open_ledger
 from infra.registry import load_registry
-from infra.reverse_trace import ReverseTraces, Searcher
+from infra.reverse_trace import ReverseTraces
 from infra.settings import Settings
 from infra.tables.reverse_trace import traced_results
+from infra.trace_search import Searcher
 from schemas.changes.reverse_trace import TraceOpened
 from schemas.ledger import LedgerEntry
 from schemas.record import Record

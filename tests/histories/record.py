@@ -33,7 +33,8 @@ from schemas.node import NodeDelivery
 from schemas.part_arrival import withdrawal_wanted
 from schemas.permission import Role
 from schemas.reverse_trace import TraceDisposition
-from schemas.test_execution import TestStatus, TestVerdict
+from schemas.test_execution import TestStatus
+from schemas.test_results import TestVerdict
 from schemas.transfer import Destination, Disposition, Preparation
 from tests.hubs import hub_server
 from tests.workflows.contracts import ContractLedger, Contracts, ContractVersion

@@ -26,17 +26,12 @@ from schemas import names
 from schemas.approval import ApprovalRequest
 from schemas.canonical import document_hash
 from schemas.changes.client_po import ClientPOChanged, ClientPOStaged
-from schemas.client_po import (
-    ClientPOLife,
-    ClientPOStart,
-    ClientPOStatus,
-    PendingAcceptance,
-    SmartClientPO,
-    acceptance_request,
-)
+from schemas.client_po import ClientPOStatus, SmartClientPO
+from schemas.client_po_life import ClientPOLife, ClientPOStart, PendingAcceptance, acceptance_request
 from schemas.identity import Identity
 from schemas.ledger import LedgerEntry, Receipt
-from schemas.part_arrival import PartArrivalStart, PartLine, PendingWithdrawal, WithdrawArrival, withdrawal_request
+from schemas.part_arrival import PendingWithdrawal, WithdrawArrival, withdrawal_request
+from schemas.part_line import PartArrivalStart, PartLine
 from schemas.permission import Role
 from schemas.reconcile import Repaired
 from schemas.record import Record

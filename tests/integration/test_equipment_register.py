@@ -1,7 +1,7 @@
 """The equipment register on a real database: what its rows say, and how it begins."""
 
 import asyncio
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +30,10 @@ from schemas.equipment_register import (
 )
 from schemas.ledger import LedgerEntry
 from schemas.maintenance import MaintenanceContract
-from schemas.maintenance_life import DeployedContract, HeldContracts
+from schemas.maintenance_orders import DeployedContract, HeldContracts
 from schemas.node import Node
 from schemas.record import Change, Record
-from schemas.test_execution import Begun, Instrument
+from schemas.test_results import Begun, Instrument
 from tests.workflows.register import calibrated, point
 
 HERE, THERE = "NODE-1", "NODE-2"
@@ -73,7 +73,7 @@ class House:
         return await self.write(calibration_row(record, HERE))
 
     async def line(self, name: str, **asked: Any) -> Any:
-        return await self.register.line(LineAsked(equipment_id=name, at=NOW, **asked))
+        return await self.register.line(LineAsked(**{"equipment_id": name, "at": NOW, **asked}))
 
 
 @pytest_asyncio.fixture
@@ -94,6 +94,9 @@ class TestALine:
         await house.calibrate(first)
         found = await house.line("T-1", calibration=first)
         assert (found.last.certificate_number, found.recorded.certificate_number) == ("C-2", "C-1")
+
+    async def test_is_found_also_for_a_certificate_of_the_last_day_that_there_is(self, house: House) -> None:
+        assert not (await house.line("T-1", calibration=calibrated("T-1", "C-1", on="9999-12-31"))).counts
 
     async def test_has_the_one_before_where_the_newest_is_corrected(self, house: House) -> None:
         await house.calibrate(calibrated("T-1", "C-1", on="2026-02-01"))
@@ -398,15 +401,15 @@ class TestTheRegisterBegins:
     async def test_and_a_newer_certificate_in_it_ends_the_alerts_about_the_last_one(
         self, house: House, document: Path, engine: AsyncEngine
     ) -> None:
-        today = datetime.now(UTC).date()
         self.says(document, LINE)
         await begin_register(document, house.register, house.ledger)
+        today = (await house.line("UV-1", at=datetime.now(UTC))).day
         failed = calibrated("UV-1", "D-2", on="2026-02-01", result="failed")
         found = await house.line("UV-1", calibration=failed)
         new = recording(failed, found.item, found, "mia")
         await house.ledger.record(new)
         assert await open_alerts(engine, "calibration_failed") == ["UV-1"]
-        mended = {"certificate": "D-3", "calibrated_on": str(today), "due_on": str(today)}
+        mended = {"certificate": "D-3", "calibrated_on": str(today), "due_on": str(today + timedelta(days=1))}
         self.says(document, LINE | mended)
         await begin_register(document, house.register, house.ledger)
         assert await open_alerts(engine, "calibration_failed") == []

@@ -9,7 +9,7 @@ from schemas.client_po import ClientPOStatus
 from schemas.guardian import AuthorizationPackage
 from schemas.ledger import LedgerEntry
 from schemas.record import Record
-from schemas.test_execution import TestVerdict
+from schemas.test_results import TestVerdict
 from schemas.transfer import Destination, LegStatus, PackageStatus
 from tests.integration.hubs import Hubs
 from tests.packages import CP, FI, Json, leads_to

@@ -28,8 +28,7 @@ from schemas.changes.maintenance import (
     DeploymentsSuperseded,
 )
 from schemas.ledger import LedgerEntry
-from schemas.maintenance_life import VersionRef
-from schemas.maintenance_version import ContractChange, NewVersion
+from schemas.maintenance_version import ContractChange, NewVersion, VersionRef
 from schemas.permission import Role
 from schemas.record import Change, Record
 from tests.fleet import fleet, registry_of

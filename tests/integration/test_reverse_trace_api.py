@@ -21,10 +21,11 @@ from activities.reverse_trace import ReverseTraceActivities
 from infra import reverse_trace
 from infra.decisions import DecisionVerifier
 from infra.repairs import Repairs
-from infra.reverse_trace import ReverseTraces, Searcher
+from infra.reverse_trace import ReverseTraces
 from infra.settings import Settings
 from infra.temporal import NodeSyncs
 from infra.trace_reconcile import TraceReconciler
+from infra.trace_search import Searcher
 from schemas import names
 from schemas.changes.equipment import EquipmentRegistered
 from schemas.changes.reverse_trace import TraceOpened

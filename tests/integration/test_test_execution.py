@@ -21,7 +21,8 @@ from schemas.changes.test_execution import ResultSubmitted, SignedOff, SignOffsV
 from schemas.ledger import LedgerEntry
 from schemas.permission import Role
 from schemas.record import Change, Record
-from schemas.test_execution import Begun, TestLife
+from schemas.test_execution import TestLife
+from schemas.test_results import Begun
 from tests.workflows.eager import EagerTemporal
 from tests.workflows.shop import MemoryLedger, Shop, Tested, check_histories, main_worker, result
 from tests.workflows.stand_in import WaitingTransfer

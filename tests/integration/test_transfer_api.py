@@ -22,7 +22,7 @@ from schemas.ledger import LedgerEntry, RecordedEntry
 from schemas.permission import Role
 from schemas.reconcile import Repaired
 from schemas.record import Record
-from schemas.test_execution import TestVerdict
+from schemas.test_results import TestVerdict
 from schemas.transfer import Destination
 from tests.hubs import HubServer, Reply, Request, hub_server, taken
 from tests.integration.hubs import Hubs

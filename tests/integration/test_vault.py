@@ -15,7 +15,7 @@ from infra.verify_export import open_checkpoint
 from schemas.canonical import document_hash
 from schemas.guardian import AuthorizationPackage
 from schemas.ledger import leaf_hash
-from schemas.test_execution import TestVerdict
+from schemas.test_results import TestVerdict
 from tests.integration.hubs import Hubs
 from tests.packages import Json
 

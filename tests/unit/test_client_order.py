@@ -19,9 +19,11 @@ from schemas.client_order import (
     to_come_stand,
     together,
 )
-from schemas.client_po import ClientPOStatus, Outlook
+from schemas.client_po import ClientPOStatus
+from schemas.outlook import Outlook
 from schemas.routing import RoutingTrigger
-from schemas.test_execution import TestStatus, TestVerdict
+from schemas.test_execution import TestStatus
+from schemas.test_results import TestVerdict
 from schemas.transfer import Destination, Disposition, LegStatus, PackageStatus
 
 NOW = datetime(2026, 11, 24, 8, tzinfo=UTC)

@@ -14,16 +14,16 @@ from schemas.client_po import (
     AcceptQuantityRequest,
     AmendRequest,
     CancelRequest,
-    ClientPOLife,
     ClientPOStatus,
     HoldRequest,
-    Request,
     ResumeRequest,
     RetryRequest,
     SmartClientPO,
 )
+from schemas.client_po_life import ClientPOLife
 from schemas.faults import faults
 from schemas.part_arrival import Allotment, Share
+from schemas.request import Request
 from workflows.client_po import FROM_THE_LINE
 from workflows.part_arrival import SIGNALS
 

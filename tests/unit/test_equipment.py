@@ -11,9 +11,10 @@ from pydantic import ValidationError
 from infra.equipment import MaintenanceGate
 from infra.node_maintenance import NodeMaintenance
 from infra.registry import load_registry
+from schemas.gate import BeginTest, GateAnswer, InstrumentCheck
 from schemas.maintenance_check import CheckWork, GivenReading
 from schemas.node import Node, NodeDelivery
-from schemas.test_execution import BeginTest, Begun, GateAnswer, Instrument, InstrumentCheck
+from schemas.test_results import Begun, Instrument
 from tests.instruments import NODE, Register, calibrated, daily, delivered, disk, in_force, item
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)

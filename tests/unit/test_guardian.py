@@ -27,18 +27,8 @@ from schemas.guardian import AuthorizationPackage, AuthorizationRequest, NotAuth
 from schemas.identity import Identity
 from schemas.node import NodeDelivery
 from schemas.permission import Role
-from schemas.test_execution import (
-    Begun,
-    CurrentResult,
-    Instrument,
-    KeptResults,
-    Meaning,
-    Reading,
-    SignOff,
-    TestResult,
-    TestVerdict,
-    signed_content,
-)
+from schemas.signoff import Meaning, SignOff, signed_content
+from schemas.test_results import Begun, CurrentResult, Instrument, KeptResults, Reading, TestResult, TestVerdict
 from schemas.transfer import Destination
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)

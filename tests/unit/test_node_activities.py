@@ -14,9 +14,10 @@ from infra.guardian import Guardian
 from infra.node_maintenance import NodeMaintenance
 from infra.node_store import NodeStore
 from infra.settings import Settings
+from schemas.gate import BeginTest
 from schemas.guardian import AUTHORIZATION_REFUSED, AuthorizationRequest
 from schemas.node import DELIVERY_REFUSED, Node
-from schemas.test_execution import BeginTest, Begun, KeptResults, TestResult, TestVerdict
+from schemas.test_results import Begun, KeptResults, TestResult, TestVerdict
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 BEGUN = Begun(performer="ivan", started_at=NOW, instruments=(), document_hash="00")

@@ -618,3 +618,15 @@ class TestTheWatch:
         assert "calibration_expired:LAMP-1" in watched.resolved
         assert alerted.alert is not None
         assert alerted.alert.cause == "calibration_expiring:LAMP-1"
+
+    def test_reminds_of_what_is_described_at_length_in_any_script(self, tmp_path: Path) -> None:
+        node = NodeMaintenance(NODE, disk(tmp_path), lambda: NOW)
+        node.take_contract(version(1, calibration_interval_days=300))
+        described = item(description="紫外線ランプ" * 100)
+        Register(node).write((described, calibrated(number="校正" * 100)))
+        node.check_expiry(NOW)
+        alert = told(node)[-1].alert
+        assert alert is not None
+        assert alert.issue is not None
+        assert alert.issue.data["certificate"] == "校正" * 100
+        assert described.description.startswith(alert.issue.data["description"][:-1])

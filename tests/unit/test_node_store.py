@@ -11,7 +11,7 @@ import pytest
 
 from infra.node_store import NodeStore
 from schemas.node import DeliveryConflict, NodeDelivery, NotHeld, PartReady
-from schemas.test_execution import Begun, KeptResults, Reading, TestResult, TestVerdict
+from schemas.test_results import Begun, KeptResults, Reading, TestResult, TestVerdict
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 

@@ -17,13 +17,13 @@ from schemas.part_arrival import (
     ArrivalOutcome,
     LineStatus,
     PartArrival,
-    PartLine,
     PORef,
     Reorder,
     ReportedArrival,
     Share,
     WaitingPO,
 )
+from schemas.part_line import PartLine
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 MONTH = timedelta(days=30)

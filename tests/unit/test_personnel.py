@@ -9,7 +9,7 @@ import yaml
 
 from infra.personnel import Personnel
 from infra.settings import HERE
-from schemas.test_execution import QualificationAnswer, QualificationCheck
+from schemas.signoff import QualificationAnswer, QualificationCheck
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 

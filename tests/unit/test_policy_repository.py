@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from infra.policy_repository import PolicyRepository
-from schemas.maintenance_life import PolicyFile, PolicyRef, Publication
+from schemas.policy_repository import PolicyFile, PolicyRef, Publication
 
 DOCUMENT: dict[str, Any] = {
     "smart_contract_id": "LP-lamp",

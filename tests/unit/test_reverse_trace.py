@@ -21,7 +21,8 @@ from schemas.reverse_trace import (
     decided_content,
     trace_id,
 )
-from schemas.test_execution import Instrument, TestStatus
+from schemas.test_execution import TestStatus
+from schemas.test_results import Instrument
 
 FOUND_AT = datetime(2026, 7, 2, 8, tzinfo=UTC)
 BAD_ON = date(2026, 7, 1)

@@ -115,6 +115,11 @@ class TestItsDueDate:
         answer = found(calibrated(due_on=certificate), *asking, calibration_interval_days=own)
         assert answer.due_on == due_on
 
+    def test_is_the_last_of_all_days_where_it_would_come_after_them(self) -> None:
+        assert found(calibrated(date(9999, 12, 1)), CONTRACT, calibration_interval_days=180).missing == (
+            "LAMP-1 is calibrated on 9999-12-01, which is not yet",
+        )
+
     def test_is_needed(self) -> None:
         assert found(calibrated()).missing == ("LAMP-1 has no calibration certificate with its dates",)
 
@@ -234,6 +239,10 @@ class TestACalibration:
     )
     def test_found_its_instrument_out_of_tolerance_only_beyond_the_limit(self, as_found: str, in_doubt: bool) -> None:
         assert calibrated(points=[POINT | {"as_found": as_found}]).found_out_of_tolerance == in_doubt
+
+    def test_finds_the_last_digit_that_can_be_written_down(self) -> None:
+        beyond = POINT | {"as_found": f"20.5{'0' * 36}1"}
+        assert calibrated(points=[beyond]).found_out_of_tolerance
 
     def test_that_passed_and_was_left_out_of_tolerance_is_refused(self) -> None:
         point = POINT | {"as_found": "21", "as_left": "21"}

@@ -11,21 +11,9 @@ from pydantic import ValidationError
 from schemas.client_po import SmartClientPO
 from schemas.decision import Decision
 from schemas.permission import Role
-from schemas.test_execution import (
-    Begun,
-    CurrentResult,
-    Meaning,
-    Qualification,
-    Reading,
-    Results,
-    Sign,
-    SignOff,
-    SubmitRequest,
-    TestLife,
-    TestResult,
-    TestStatus,
-    signed_content,
-)
+from schemas.signoff import Meaning, Qualification, Sign, SignOff, signed_content
+from schemas.test_execution import SubmitRequest, TestLife, TestStatus
+from schemas.test_results import Begun, CurrentResult, Reading, Results, TestResult
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 BEGUN = Begun(performer="ivan", started_at=NOW, instruments=(), document_hash="00")

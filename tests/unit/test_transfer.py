@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from schemas.routing import read_routing_trigger
 from schemas.transfer import (
     DONE,
     PACKAGE_STATUS,
@@ -20,7 +21,6 @@ from schemas.transfer import (
     PackageStatus,
     Sending,
     TransferLife,
-    read_routing_trigger,
 )
 
 TROUBLE = {LegStatus.FAILED, LegStatus.WAITING}

@@ -31,18 +31,12 @@ from schemas.changes.maintenance import (
 )
 from schemas.ledger import LedgerEntry
 from schemas.maintenance import DeploymentStatus
-from schemas.maintenance_life import (
-    NodeOrder,
-    Progress,
-    Publication,
-    Published,
-    VersionRef,
-    deployment_wanted,
-    retirement_wanted,
-)
-from schemas.maintenance_version import ContractChange, NewVersion
+from schemas.maintenance_life import Progress, deployment_wanted, retirement_wanted
+from schemas.maintenance_orders import NodeOrder
+from schemas.maintenance_version import ContractChange, NewVersion, VersionRef
 from schemas.node import Node
 from schemas.permission import Role
+from schemas.policy_repository import Publication, Published
 from schemas.record import Change
 from tests.workflows.shop import DEADLINE, MemoryLedger, Shop, until
 

@@ -16,7 +16,7 @@ from schemas import names
 from schemas.changes.equipment import CalibrationRecorded, EquipmentChanged, EquipmentEvent, EquipmentRegistered
 from schemas.equipment import CalibrationRecord, EquipmentItem, standing
 from schemas.equipment_register import CalibrationAsked, CalibrationFound, LineAsked, LineFound
-from schemas.maintenance_life import DeployedContract, HeldContracts
+from schemas.maintenance_orders import DeployedContract, HeldContracts
 from schemas.node import Node
 from schemas.node_report import RegisteredItem, RegisterPage
 from schemas.record import Change

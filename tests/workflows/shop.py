@@ -56,7 +56,7 @@ from schemas.changes.reverse_trace import (
 )
 from schemas.changes.test_execution import ResultSubmitted, SignedOff, SignOffsVoided, TestChanged, TestOpened
 from schemas.changes.transfer import NonconformanceDisposed, NonconformanceOpened, TransferChanged, TransferOpened
-from schemas.client_po import acceptance_wanted
+from schemas.client_po_life import acceptance_wanted
 from schemas.decision import Wanted
 from schemas.equipment import CalibrationRecord, CalibrationResult, EquipmentItem
 from schemas.identity import Identity
@@ -67,7 +67,9 @@ from schemas.part_arrival import PartArrival, ReportedArrival
 from schemas.permission import Role
 from schemas.record import Change, Record
 from schemas.reverse_trace import Selection, in_doubt_cause
-from schemas.test_execution import Meaning, Results, SignOffDecision, TestResult, results_wanted, signoff_wanted
+from schemas.signoff import Meaning, SignOffDecision, signoff_wanted
+from schemas.test_execution import results_wanted
+from schemas.test_results import Results, TestResult
 from schemas.transfer import Disposition
 from tests.workflows.register import MemoryRegister
 from workers.worker import SANDBOX, WORKFLOWS

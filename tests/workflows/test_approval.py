@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from infra.approvals import ask_approval
 from schemas import names
 from schemas.approval import RULES, ApprovalRequest, ApprovalType, Difference
-from schemas.client_po import acceptance_wanted
+from schemas.client_po_life import acceptance_wanted
 from schemas.decision import Wanted
 from schemas.part_arrival import withdrawal_wanted
 from schemas.permission import Role

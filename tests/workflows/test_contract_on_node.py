@@ -13,7 +13,7 @@ from infra.settings import Settings
 from infra.temporal import connect
 from schemas import names
 from schemas.maintenance import ContractDelivery
-from schemas.maintenance_life import NodeOrders, OrdersRefused
+from schemas.maintenance_orders import NodeOrders, OrdersRefused
 from tests.workflows.contracts import ContractLedger, Contracts, ContractVersion
 from tests.workflows.eager import EagerTemporal
 from tests.workflows.shop import DEADLINE, Shop, check_histories, main_worker, until

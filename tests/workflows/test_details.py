@@ -4,7 +4,8 @@ import pytest
 from temporalio.client import WorkflowUpdateFailedError, WorkflowUpdateStage
 
 from schemas import names
-from schemas.part_arrival import PartArrivalStart, PartLine, PendingWithdrawal, WithdrawArrival
+from schemas.part_arrival import PendingWithdrawal, WithdrawArrival
+from schemas.part_line import PartArrivalStart, PartLine
 from tests.workflows.shop import Shop, details, shows, until
 
 

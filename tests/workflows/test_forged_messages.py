@@ -18,11 +18,11 @@ from temporalio.worker import Worker
 from activities.ledger import LedgerActivities
 from activities.transfer import TransferActivities
 from schemas import names
-from schemas.client_po import acceptance_wanted
+from schemas.client_po_life import acceptance_wanted
 from schemas.decision import Wanted
 from schemas.equipment_register import REQUESTS, EquipmentStart
 from schemas.part_arrival import withdrawal_wanted
-from schemas.test_execution import TestVerdict
+from schemas.test_results import TestVerdict
 from schemas.transfer import TransferStart
 from tests.workflows.forgeries import signed_by_nobody_known
 from tests.workflows.shop import PO, Approval, Shop, until

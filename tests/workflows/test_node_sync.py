@@ -18,8 +18,10 @@ from schemas import names
 from schemas.equipment_register import calibration_row
 from schemas.ledger import LedgerEntry
 from schemas.maintenance import ContractRetired
-from schemas.maintenance_life import DeployedContract, Publication, VersionRef
+from schemas.maintenance_orders import DeployedContract
+from schemas.maintenance_version import VersionRef
 from schemas.node_report import NodeReports, ReportsConfirmed
+from schemas.policy_repository import Publication
 from tests.instruments import delivered, in_force
 from tests.workflows.register import ELSEWHERE, Station, calibrated, point
 from tests.workflows.shop import MemoryLedger, Shop, check_histories, main_worker, shows, until

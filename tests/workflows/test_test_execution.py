@@ -13,7 +13,9 @@ from temporalio.testing import WorkflowEnvironment
 from schemas import names
 from schemas.ledger import LedgerEntry
 from schemas.permission import Role
-from schemas.test_execution import ESCALATE_AFTER, REMIND_AFTER, Meaning, Results, results_wanted, signoff_wanted
+from schemas.signoff import Meaning, signoff_wanted
+from schemas.test_execution import ESCALATE_AFTER, REMIND_AFTER, results_wanted
+from schemas.test_results import Results
 from schemas.transfer import Disposition
 from tests.workflows.forgeries import FORGERIES, Forgery, signed_by_nobody_known
 from tests.workflows.shop import MemoryLedger, Shop, Tested, check_histories, event_types, main_worker, result, until

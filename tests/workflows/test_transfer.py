@@ -14,7 +14,7 @@ from temporalio.testing import WorkflowEnvironment
 
 from schemas import names
 from schemas.permission import Role
-from schemas.test_execution import TestVerdict
+from schemas.test_results import TestVerdict
 from schemas.transfer import Destination, Preparation, disposition_wanted
 from tests.hubs import Reply, Request, hub_server, receipt, taken
 from tests.workflows.forgeries import FORGERIES, Forgery

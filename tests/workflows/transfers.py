@@ -13,25 +13,9 @@ from schemas import names
 from schemas.guardian import AuthorizationPackage, GuardianSignature, TestData, TestedItem, package_id
 from schemas.ledger import LedgerEntry
 from schemas.permission import Role
-from schemas.test_execution import (
-    Begun,
-    CurrentResult,
-    Meaning,
-    Reading,
-    SignOff,
-    TestResult,
-    TestVerdict,
-    signed_content,
-)
-from schemas.transfer import (
-    Admission,
-    Destination,
-    LegPolicy,
-    Preparation,
-    Prepare,
-    TransferStart,
-    disposition_wanted,
-)
+from schemas.signoff import Meaning, SignOff, signed_content
+from schemas.test_results import Begun, CurrentResult, Reading, TestResult, TestVerdict
+from schemas.transfer import Admission, Destination, LegPolicy, Preparation, Prepare, TransferStart, disposition_wanted
 from tests.hubs import HubServer
 from tests.workflows.shop import Shop, until
 

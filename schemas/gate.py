@@ -1,0 +1,47 @@
+"""The gate before a test: what a node is asked, and what it found of the equipment (specification 4)."""
+
+from typing import Any
+
+from schemas.base import Identifier, Model, UtcDateTime
+from schemas.client_po import SmartClientPO
+from schemas.test_results import Begun
+
+
+class BeginTest(Model):
+    """Asks a node to begin: its gate looks at what the contract needs and the performer names. `at` is when it asks."""
+
+    smart_contract_id: Identifier
+    performer: Identifier
+    instruments: tuple[Identifier, ...]
+    at: UtcDateTime
+
+
+class InstrumentCheck(Model):
+    """What the gate found of one instrument, in the words of specification 4, `link_contract_to_clientpo`."""
+
+    equipment_id: str
+    description: str | None = None
+    status: str
+    calibration_valid: bool
+    ready: bool
+
+
+class GateAnswer(Model):
+    """Begun, or everything that is missing, in words; and what was found of each instrument."""
+
+    begun: Begun | None = None
+    missing: tuple[str, ...] = ()
+    checks: tuple[InstrumentCheck, ...] = ()
+
+
+def validation_results(po: SmartClientPO, answer: GateAnswer) -> dict[str, Any]:
+    """As specification 4, `link_contract_to_clientpo`, has it, with what is missing in words."""
+    needed = (item for test in po.tests for item in test.equipment)
+    return {
+        "clientpo_id": po.clientpo_id,
+        "smart_contract_id": po.smart_contract_id,
+        "required_equipment": list(dict.fromkeys(item.equipment_id or item.equipment_type for item in needed)),
+        "validation_checks": [check.model_dump(mode="json", exclude_none=True) for check in answer.checks],
+        "all_equipment_ready": answer.begun is not None,
+        "missing": list(answer.missing),
+    }
