@@ -28,6 +28,7 @@ from api import (
     ledger,
     maintenance,
     maintenance_analytics,
+    maintenance_drafts,
     part_arrival,
     problems,
     reverse_trace,
@@ -72,7 +73,7 @@ from schemas.maintenance import MaintenanceContract
 
 ROUTES = (
     *(client_po, client_order, part_arrival, test_execution, equipment, approvals, transfer, contracts, hubs, vault),
-    *(maintenance, maintenance_analytics, reverse_trace, alert, analytics, ledger, health),
+    *(maintenance, maintenance_drafts, maintenance_analytics, reverse_trace, alert, analytics, ledger, health),
 )
 
 
