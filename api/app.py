@@ -70,6 +70,7 @@ from infra.vault import Vault
 from schemas.client_po import SmartClientPO
 from schemas.guardian import AuthorizationPackage
 from schemas.maintenance import MaintenanceContract
+from schemas.maintenance_version import FromTemplate
 
 ROUTES = (
     *(client_po, client_order, part_arrival, test_execution, equipment, approvals, transfer, contracts, hubs, vault),
@@ -77,7 +78,7 @@ ROUTES = (
 )
 
 
-READ_BY_ROUTES = (SmartClientPO, AuthorizationPackage, MaintenanceContract, *hubs.TAKEN)
+READ_BY_ROUTES = (SmartClientPO, AuthorizationPackage, MaintenanceContract, FromTemplate, *hubs.TAKEN)
 """Bodies that FastAPI does not see in signatures."""
 
 TAKE_PACKAGES = frozenset({*OWN_ROUTES.values(), "/api/v1/guardian/authorizations"})

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Body, Depends, Query, Response
+from fastapi.openapi.models import Example
 from pydantic import BaseModel
 from temporalio.client import WorkflowUpdateFailedError
 
@@ -192,8 +193,34 @@ async def amend(amendment: LineAmendment, ask: Ask, who: MayCalibrate) -> Equipm
     return await ask(names.AMEND, amendment, who)
 
 
+CERTIFICATE = {
+    "equipment_id": "UV-LAMP-04",
+    "certificate_number": "DKD-2026-09001",
+    "calibrated_on": "2026-11-20",
+    "due_on": "2028-11-19",
+    "result": "passed",
+    "provider": "Calibration laboratory",
+    "technician": "k.lang",
+}
+FOUND_BAD = {
+    "name": "UV-A irradiance",
+    "unit": "uW/cm2",
+    "reference": "1200",
+    "tolerance": "60",
+    "as_found": "1020",
+    "as_left": "1195",
+}
+CALIBRATIONS: dict[str, Example] = {
+    "passed": {"value": CERTIFICATE},
+    "found out of tolerance": {
+        "value": {**CERTIFICATE, "certificate_number": "DKD-2026-09002", "result": "failed", "points": [FOUND_BAD]}
+    },
+}
+Certificate = Annotated[CalibrationRecord, Body(openapi_examples=CALIBRATIONS)]
+
+
 @router.post("/equipment/{equipment_id}/calibrations", responses={201: {"model": EquipmentDetails}})
-async def calibrate(record: CalibrationRecord, ask: Ask, who: MayCalibrate) -> EquipmentDetails:
+async def calibrate(record: Certificate, ask: Ask, who: MayCalibrate) -> EquipmentDetails:
     """Record a calibration, passed or failed; tests that wait for it begin by themselves.
 
     The same certificate again changes nothing, and with other content it is refused: what was written down wrongly is

@@ -184,7 +184,7 @@ class Asking:
         except NotOpen:
             await self._house.drafts.start(row)  # a row is there a moment before its workflow
             await self._ask_again(update, message, who)
-        return await self.details()
+        return await _details(self._house, await self.row())
 
     async def _ask_again(self, update: str, message: schema.ContractRequest, who: Identity) -> None:
         try:
@@ -199,18 +199,15 @@ class Asking:
         """As it is now; raises `Problem` where there is none."""
         return await version_row(self._house, self.ref)
 
-    async def details(self) -> VersionDetails:
-        """The same with all that is known of it."""
-        return await _details(self._house, await self.row())
-
 
 Ask = Annotated[Asking, Depends()]
 
 
 @router.get("/contracts/{contract_id}/versions/{version}", dependencies=[requires(Permission.JOB_VIEW)])
-async def show(ask: Ask) -> VersionDetails:
+async def show(contract_id: ContractId, version: VersionNumber, house: TheHouse) -> VersionDetails:
     """Its document, faults, and where it is on each node."""
-    return await ask.details()
+    ref = VersionRef(contract_id=contract_id, version=version)
+    return await _details(house, await version_row(house, ref))
 
 
 @router.put("/contracts/{contract_id}/versions/{version}")

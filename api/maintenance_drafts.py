@@ -66,7 +66,7 @@ CREATED_BEFORE: dict[int | str, dict[str, Any]] = {
     "/contracts",
     status_code=201,
     responses=CREATED_BEFORE,
-    openapi_extra=described(MaintenanceContract, *YAML),
+    openapi_extra=described(MaintenanceContract | FromTemplate, *YAML),
 )
 async def create(request: Request, response: Response, house: TheHouse, who: MayDeploy) -> VersionResource:
     """Create a contract as a draft (JSON or YAML), or from a template: 201 when it is new, 200 for the same again.
