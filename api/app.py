@@ -28,6 +28,7 @@ from api import (
     ledger,
     maintenance,
     maintenance_analytics,
+    maintenance_drafts,
     part_arrival,
     problems,
     reverse_trace,
@@ -69,14 +70,15 @@ from infra.vault import Vault
 from schemas.client_po import SmartClientPO
 from schemas.guardian import AuthorizationPackage
 from schemas.maintenance import MaintenanceContract
+from schemas.maintenance_version import FromTemplate
 
 ROUTES = (
     *(client_po, client_order, part_arrival, test_execution, equipment, approvals, transfer, contracts, hubs, vault),
-    *(maintenance, maintenance_analytics, reverse_trace, alert, analytics, ledger, health),
+    *(maintenance, maintenance_drafts, maintenance_analytics, reverse_trace, alert, analytics, ledger, health),
 )
 
 
-READ_BY_ROUTES = (SmartClientPO, AuthorizationPackage, MaintenanceContract, *hubs.TAKEN)
+READ_BY_ROUTES = (SmartClientPO, AuthorizationPackage, MaintenanceContract, FromTemplate, *hubs.TAKEN)
 """Bodies that FastAPI does not see in signatures."""
 
 TAKE_PACKAGES = frozenset({*OWN_ROUTES.values(), "/api/v1/guardian/authorizations"})

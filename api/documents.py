@@ -1,6 +1,7 @@
 """Documents in requests that are hashed as they came, so that routes read their bodies themselves."""
 
-from typing import Any
+from types import UnionType
+from typing import Any, get_args
 
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
@@ -16,9 +17,10 @@ JSON = "application/json"
 YAML = ("application/yaml", "application/x-yaml", "text/yaml")
 
 
-def described(model: type[BaseModel], *media_types: str) -> dict[str, Any]:
+def described(model: type[BaseModel] | UnionType, *media_types: str) -> dict[str, Any]:
     """What the OpenAPI document says of such a body."""
-    schema = {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}
+    models = [{"$ref": f"#/components/schemas/{each.__name__}"} for each in get_args(model) or (model,)]
+    schema = {"schema": models[0] if len(models) == 1 else {"anyOf": models}}
     content = dict.fromkeys((JSON, *media_types), schema)
     return {"requestBody": {"required": True, "content": content}}
 

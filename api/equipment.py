@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Body, Depends, Query, Response
+from fastapi.openapi.models import Example
 from pydantic import BaseModel
 from temporalio.client import WorkflowUpdateFailedError
 
 from api.house import House, TheHouse
-from api.problems import Problem, not_found
+from api.problems import invalid, not_found
 from api.security import GuardedRoute, requires
 from api.updates import Once, refused_by
 from infra.equipment_register import EquipmentRecord
@@ -29,19 +30,7 @@ from schemas.equipment import (
     Standing,
     standing,
 )
-from schemas.equipment_register import (
-    AmendEquipment,
-    CheckOut,
-    LineAmendment,
-    Move,
-    NewEquipment,
-    RecordCalibration,
-    RegisterEquipment,
-    ReturnToService,
-    Schedule,
-    ScheduleCalibration,
-    TakeOutOfService,
-)
+from schemas.equipment_register import REQUESTS, LineAmendment, Move, NewEquipment, Schedule
 from schemas.faults import Fault
 from schemas.identity import Identity
 from schemas.node_report import RegisteredItem
@@ -158,98 +147,112 @@ async def show(equipment_id: str, house: TheHouse) -> EquipmentDetails:
 class Asking:
     """Asks what keeps the line in the path, and answers with what its answer is committed in."""
 
-    def __init__(self, house: TheHouse, response: Response, once: Annotated[Once, Depends()]) -> None:
+    def __init__(
+        self, equipment_id: str, house: TheHouse, response: Response, once: Annotated[Once, Depends()]
+    ) -> None:
+        self.name = equipment_id
         self._house = house
         self._response = response
         self._once = once
 
-    async def __call__(
-        self, equipment_id: str, update: str, message: Model, who: Identity, *, creates: bool = False
-    ) -> EquipmentDetails:
+    async def __call__(self, update: str, asked: Model, who: Identity, *, creates: bool = False) -> EquipmentDetails:
         """201 where it `creates` something that was not there; raises `Problem`."""
+        await self._record()
+        return await self.tell(update, asked, who, creates=creates)
+
+    async def tell(self, update: str, asked: Model, who: Identity, *, creates: bool = False) -> EquipmentDetails:
+        """The same, also of what no line says anything of yet."""
+        request = REQUESTS[update].model_validate({**asked.model_dump(), "user_id": who.user_id})
         update_id = await self._once.update_id(update, who)
         try:
-            answer = await self._house.equipment_desk.ask(equipment_id, update, message, update_id=update_id)
+            answer = await self._house.equipment_desk.ask(self.name, update, request, update_id=update_id)
         except WorkflowUpdateFailedError as error:
             raise refused_by(error) from error
         if creates and answer.changed:
             self._response.status_code = 201
-        return _details(self._house, await _record(self._house, equipment_id))
+        return _details(self._house, await self._record())
+
+    async def _record(self) -> EquipmentRecord:
+        return await _record(self._house, self.name)
 
 
 Ask = Annotated[Asking, Depends()]
 
 
 @router.post("/equipment", responses={201: {"model": EquipmentDetails}})
-async def register(new: NewEquipment, ask: Ask, who: MayCalibrate) -> EquipmentDetails:
+async def register(
+    new: NewEquipment, house: TheHouse, response: Response, once: Annotated[Once, Depends()], who: MayCalibrate
+) -> EquipmentDetails:
     """Take an instrument into the register; the same again changes nothing."""
-    asked = RegisterEquipment(**new.model_dump(), user_id=who.user_id)
-    return await ask(new.equipment_id, names.REGISTER, asked, who, creates=True)
+    return await Asking(new.equipment_id, house, response, once).tell(names.REGISTER, new, who, creates=True)
 
 
 @router.patch("/equipment/{equipment_id}")
-async def amend(
-    equipment_id: str, amendment: LineAmendment, ask: Ask, house: TheHouse, who: MayCalibrate
-) -> EquipmentDetails:
+async def amend(amendment: LineAmendment, ask: Ask, who: MayCalibrate) -> EquipmentDetails:
     """Correct what was registered wrongly, with a reason; what is left out stays."""
-    await _record(house, equipment_id)
-    asked = AmendEquipment(**amendment.model_dump(), user_id=who.user_id)
-    return await ask(equipment_id, names.AMEND, asked, who)
+    return await ask(names.AMEND, amendment, who)
+
+
+CERTIFICATE = {
+    "equipment_id": "UV-LAMP-04",
+    "certificate_number": "DKD-2026-09001",
+    "calibrated_on": "2026-11-20",
+    "due_on": "2028-11-19",
+    "result": "passed",
+    "provider": "Calibration laboratory",
+    "technician": "k.lang",
+}
+FOUND_BAD = {
+    "name": "UV-A irradiance",
+    "unit": "uW/cm2",
+    "reference": "1200",
+    "tolerance": "60",
+    "as_found": "1020",
+    "as_left": "1195",
+}
+CALIBRATIONS: dict[str, Example] = {
+    "passed": {"value": CERTIFICATE},
+    "found out of tolerance": {
+        "value": {**CERTIFICATE, "certificate_number": "DKD-2026-09002", "result": "failed", "points": [FOUND_BAD]}
+    },
+}
+Certificate = Annotated[CalibrationRecord, Body(openapi_examples=CALIBRATIONS)]
 
 
 @router.post("/equipment/{equipment_id}/calibrations", responses={201: {"model": EquipmentDetails}})
-async def calibrate(
-    equipment_id: str, record: CalibrationRecord, ask: Ask, house: TheHouse, who: MayCalibrate
-) -> EquipmentDetails:
+async def calibrate(record: Certificate, ask: Ask, who: MayCalibrate) -> EquipmentDetails:
     """Record a calibration, passed or failed; tests that wait for it begin by themselves.
 
     The same certificate again changes nothing, and with other content it is refused: what was written down wrongly is
     recorded again under a number of its own, and `corrects` names the wrong one.
     """
-    await _record(house, equipment_id)
-    if record.equipment_id != equipment_id:
-        fault = Fault(field="equipment_id", message=f"the path names {equipment_id}: name the same instrument")
-        raise Problem(422, "invalid", "The document is not valid", str(fault), errors=[fault])
-    asked = RecordCalibration(**record.model_dump(), user_id=who.user_id)
-    return await ask(equipment_id, names.RECORD_CALIBRATION, asked, who, creates=True)
+    if record.equipment_id != ask.name:
+        raise invalid([Fault(field="equipment_id", message=f"the path names {ask.name}: name the same instrument")])
+    return await ask(names.RECORD_CALIBRATION, record, who, creates=True)
 
 
 @router.post("/equipment/{equipment_id}/schedule")
-async def schedule(
-    equipment_id: str, request: Schedule, ask: Ask, house: TheHouse, who: MayCalibrate
-) -> EquipmentDetails:
+async def schedule(request: Schedule, ask: Ask, who: MayCalibrate) -> EquipmentDetails:
     """Write down that a calibration is arranged."""
-    await _record(house, equipment_id)
-    asked = ScheduleCalibration(**request.model_dump(), user_id=who.user_id)
-    return await ask(equipment_id, names.SCHEDULE_CALIBRATION, asked, who)
+    return await ask(names.SCHEDULE_CALIBRATION, request, who)
 
 
 @router.post("/equipment/{equipment_id}/out-of-service")
-async def take_out_of_service(
-    equipment_id: str, request: Reasoned, ask: Ask, house: TheHouse, who: MayCalibrate
-) -> EquipmentDetails:
+async def take_out_of_service(request: Reasoned, ask: Ask, who: MayCalibrate) -> EquipmentDetails:
     """Keep it from being used; planning closes its work center meanwhile."""
-    await _record(house, equipment_id)
-    asked = TakeOutOfService(reason=request.reason, user_id=who.user_id)
-    return await ask(equipment_id, names.TAKE_OUT_OF_SERVICE, asked, who)
+    return await ask(names.TAKE_OUT_OF_SERVICE, request, who)
 
 
 @router.post("/equipment/{equipment_id}/return")
-async def return_to_service(
-    equipment_id: str, request: Reasoned, ask: Ask, house: TheHouse, who: MayCalibrate
-) -> EquipmentDetails:
+async def return_to_service(request: Reasoned, ask: Ask, who: MayCalibrate) -> EquipmentDetails:
     """Let it be used again, as far as its calibration and its checks allow."""
-    await _record(house, equipment_id)
-    asked = ReturnToService(reason=request.reason, user_id=who.user_id)
-    return await ask(equipment_id, names.RETURN_TO_SERVICE, asked, who)
+    return await ask(names.RETURN_TO_SERVICE, request, who)
 
 
 @router.post("/equipment/{equipment_id}/check-out")
-async def check_out(equipment_id: str, request: Move, ask: Ask, house: TheHouse, who: MayCalibrate) -> EquipmentDetails:
+async def check_out(request: Move, ask: Ask, who: MayCalibrate) -> EquipmentDetails:
     """Move it to another node; not while a test measures with it."""
-    await _record(house, equipment_id)
-    asked = CheckOut(**request.model_dump(), user_id=who.user_id)
-    return await ask(equipment_id, names.CHECK_OUT, asked, who)
+    return await ask(names.CHECK_OUT, request, who)
 
 
 async def _record(house: House, equipment_id: str) -> EquipmentRecord:

@@ -1,30 +1,26 @@
-"""Maintenance contracts over HTTP: drafts, what people ask of a version, and where each one is in force."""
+"""Maintenance contracts over HTTP: their versions, what people ask of one, and where each one is in force."""
 
 import json
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
-from pydantic import BaseModel, ValidationError
+from fastapi import APIRouter, Depends, Path, Query
+from pydantic import BaseModel
 
-from api.documents import YAML, described, sent_contract
 from api.house import House, TheHouse
-from api.problems import Problem, invalid, not_found
+from api.problems import invalid, not_found
 from api.security import GuardedRoute, requires
 from api.updates import NotOpen, Once, decision_token, refused
 from infra.database import Row
-from infra.maintenance_drafts import NotADraft
 from infra.maintenance_orders import choose_nodes
-from infra.staging import OtherDocument
 from schemas import maintenance_life as schema
 from schemas import names
 from schemas.base import Identifier, Model, Text
-from schemas.canonical import NotCanonical, document_hash
-from schemas.faults import Fault, faults
+from schemas.faults import Fault
 from schemas.identity import Identity
-from schemas.maintenance import ContractStatus, DeploymentStatus, MaintenanceContract, Validation, Version
+from schemas.maintenance import ContractStatus, DeploymentStatus, Validation, Version
 from schemas.maintenance_orders import Nodes, WantedNodes
-from schemas.maintenance_version import CannotApply, Changes, FromTemplate, NewVersion, VersionRef
+from schemas.maintenance_version import VersionRef
 from schemas.permission import Permission
 from schemas.policy_repository import PolicyFile, PolicyRef
 
@@ -33,15 +29,6 @@ router = APIRouter(prefix="/api/v1/maintenance", tags=["Maintenance contracts"],
 MayDeploy = Annotated[Identity, requires(Permission.CONTRACT_DEPLOY)]
 ContractId = Annotated[Identifier, Path()]
 VersionNumber = Annotated[Version, Path()]
-
-
-class Template(BaseModel):
-    """A document that contracts can begin with."""
-
-    template: str
-    title: str
-    description: str
-    document: dict[str, Any]
 
 
 class VersionResource(BaseModel):
@@ -124,14 +111,6 @@ class VersionDetails(VersionResource):
     deployments: list[DeploymentResource]
 
 
-class Amendment(Model):
-    """Fields that another version changes, and why."""
-
-    parent_version: Version
-    changes: Changes
-    reason: Text
-
-
 class Revision(Model):
     """Another document for a draft, and why."""
 
@@ -152,45 +131,6 @@ class Retirement(Model):
     reason: Text
 
 
-@router.get("/templates", dependencies=[requires(Permission.JOB_VIEW)])
-async def templates(house: TheHouse) -> list[Template]:
-    """What `POST /maintenance/contracts` can begin with, given as `template`, `station_type`, `name` and `changes`."""
-    return [
-        Template(template=name, title=document["title"], description=document["description"], document=document)
-        for name, document in house.templates.all().items()
-    ]
-
-
-@router.post(
-    "/contracts",
-    status_code=201,
-    responses={200: {"model": VersionResource, "description": "It was created before"}},
-    openapi_extra=described(MaintenanceContract, *YAML),
-)
-async def create(request: Request, response: Response, house: TheHouse, who: MayDeploy) -> VersionResource:
-    """Create a contract as a draft (JSON or YAML), or from a template: 201 when it is new, 200 for the same again.
-
-    A draft may be wrong in all but its ID, `{station_type}-{name}`: its validation names every fault.
-    """
-    document = await sent_contract(request)
-    try:
-        if "template" in document:
-            document = _from_template(house, FromTemplate.model_validate(document))
-        row, new = await house.drafts.create(document, who.user_id)
-    except ValidationError as error:
-        raise invalid(faults(error)) from error
-    except NotADraft as error:
-        raise invalid(error.faults) from error
-    except (NotCanonical, CannotApply) as error:
-        raise invalid([Fault(field="document", message=str(error))]) from error
-    except OtherDocument as error:
-        raise Problem(409, "conflict", "Another document was created under this ID", str(error)) from error
-    await house.drafts.start(row)
-    response.status_code = 201 if new else 200
-    response.headers["Location"] = _path(_ref(row))
-    return _resource(house, row)
-
-
 @router.get("/contracts", dependencies=[requires(Permission.JOB_VIEW)])
 async def contracts(
     house: TheHouse,
@@ -203,7 +143,8 @@ async def contracts(
     matching, rows = await house.maintenance_contracts.find(
         status=status, station_type=station_type, limit=limit, offset=offset
     )
-    return VersionList(matching=matching, limit=limit, offset=offset, contracts=[_resource(house, row) for row in rows])
+    found = [version_resource(house, row) for row in rows]
+    return VersionList(matching=matching, limit=limit, offset=offset, contracts=found)
 
 
 @router.get("/contracts/{contract_id}", dependencies=[requires(Permission.JOB_VIEW)])
@@ -212,6 +153,7 @@ async def history(contract_id: ContractId, house: TheHouse) -> ContractHistory:
     rows = await house.maintenance_contracts.versions(contract_id)
     if not rows:
         raise not_found(f"maintenance contract {contract_id}")
+    versions = [version_resource(house, row) for row in rows]
     timeline = [
         ContractEvent(
             seq=entry.seq,
@@ -224,29 +166,7 @@ async def history(contract_id: ContractId, house: TheHouse) -> ContractHistory:
         )
         for entry in await house.ledger.timeline(contract_id)
     ]
-    return ContractHistory(contract_id=contract_id, versions=[_resource(house, row) for row in rows], timeline=timeline)
-
-
-@router.post("/contracts/{contract_id}/versions", status_code=201)
-async def create_version(
-    contract_id: ContractId, amendment: Amendment, response: Response, house: TheHouse, who: MayDeploy
-) -> VersionResource:
-    """Create a version that changes another one, as a draft: 201 when it is new, 200 for the same request again."""
-    asked = amendment.model_dump(mode="json")
-    try:
-        new = NewVersion(**asked, contract_id=contract_id, created_by=who.user_id, key=document_hash(asked))
-        ref, is_new = await house.drafts.record_version(new)
-    except ValidationError as error:
-        raise invalid(faults(error)) from error
-    except LookupError as error:
-        raise not_found(f"version {amendment.parent_version} of {contract_id}") from error
-    except CannotApply as error:
-        raise invalid([Fault(field="changes", message=str(error))]) from error
-    row = await _row(house, ref)
-    await house.drafts.start(row)
-    response.status_code = 201 if is_new else 200
-    response.headers["Location"] = _path(ref)
-    return _resource(house, row)
+    return ContractHistory(contract_id=contract_id, versions=versions, timeline=timeline)
 
 
 class Asking:
@@ -266,7 +186,7 @@ class Asking:
         except NotOpen:
             await self._house.drafts.start(row)  # a row is there a moment before its workflow
             await self._ask_again(update, message, who)
-        return await self.details()
+        return await _details(self._house, await self.row())
 
     async def _ask_again(self, update: str, message: schema.ContractRequest, who: Identity) -> None:
         try:
@@ -279,20 +199,17 @@ class Asking:
 
     async def row(self) -> Row:
         """As it is now; raises `Problem` where there is none."""
-        return await _row(self._house, self.ref)
-
-    async def details(self) -> VersionDetails:
-        """The same with all that is known of it."""
-        return await _details(self._house, await self.row())
+        return await version_row(self._house, self.ref)
 
 
 Ask = Annotated[Asking, Depends()]
 
 
 @router.get("/contracts/{contract_id}/versions/{version}", dependencies=[requires(Permission.JOB_VIEW)])
-async def show(ask: Ask) -> VersionDetails:
+async def show(contract_id: ContractId, version: VersionNumber, house: TheHouse) -> VersionDetails:
     """Its document, faults, and where it is on each node."""
-    return await ask.details()
+    ref = VersionRef(contract_id=contract_id, version=version)
+    return await _details(house, await version_row(house, ref))
 
 
 @router.put("/contracts/{contract_id}/versions/{version}")
@@ -331,26 +248,18 @@ async def retire(retirement: Retirement, ask: Ask, house: TheHouse, who: MayDepl
     return await ask(names.RETIRE, message, who)
 
 
-def _from_template(house: House, wanted: FromTemplate) -> dict[str, Any]:
-    try:
-        return house.templates.fill(wanted)
-    except KeyError as error:
-        message = f"there is none of that name: {', '.join(house.templates.all())}"
-        raise invalid([Fault(field="template", message=message)]) from error
-
-
-async def _row(house: House, ref: VersionRef) -> Row:
+async def version_row(house: House, ref: VersionRef) -> Row:
     row = await house.maintenance_contracts.get(ref)
     if row is None:
         raise not_found(f"version {ref.version} of maintenance contract {ref.contract_id}")
     return row
 
 
-def _ref(row: Row) -> VersionRef:
+def version_ref(row: Row) -> VersionRef:
     return VersionRef(contract_id=row["contract_id"], version=row["version"])
 
 
-def _path(ref: VersionRef) -> str:
+def version_path(ref: VersionRef) -> str:
     return f"/api/v1/maintenance/contracts/{ref.contract_id}/versions/{ref.version}"
 
 
@@ -358,8 +267,8 @@ def _validation(row: Row) -> Validation | None:
     return Validation.model_validate_json(row["faults"]) if row["faults"] else None
 
 
-def _resource(house: House, row: Row) -> VersionResource:
-    ref, found = _ref(row), _validation(row)
+def version_resource(house: House, row: Row) -> VersionResource:
+    ref, found = version_ref(row), _validation(row)
     view = schema.contract_outlook(
         ContractStatus(row["status"]),
         faults=len(found.faults) if found else 0,
@@ -368,7 +277,7 @@ def _resource(house: House, row: Row) -> VersionResource:
     )
     active = (row["deprecated_at"] or datetime.now(UTC)) - row["active_at"] if row["active_at"] else None
     links = {
-        "self": _path(ref),
+        "self": version_path(ref),
         "contract": f"/api/v1/maintenance/contracts/{ref.contract_id}",
         "temporal_ui": house.workflow_url(ref.workflow_id),
     }
@@ -380,12 +289,12 @@ def _resource(house: House, row: Row) -> VersionResource:
 
 
 async def _details(house: House, row: Row) -> VersionDetails:
-    ref, file = _ref(row), PolicyFile()
+    ref, file = version_ref(row), PolicyFile()
     if row["file_hash"]:
         file = await house.policy_repository.read(PolicyRef(**dict(ref), file_hash=row["file_hash"]))
     deployments = await house.maintenance_contracts.deployments(ref)
     late = [one["node_id"] for one in deployments if one["status"] == DeploymentStatus.PENDING]
-    resource = _resource(house, row).model_dump()
+    resource = version_resource(house, row).model_dump()
     if late and row["status"] in (ContractStatus.DEPLOYED, ContractStatus.DEPRECATED):
         resource |= schema.contract_outlook(ContractStatus(row["status"]), late_nodes=late).model_dump()
     return VersionDetails(

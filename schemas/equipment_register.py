@@ -115,7 +115,7 @@ class CheckOut(Move, Request):
     """It is used there from then on."""
 
 
-REQUESTS: dict[str, type[BaseModel]] = {
+REQUESTS: dict[str, type[Model]] = {
     names.REGISTER: RegisterEquipment,
     names.RECORD_CALIBRATION: RecordCalibration,
     names.SCHEDULE_CALIBRATION: ScheduleCalibration,

@@ -28,6 +28,12 @@ from workers.process import start_logging
 from workers.up import up as run_shop
 from workers.worker import run_main_worker, run_node_worker
 
+KEEP_ALIVE = 75
+"""Seconds: longer than clients (httpx: 5) and proxies (mostly 60) keep a connection that rests.
+
+Whoever closes first must not be the API: a request that is on its way then is lost, and nobody knows how far it came.
+"""
+
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="Smartfloor: the shop floor on Temporal.")
 app.add_typer(ledger.app, name="ledger", help="Show, verify, sign and export the ledger.")
 app.add_typer(local_node.app, name="node")
@@ -139,6 +145,7 @@ def api() -> None:
         port=settings.api_port,
         log_level="info",
         access_log=False,
+        timeout_keep_alive=KEEP_ALIVE,
     )
 
 

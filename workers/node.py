@@ -1,7 +1,8 @@
 """`smartfloor node`: what a node does and answers with nothing but its own disk, when everything else is away."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
@@ -83,10 +84,8 @@ def status(
     maintenance = _maintenance(node_id)
     at = datetime.now(UTC)
     if equipment_id is not None:
-        try:
+        with _answering():
             equipment: tuple[Standing, ...] = (maintenance.validate_calibration(equipment_id),)
-        except Refused as refused:
-            _fail(str(refused))
     else:
         equipment = tuple(known.standing(maintenance.node, at) for known in maintenance.here().values())
     waiting, _ = maintenance.waiting()
@@ -128,7 +127,7 @@ def check(
     the check.
     """
     maintenance = _maintenance(node_id)
-    try:
+    with _answering():
         asked = maintenance.asked(equipment_id, check_type, contract)
         procedure = asked.contract.procedure(check_type)
         steps = procedure.steps if procedure else ()
@@ -141,10 +140,6 @@ def check(
         )
         work = _ask(steps, from_machine(maintenance.node.opcua_url, steps, work))
         result = maintenance.check(equipment_id, check_type, work, asked.contract.smart_contract_id, asked.version)
-    except ValidationError as error:
-        _fail("; ".join(str(fault) for fault in faults(error)))
-    except Refused as refused:
-        _fail(str(refused))
     if as_json:
         typer.echo(result.model_dump_json())
     else:
@@ -185,18 +180,27 @@ def calibrate(
         "corrects": corrects,
     }
     maintenance = _maintenance(node_id)
-    try:
+    with _answering():
         fields = {**_document(file), **{name: value for name, value in options.items() if value is not None}}
         standing = maintenance.record_calibration(CalibrationRecord.model_validate(fields), person)
-    except ValidationError as error:
-        _fail("; ".join(str(fault) for fault in faults(error)))
-    except Refused as refused:
-        _fail(str(refused))
     if as_json:
         typer.echo(standing.model_dump_json())
     else:
         _print_standing(standing)
     raise typer.Exit(0 if standing.ready else 1)
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    """Ends in a sentence where nothing can be done; then nothing was recorded."""
+    try:
+        yield
+    except ValidationError as error:
+        _fail("; ".join(str(fault) for fault in faults(error)))
+    except Refused as refused:
+        _fail(str(refused))
+    except typer.Abort:
+        _fail("stopped: nothing was recorded")
 
 
 # --- what is asked
@@ -235,14 +239,16 @@ def _each_once(given: Iterable[tuple[str, Value]], option: str) -> dict[str, Val
 
 def _given(text: str) -> tuple[str, GivenReading]:
     step, reading = _named(text, "--reading")
-    value, _, unit = reading.partition(" ")
+    return step, _reading(reading)
+
+
+def _reading(text: str) -> GivenReading:
+    value, _, unit = text.partition(" ")
     try:
-        return step, GivenReading.model_validate({"value": value, "unit": unit})
-    except ValidationError as error:
-        why = "; ".join(str(fault) for fault in faults(error))
-        raise typer.BadParameter(
-            f'{text} is no reading: write STEP="VALUE UNIT" ({why})', param_hint="--reading"
-        ) from None
+        return GivenReading.model_validate({"value": value, "unit": unit})
+    except ValidationError:
+        reason = f"{text} is no reading: write its value and its unit, such as 1250 uW/cm2"
+        raise typer.BadParameter(reason, param_hint="--reading") from None
 
 
 def _document(file: Path | None) -> dict[str, Any]:
@@ -279,8 +285,11 @@ def _ask(steps: tuple[CheckStep, ...], work: CheckWork) -> CheckWork:
         if why := work.unread.get(step.step_id):
             typer.echo(f"{step.step_id}: {why}")
         if step.kind is StepKind.READING:
-            if text := typer.prompt(f"{step.description} (value and unit)", default="", show_default=False):
-                readings.update([_given(f"{step.step_id}={text}")])
+            asked = f"{step.description} (value and unit)"
+            if reading := typer.prompt(
+                asked, default="", show_default=False, value_proc=lambda text: text and _reading(text)
+            ):
+                readings[step.step_id] = reading
         elif typer.confirm(f"{step.description}: is it so?", default=False):
             confirmed.add(step.step_id)
         elif text := typer.prompt("What is wrong? (empty: it was not done)", default="", show_default=False):

@@ -3,6 +3,7 @@
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from infra.node_maintenance import NodeMaintenance
 from infra.registry import load_registry
 from schemas.equipment import CalibrationRecord, EquipmentItem
 from tests.instruments import INTENSITY, Register, calibrated, daily, delivered, in_force, item
+from workers import node as commands
 from workers.cli import app
 
 NODES = [
@@ -161,8 +163,8 @@ class TestCheck:
         node.maintenance.confirm(1)
         return node
 
-    def check(self, node: AtTheNode, *options: str) -> Result:
-        return node.run("check", "--equipment", "LAMP-1", "--type", "daily", "--person", "ines", *options)
+    def check(self, node: AtTheNode, *options: str, given: str | None = None) -> Result:
+        return node.run("check", "--equipment", "LAMP-1", "--type", "daily", "--person", "ines", *options, given=given)
 
     def test_makes_its_instrument_ready(self, node: AtTheNode) -> None:
         done = self.check(node, "--reading", "intensity=1250 uW/cm2", "--confirm", "filter")
@@ -215,6 +217,22 @@ class TestCheck:
         contract = in_force("1.1", calibration_interval_days=9000, **daily("day", machine))
         node.maintenance.take_contract(delivered(contract, 2))
         assert "the registry names no opcua_url for this node" in self.check(node).stdout
+
+    @pytest.fixture
+    def at_a_terminal(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(commands, "sys", SimpleNamespace(stdin=SimpleNamespace(isatty=lambda: True)))
+
+    @pytest.mark.usefixtures("at_a_terminal")
+    def test_asks_again_for_a_reading_that_is_none(self, node: AtTheNode) -> None:
+        done = self.check(node, given="1250\n1250 uW/cm2\ny\n")
+        assert done.exit_code == 0, done.output
+        assert "1250 is no reading: write its value and its unit" in done.output
+
+    @pytest.mark.usefixtures("at_a_terminal")
+    def test_that_is_left_half_done_is_not_recorded_and_ends_with_2(self, node: AtTheNode) -> None:
+        done = self.check(node, given="1250 uW/cm2\n")
+        assert (done.exit_code, node.told()) == (2, [])
+        assert "stopped: nothing was recorded" in done.stderr
 
     def test_answers_programs(self, node: AtTheNode) -> None:
         answer = json.loads(self.check(node, "--json", "--confirm", "filter").stdout)
