@@ -6,7 +6,7 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from schemas.maintenance_life import ContractRef, MovedVersions, Progress
-from schemas.maintenance_orders import ChosenNodes, NodeOrder, NodeOrders, WantedNodes
+from schemas.maintenance_orders import ChosenNodes, NodeOrder, NodeOrders, OrdersRefused, WantedNodes
 from schemas.maintenance_version import NOT_CREATED, CannotApply, CreatedVersion, NewVersion, VersionRef
 from schemas.policy_repository import PolicyFile, PolicyRef, Publication, Published
 
@@ -62,9 +62,12 @@ class MaintenanceActivities:
         return await self._repository.read(ref)
 
     @activity.defn
-    async def send_orders(self, orders: NodeOrders) -> None:
-        """Starts the workflow of each node that a version is on its way to, or still in force on."""
-        await self._ordering.send(orders)
+    async def send_orders(self, orders: NodeOrders) -> OrdersRefused | None:
+        """Starts the workflow of each node that a version is on its way to, or still in force on.
+
+        Starts none where a deployment that was recorded before this one would be undone by it.
+        """
+        return await self._ordering.send(orders)
 
     @activity.defn
     async def read_progress(self, ref: VersionRef) -> Progress | None:

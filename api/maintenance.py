@@ -12,7 +12,7 @@ from api.house import House, TheHouse
 from api.problems import Problem, invalid, not_found
 from api.security import GuardedRoute, requires
 from api.updates import NotOpen, Once, decision_token, refused
-from infra.maintenance import Row
+from infra.database import Row
 from infra.maintenance_drafts import NotADraft
 from infra.maintenance_orders import choose_nodes
 from infra.staging import OtherDocument

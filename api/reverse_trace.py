@@ -10,7 +10,7 @@ from api.house import House, TheHouse
 from api.problems import invalid, not_found
 from api.security import GuardedRoute, requires
 from api.updates import NotOpen, Once, decision_token, refused
-from infra.reverse_trace import Row
+from infra.database import Row
 from schemas import names
 from schemas.base import Identifier, Text
 from schemas.faults import faults

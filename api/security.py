@@ -30,12 +30,13 @@ from infra.ledger import Ledger
 from infra.settings import Settings
 from schemas.alert import Alert, Severity
 from schemas.base import excerpt
+from schemas.changes.alert import AlertRaised
 from schemas.decision import Wanted
 from schemas.faults import Fault
 from schemas.identity import Identity
 from schemas.ledger import LedgerEntry
 from schemas.permission import ROLE_PERMISSIONS, Permission, may
-from schemas.record import AlertRaised, Record
+from schemas.record import Record
 
 log = logging.getLogger(__name__)
 

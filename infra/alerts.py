@@ -16,12 +16,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from infra.database import Row, many, one, page
 from infra.ledger import Ledger, LedgerConflict
-from infra.tables import alert_deliveries, alert_messages, alerts
+from infra.tables.alert import alert_deliveries, alert_messages, alerts
 from schemas.alert import Alert, AlertEvent, AlertState, Severity, cause_of, kind_of
+from schemas.changes.alert import AlertAcknowledged, AlertEscalated, AlertRaised, AlertResolved
 from schemas.ledger import LedgerEntry
 from schemas.notification import Escalation, Notifications, Receiver
 from schemas.permission import Role
-from schemas.record import AlertAcknowledged, AlertEscalated, AlertRaised, AlertResolved, Change, Record
+from schemas.record import Change, Record
 
 FIRST_PAUSE = timedelta(seconds=30)
 """Between the first two attempts at a receiver; it doubles. Longer than an attempt takes, so that one is at work."""
@@ -301,8 +302,7 @@ class AlertOutbox:
             .order_by(alert_messages.c.occurred_at, alert_messages.c.message_id)
             .limit(limit)
         )
-        async with self._engine.connect() as connection:
-            return [_message(row) for row in (await connection.execute(query)).mappings()]
+        return [_message(row) for row in await many(self._engine, query)]
 
     async def published(self, message_id: str) -> None:
         """The broker has it."""
@@ -368,8 +368,7 @@ class AlertOutbox:
     async def due(self) -> list[Receiver]:
         """Receivers with a delivery whose time has come."""
         query = select(alert_deliveries.c.receiver).where(alert_deliveries.c.next_attempt_at <= func.now()).distinct()
-        async with self._engine.connect() as connection:
-            return [Receiver.read(name) for name in (await connection.execute(query)).scalars()]
+        return [Receiver.read(row["receiver"]) for row in await many(self._engine, query)]
 
     async def take(self, receiver: Receiver) -> Delivery | None:
         """The receiver's oldest delivery whose time has come, counted as an attempt before it is made.

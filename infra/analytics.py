@@ -6,6 +6,8 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from infra.database import rows
+
 # One row a PO, with the times of its entries. The first stage, the last confirmation and the release count.
 _POS = """
     WITH entries AS (
@@ -82,10 +84,10 @@ async def staging_analytics(engine: AsyncEngine, since: datetime) -> dict[str, A
     """
     parameters = {"since": since}
     async with engine.connect() as connection:
-        total = (await connection.execute(_TOTAL, parameters)).mappings().one()
-        broadcasts = (await connection.execute(_BROADCASTS, parameters)).mappings().one()
-        rows = (await connection.execute(_BY_NODE_AND_DAY, parameters)).mappings().all()
-    return {"total": dict(total), "broadcasts": dict(broadcasts), "by_node_and_day": [dict(row) for row in rows]}
+        [total] = await rows(connection, _TOTAL, parameters)
+        [broadcasts] = await rows(connection, _BROADCASTS, parameters)
+        by_node_and_day = await rows(connection, _BY_NODE_AND_DAY, parameters)
+    return {"total": total, "broadcasts": broadcasts, "by_node_and_day": by_node_and_day}
 
 
 # One row a leg that has to go anywhere, with what the ledger says of its attempts and of calls for a person. A contract
@@ -185,11 +187,7 @@ async def transfer_analytics(engine: AsyncEngine, since: datetime) -> dict[str, 
     """
     parameters = {"since": since}
     async with engine.connect() as connection:
-        authorizations = (await connection.execute(_AUTHORIZATIONS, parameters)).mappings().one()
-        destinations = (await connection.execute(_BY_DESTINATION, parameters)).mappings().all()
-        found = (await connection.execute(_NONCONFORMANCES, parameters)).mappings().one()
-    return {
-        "authorizations": dict(authorizations),
-        "destinations": [dict(row) for row in destinations],
-        "nonconformances": dict(found),
-    }
+        [authorizations] = await rows(connection, _AUTHORIZATIONS, parameters)
+        destinations = await rows(connection, _BY_DESTINATION, parameters)
+        [found] = await rows(connection, _NONCONFORMANCES, parameters)
+    return {"authorizations": authorizations, "destinations": destinations, "nonconformances": found}

@@ -12,14 +12,14 @@ from temporalio.service import RPCError, RPCStatusCode
 from infra.approvals import Approvals
 from infra.database import Row
 from infra.ledger import Ledger
-from infra.repairs import Repairs
+from infra.repairs import Repairs, closed_from_outside
 from infra.temporal import workflow_status
 from schemas import names
-from schemas.alert import Alert, Severity
 from schemas.approval import RULES, ApprovalEnded, ApprovalStatus, ApprovalType, waiting_causes
+from schemas.changes.alert import AlertResolved
+from schemas.changes.approval import ApprovalChanged
 from schemas.ledger import LedgerEntry
 from schemas.reconcile import Repaired
-from schemas.record import AlertRaised, AlertResolved, ApprovalChanged, Record
 
 
 class ApprovalReconciler:
@@ -56,28 +56,18 @@ class ApprovalReconciler:
 
     async def _cancel(self, row: Row) -> None:
         approval_id = row["approval_id"]
-        event = f"{names.approval_workflow_id(approval_id)}:workflow_closed"
-        text = f"The workflow of approval {approval_id} was closed from outside: it is cancelled, ask again."
-        alert = Alert(
-            alert_id=event,
-            alert_type="workflow_closed",
-            severity=Severity.HIGH,
-            source=names.RECONCILE_ID,
-            subject=row["subject"],
-            text=text,
-        )
         entry = LedgerEntry(
-            idempotency_key=event,
+            idempotency_key=f"{names.approval_workflow_id(approval_id)}:workflow_closed",
             action_type="approval",
             action="cancel_approval",
             target=approval_id,
-            details=text,
+            details=f"The workflow of approval {approval_id} was closed from outside: it is cancelled, ask again.",
             metadata={"subject": row["subject"]},
         )
         change = ApprovalChanged(approval_id=approval_id, status=ApprovalStatus.CANCELLED, ended_now=True)
         causes = waiting_causes(approval_id, RULES[ApprovalType(row["request_type"])])
         over = (AlertResolved(cause=cause) for cause in causes)
-        await self._ledger.record(Record(entry=entry, changes=(change, *over, AlertRaised(alert=alert))))
+        await self._ledger.record(closed_from_outside(entry, change, *over, subject=row["subject"]))
         if row["wakes"] is not None:
             await self._wake(row)
 

@@ -7,7 +7,11 @@ from temporalio.common import SearchAttributePair, TypedSearchAttributes, Workfl
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
 from infra.database import Row, many, one, page
-from infra.tables import approvals, client_pos, ledger_entries, maintenance_contracts, maintenance_reviews
+from infra.tables.approval import approvals
+from infra.tables.client_po import client_pos
+from infra.tables.ledger import ledger_entries
+from infra.tables.maintenance import maintenance_contracts
+from infra.tables.maintenance_pattern import maintenance_reviews
 from infra.temporal import RPC_TIMEOUT, STATUS
 from schemas import names
 from schemas.approval import ApprovalOutcome, ApprovalRequest, ApprovalStart, ApprovalStatus, ApprovalType

@@ -5,8 +5,8 @@ from typing import Any
 from infra.reception import Parcel, Reception
 from schemas.canonical import document_hash
 from schemas.chain import routing_of
+from schemas.changes.transfer import OrderCompleted
 from schemas.guardian import AuthorizationPackage
-from schemas.record import OrderCompleted
 from schemas.routing import Routing
 from schemas.test_results import TestVerdict
 from schemas.transfer import Destination, Disposition

@@ -30,7 +30,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from infra.keys import place
 from infra.merkle import Frontier, inclusion_proofs
 from infra.settings import Settings
-from infra.tables import ledger_checkpoints, ledger_entries
+from infra.tables.ledger import ledger_checkpoints, ledger_entries
 from infra.verify_export import Broken, Checkpoint, open_checkpoint
 from schemas.ledger import GENESIS, leaf_hash
 

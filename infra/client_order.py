@@ -4,12 +4,14 @@ import json
 from collections import defaultdict
 from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, Select, exists, func, or_, select
+from sqlalchemy import ColumnElement, exists, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from infra.client_po import outlook_of
-from infra.database import Row
-from infra.tables import client_pos, completed_orders, nonconformances, tests, transfers, vault_packages
+from infra.database import Row, rows
+from infra.tables.client_po import client_pos
+from infra.tables.test_execution import tests
+from infra.tables.transfer import completed_orders, nonconformances, transfers, vault_packages
 from schemas.client_order import STUCK_LEGS, STUCK_TESTS, ClientOrder, Contract, Leg, Test, Times, Transfer
 from schemas.client_po import ClientPOStatus
 from schemas.transfer import Destination, PackageStatus
@@ -84,16 +86,13 @@ def _stuck(wanted: bool | None) -> ColumnElement[bool]:
 
 async def _orders(connection: AsyncConnection, names: Sequence[str]) -> list[ClientOrder]:
     """In the order of the names."""
-
-    async def rows(query: Select[*tuple[object, ...]]) -> list[Row]:
-        return [dict(row) for row in (await connection.execute(query)).mappings()]
-
-    tested = {row["smart_contract_id"]: row for row in await rows(select(tests).where(tests.c.clientpo_id.in_(names)))}
+    ordered = select(tests).where(tests.c.clientpo_id.in_(names))
+    tested = {row["smart_contract_id"]: row for row in await rows(connection, ordered)}
     moved = defaultdict(list)
-    for row in await rows(_TRANSFERS.where(transfers.c.clientpo_id.in_(names))):
+    for row in await rows(connection, _TRANSFERS.where(transfers.c.clientpo_id.in_(names))):
         moved[row["smart_contract_id"]].append(row)
     staged = defaultdict(list)
-    for row in await rows(_CONTRACTS.where(client_pos.c.clientpo_id.in_(names))):
+    for row in await rows(connection, _CONTRACTS.where(client_pos.c.clientpo_id.in_(names))):
         staged[row["clientpo_id"]].append(row)
     return [
         ClientOrder(

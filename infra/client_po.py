@@ -6,7 +6,8 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from infra.database import Row, many, one, page
-from infra.tables import client_pos, transfers
+from infra.tables.client_po import client_pos
+from infra.tables.transfer import transfers
 from schemas.client_po import TERMINAL, ClientPOStatus, SmartClientPO
 from schemas.client_po_life import outlook
 from schemas.outlook import Outlook
@@ -60,8 +61,7 @@ class ClientPOs:
             .where(client_pos.c.smart_contract_id == smart_contract_id)
             .where(transfers.c.package_id == package_id, transfers.c.node_id == place)
         )
-        async with self._engine.connect() as connection:
-            return (await connection.execute(brought)).first() is not None
+        return await one(self._engine, brought) is not None
 
     async def counts(self) -> dict[str, int]:
         """How many POs are in each state."""

@@ -1,16 +1,17 @@
 """The database's engine, how rows are read, and the migrations."""
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, Select, event, func, make_url
+from sqlalchemy import Connection, Executable, Select, event, func, make_url
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 Row = dict[str, Any]
 """By the names of its columns."""
@@ -47,15 +48,19 @@ def create_engine(url: str, *, pool_size: int = 5) -> AsyncEngine:
 
 async def one(engine: AsyncEngine, query: Select[*tuple[Any, ...]]) -> Row | None:
     """The first row; None where there is none."""
-    async with engine.connect() as connection:
-        row = (await connection.execute(query)).mappings().first()
-    return dict(row) if row else None
+    found = await many(engine, query.limit(1))
+    return found[0] if found else None
 
 
 async def many(engine: AsyncEngine, query: Select[*tuple[Any, ...]]) -> list[Row]:
     """All rows."""
     async with engine.connect() as connection:
-        return [dict(row) for row in (await connection.execute(query)).mappings()]
+        return await rows(connection, query)
+
+
+async def rows(connection: AsyncConnection, query: Executable, terms: Mapping[str, Any] | None = None) -> list[Row]:
+    """All rows, where something else is read on the same connection."""
+    return [dict(row) for row in (await connection.execute(query, terms)).mappings()]
 
 
 async def page(
@@ -65,8 +70,7 @@ async def page(
     count = query.with_only_columns(func.count(), maintain_column_froms=True).order_by(None)
     async with engine.connect() as connection:
         total = await connection.scalar(count)
-        rows = (await connection.execute(query.limit(limit).offset(offset))).mappings().all()
-    return total or 0, [dict(row) for row in rows]
+        return total or 0, await rows(connection, query.limit(limit).offset(offset))
 
 
 def is_away(error: BaseException) -> bool:

@@ -15,10 +15,11 @@ from pydantic import Field, field_validator, model_validator
 from infra.equipment_register import EquipmentRegister
 from infra.ledger import Ledger
 from schemas.base import Identifier, Model, Text, excerpt
+from schemas.changes.equipment import EquipmentChanged, EquipmentEvent
 from schemas.equipment import CalibrationRecord, CalibrationResult, calibration_refusal
 from schemas.equipment_register import LineAsked, NewEquipment, recording, registered_as, registration
 from schemas.ledger import RecordRefused
-from schemas.record import EquipmentChanged, EquipmentEvent, Record
+from schemas.record import Record
 
 log = logging.getLogger(__name__)
 

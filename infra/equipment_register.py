@@ -8,16 +8,12 @@ from sqlalchemy import ColumnElement, Select, and_, cast, func, lateral, select,
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from infra.database import Row, many, rows
 from infra.registry import Registry
-from infra.tables import (
-    calibrations,
-    equipment,
-    equipment_events,
-    ledger_entries,
-    maintenance_contracts,
-    maintenance_deployments,
-    tests,
-)
+from infra.tables.equipment import calibrations, equipment, equipment_events
+from infra.tables.ledger import ledger_entries
+from infra.tables.maintenance import maintenance_contracts, maintenance_deployments
+from infra.tables.test_execution import tests
 from schemas.equipment import (
     CalibrationRecord,
     CalibrationResult,
@@ -32,8 +28,6 @@ from schemas.maintenance import DeploymentStatus, MaintenanceContract
 from schemas.maintenance_orders import DeployedContract, HeldContracts
 from schemas.node_report import RegisteredItem, RegisterPage
 from schemas.test_execution import TestStatus
-
-Row = dict[str, Any]
 
 PAGE_LINES = 500
 PAGE_BYTES = 1_000_000
@@ -97,19 +91,13 @@ class EquipmentRegister:
         name = asked.equipment_id
         async with self._engine.connect() as connection:
             node_id = await connection.scalar(select(equipment.c.node_id).where(equipment.c.equipment_id == name))
-            this = (await connection.execute(_under(name, asked.certificate_number))).mappings().first()
-            if this is None:
+            found = await rows(connection, _under(name, asked.certificate_number))
+            if not found:
                 return CalibrationFound(recorded=None, node_id=node_id)
-            own, order = (
-                (this["calibrated_on"], this["entry"]),
-                tuple_(calibrations.c.calibrated_on, calibrations.c.entry),
-            )
-            good = and_(
-                calibrations.c.equipment_id == name,
-                calibrations.c.result == CalibrationResult.PASSED,
-                order < own,
-                _COUNTS,
-            )
+            [this] = found
+            before = tuple_(calibrations.c.calibrated_on, calibrations.c.entry) < (this["calibrated_on"], this["entry"])
+            passed = calibrations.c.result == CalibrationResult.PASSED
+            good = and_(calibrations.c.equipment_id == name, passed, before, _COUNTS)
             since = await connection.scalar(select(func.max(calibrations.c.calibrated_on)).where(good))
         return CalibrationFound(
             recorded=CalibrationRecord.model_validate_json(this["calibration"]), good_since=since, node_id=node_id
@@ -136,9 +124,7 @@ class EquipmentRegister:
             .with_only_columns(deployed.contract_id, deployed.version, deployed.number)
             .add_columns(version.file_hash, version.document_hash)
         )
-        async with self._engine.connect() as connection:
-            rows = (await connection.execute(query)).mappings().all()
-        in_force = [DeployedContract.model_validate(dict(row)) for row in rows]
+        in_force = [DeployedContract.model_validate(row) for row in await many(self._engine, query)]
         return tuple(each for each in in_force if each.number > held.numbers.get(each.contract_id, 0))
 
     async def blocked_tests(self, node_id: str) -> tuple[str, ...]:
@@ -148,8 +134,7 @@ class EquipmentRegister:
             .where(tests.c.node_id == node_id, tests.c.status == TestStatus.BLOCKED)
             .order_by(tests.c.opened_at)
         )
-        async with self._engine.connect() as connection:
-            return tuple((await connection.scalars(query)).all())
+        return tuple(row["smart_contract_id"] for row in await many(self._engine, query))
 
     async def known(self, equipment_ids: Iterable[str]) -> dict[str, set[str]]:
         """Those that the register knows, each with the numbers of its certificates."""
@@ -159,9 +144,9 @@ class EquipmentRegister:
             .where(equipment.c.equipment_id.in_(list(equipment_ids)))
         )
         found: dict[str, set[str]] = {}
-        async with self._engine.connect() as connection:
-            for name, certificate in await connection.execute(query):
-                found.setdefault(name, set()).update([certificate] if certificate else [])
+        for row in await many(self._engine, query):
+            certificate = row["certificate_number"]
+            found.setdefault(row["equipment_id"], set()).update([certificate] if certificate else [])
         return found
 
     # --- for people
@@ -183,12 +168,11 @@ class EquipmentRegister:
         """One instrument with its history; None where the register does not know it."""
         async with self._engine.connect() as connection:
             await connection.execution_options(isolation_level="REPEATABLE READ")  # else they are of different times
-            found = await self._registered(connection, equipment.c.equipment_id == equipment_id)
+            found = await rows(connection, _LINES.where(equipment.c.equipment_id == equipment_id))
             if not found:
                 return None
-            row = (
-                await connection.execute(select(equipment).where(equipment.c.equipment_id == equipment_id))
-            ).mappings()
+            [row] = found
+            registered = _line(row)
             order = (calibrations.c.calibrated_on.desc(), calibrations.c.entry.desc())
             certificates = select(calibrations).where(calibrations.c.equipment_id == equipment_id).order_by(*order)
             events = (
@@ -197,20 +181,18 @@ class EquipmentRegister:
                 .order_by(equipment_events.c.entry.desc())
             )
             return EquipmentRecord(
-                registered=found[0],
-                row=dict(row.one()),
-                calibrations=[dict(one) for one in (await connection.execute(certificates)).mappings()],
-                events=[dict(one) for one in (await connection.execute(events)).mappings()],
-                contracts=await _in_force(connection, found[0].item.node_id, found[0].item.equipment_type),
+                registered=registered,
+                row=row,
+                calibrations=await rows(connection, certificates),
+                events=await rows(connection, events),
+                contracts=await _in_force(connection, registered.item.node_id, registered.item.equipment_type),
             )
 
     async def contracts_in_force(self) -> Mapping[str, Sequence[ContractInForce]]:
         """By node, the contracts that it has acknowledged."""
-        async with self._engine.connect() as connection:
-            rows = (await connection.execute(_IN_FORCE)).all()
         found: dict[str, list[ContractInForce]] = {}
-        for node_id, version, document in rows:
-            found.setdefault(node_id, []).append(_contract(version, document))
+        for row in await many(self._engine, _IN_FORCE):
+            found.setdefault(row["node_id"], []).append(_contract(row))
         return found
 
     async def _registered(
@@ -223,7 +205,7 @@ class EquipmentRegister:
         offset: int = 0,
     ) -> list[RegisteredItem]:
         query = _LINES.where(condition).order_by(order).limit(limit).offset(offset)
-        return [_line(row) for row in (await connection.execute(query)).mappings()]
+        return [_line(row) for row in await rows(connection, query)]
 
 
 _CORRECTION = calibrations.alias("correction")
@@ -266,7 +248,7 @@ _IN_FORCE = (
 )
 
 
-def _line(row: Mapping[Any, Any]) -> RegisteredItem:
+def _line(row: Row) -> RegisteredItem:
     item = EquipmentItem.model_validate({field: row[field] for field in EquipmentItem.model_fields})
     last = row["calibration"]
     return RegisteredItem(
@@ -277,13 +259,14 @@ def _line(row: Mapping[Any, Any]) -> RegisteredItem:
     )
 
 
-def _contract(version: str, document: str) -> ContractInForce:
-    return ContractInForce(version=version, contract=MaintenanceContract.model_validate_json(document))
+def _contract(row: Row) -> ContractInForce:
+    contract = MaintenanceContract.model_validate_json(row["document"])
+    return ContractInForce(version=row["version"], contract=contract)
 
 
 async def _in_force(connection: AsyncConnection, node_id: str, equipment_type: str) -> tuple[ContractInForce, ...]:
-    rows = await connection.execute(_IN_FORCE.where(maintenance_deployments.c.node_id == node_id))
-    contracts = [_contract(version, document) for _, version, document in rows]
+    there = await rows(connection, _IN_FORCE.where(maintenance_deployments.c.node_id == node_id))
+    contracts = [_contract(row) for row in there]
     return tuple(each for each in contracts if equipment_type in each.contract.equipment_types)
 
 
@@ -298,8 +281,9 @@ async def _recorded(
 ) -> CalibrationRecord | None:
     if certificate_number is None:
         return None
-    row = (await connection.execute(_under(equipment_id, certificate_number))).mappings().first()
-    return CalibrationRecord.model_validate_json(row["calibration"]) if row else None
+    calibration = _under(equipment_id, certificate_number).with_only_columns(calibrations.c.calibration)
+    found = await connection.scalar(calibration)
+    return CalibrationRecord.model_validate_json(found) if found else None
 
 
 async def _is_recorded(connection: AsyncConnection, idempotency_key: str | None) -> bool:

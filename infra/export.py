@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from infra.checkpoint import checkpoint, verifier_key
 from infra.settings import Settings
-from infra.tables import ledger_entries
+from infra.tables.ledger import ledger_entries
 from infra.verify_export import open_checkpoint
 
 _CHUNK = 1000

@@ -8,10 +8,10 @@ from infra.staging import OtherDocument, Staging
 from schemas.base import excerpt
 from schemas.canonical import document_hash
 from schemas.chain import disagreement, known_of, routing_of, run_before
+from schemas.changes.client_po import ClientPOChanged
 from schemas.client_po import TERMINAL, SmartClientPO
 from schemas.guardian import AuthorizationPackage
 from schemas.node import PartReady
-from schemas.record import ClientPOChanged
 from schemas.test_results import TestVerdict
 from schemas.transfer import Destination, Disposition
 from schemas.transfer_package import HubReceipt, NextNodePackage, RouteToNode

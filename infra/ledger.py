@@ -16,8 +16,11 @@ from sqlalchemy import CompoundSelect, Select, literal, select, text, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from infra.database import is_away
-from infra.rows import Reason, statement
-from infra.tables import approvals, ledger_entries, transfers
+from infra.rows import statement
+from infra.rows.base import Reason
+from infra.tables.approval import approvals
+from infra.tables.ledger import ledger_entries
+from infra.tables.transfer import transfers
 from schemas.base import timestamp
 from schemas.ledger import GENESIS, Draft, LedgerEntry, Receipt, RecordedEntry, RecordRefused, leaf_hash
 from schemas.record import Change, Record

@@ -5,14 +5,12 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from infra.tables import maintenance_contracts, maintenance_deployments
+from infra.database import Row, many, one, page
+from infra.tables.maintenance import maintenance_contracts, maintenance_deployments
 from schemas.maintenance import ContractStatus, DeploymentStatus
 from schemas.maintenance_life import Progress
 from schemas.maintenance_orders import NodeOrder
 from schemas.maintenance_version import VersionRef
-
-Row = dict[str, Any]
-"""A row of `maintenance_contracts`, or of `maintenance_deployments`, by column name."""
 
 _LISTED = [column for column in maintenance_contracts.columns if column.name != "document"]
 
@@ -27,23 +25,17 @@ class MaintenanceContracts:
 
     async def get(self, ref: VersionRef) -> Row | None:
         """The row of a version, with its document."""
-        query = select(maintenance_contracts).where(*_of(maintenance_contracts, ref))
-        async with self._engine.connect() as connection:
-            row = (await connection.execute(query)).mappings().first()
-        return dict(row) if row else None
+        return await one(self._engine, select(maintenance_contracts).where(*_of(maintenance_contracts, ref)))
 
     async def knows(self, contract_id: str) -> bool:
         """Whether the hub ever made a contract of that ID."""
         query = select(maintenance_contracts.c.version).where(maintenance_contracts.c.contract_id == contract_id)
-        async with self._engine.connect() as connection:
-            return (await connection.execute(query.limit(1))).first() is not None
+        return await one(self._engine, query) is not None
 
     async def versions(self, contract_id: str) -> list[Row]:
         """All versions of a contract as they were created, without their documents."""
         query = select(*_LISTED).where(maintenance_contracts.c.contract_id == contract_id)
-        async with self._engine.connect() as connection:
-            rows = (await connection.execute(query.order_by(maintenance_contracts.c.created_at))).mappings().all()
-        return [dict(row) for row in rows]
+        return await many(self._engine, query.order_by(maintenance_contracts.c.created_at))
 
     async def find(
         self, *, status: str | None = None, station_type: str | None = None, limit: int, offset: int
@@ -52,26 +44,20 @@ class MaintenanceContracts:
         table = maintenance_contracts.c
         wanted = {table.status: status, table.station_type: station_type}
         conditions = [column == value for column, value in wanted.items() if value is not None]
-        page = select(*_LISTED).where(*conditions).order_by(table.contract_id, table.created_at)
-        async with self._engine.connect() as connection:
-            total = await connection.scalar(select(func.count()).select_from(maintenance_contracts).where(*conditions))
-            rows = (await connection.execute(page.limit(limit).offset(offset))).mappings().all()
-        return total or 0, [dict(row) for row in rows]
+        query = select(*_LISTED).where(*conditions).order_by(table.contract_id, table.created_at)
+        return await page(self._engine, query, limit=limit, offset=offset)
 
     async def deployments(self, ref: VersionRef) -> list[Row]:
         """Where a version is, by node."""
         query = select(maintenance_deployments).where(*_of(maintenance_deployments, ref))
-        async with self._engine.connect() as connection:
-            rows = (await connection.execute(query.order_by(maintenance_deployments.c.node_id))).mappings().all()
-        return [dict(row) for row in rows]
+        return await many(self._engine, query.order_by(maintenance_deployments.c.node_id))
 
-    async def open_nodes(self, ref: VersionRef, *, pending: bool) -> list[str]:
-        """The nodes that a version is on its way to, and without `pending` also those where it is in force."""
-        statuses = (DeploymentStatus.PENDING,) if pending else OPEN
+    async def open_nodes(self, ref: VersionRef) -> dict[str, DeploymentStatus]:
+        """The nodes that a version is on its way to, and those where it is in force."""
         table = maintenance_deployments.c
-        query = select(table.node_id).where(*_of(maintenance_deployments, ref), table.status.in_(statuses))
-        async with self._engine.connect() as connection:
-            return list((await connection.execute(query.order_by(table.node_id))).scalars())
+        query = select(table.node_id, table.status).where(*_of(maintenance_deployments, ref), table.status.in_(OPEN))
+        found = await many(self._engine, query.order_by(table.node_id))
+        return {row["node_id"]: DeploymentStatus(row["status"]) for row in found}
 
     async def progress(self, ref: VersionRef) -> Progress | None:
         """What is recorded of a version; None where there is none."""
@@ -96,27 +82,30 @@ class MaintenanceContracts:
             for status in OPEN
         }
         query = select(version.version, version.status, *count.values()).where(*conditions)
-        async with self._engine.connect() as connection:
-            rows = (await connection.execute(query)).mappings().all()
         return {
-            row["version"]: Progress(status=row["status"], **{status: row[status] for status in OPEN}) for row in rows
+            row["version"]: Progress(**{name: row[name] for name in Progress.model_fields})
+            for row in await many(self._engine, query)
         }
 
-    async def last_deployed(self, contract_id: str) -> dict[str, str]:
-        """By node, the version that it executes or that is on its way there: the last one that was deployed."""
+    async def last_deployed(self, contract_id: str, *, before: int | None = None) -> dict[str, str]:
+        """By node, the version that it executes or that is on its way there: the last one that was deployed.
+
+        `before` is the number of a deployment that does not count, nor any later one.
+        """
         on_node = maintenance_deployments.c
         query = (
             select(on_node.node_id, on_node.version)
             .where(on_node.contract_id == contract_id, on_node.status.in_(OPEN))
             .order_by(on_node.number)
         )
-        async with self._engine.connect() as connection:
-            return {row.node_id: row.version for row in await connection.execute(query)}
+        if before is not None:
+            query = query.where(on_node.number < before)
+        return {row["node_id"]: row["version"] for row in await many(self._engine, query)}
 
     async def is_wanted(self, order: NodeOrder) -> bool:
         """Whether the version has not ended on the node, and is deprecated where the order is to end it."""
         version = await self.get(order)
-        if version is None or order.node_id not in await self.open_nodes(order, pending=False):
+        if version is None or order.node_id not in await self.open_nodes(order):
             return False
         return order.retire == (version["status"] in (ContractStatus.DEPRECATED, ContractStatus.ARCHIVED))
 
@@ -141,8 +130,7 @@ class MaintenanceContracts:
             .order_by(*key)
             .limit(limit)
         )
-        async with self._engine.connect() as connection:
-            return [dict(row) for row in (await connection.execute(query)).mappings()]
+        return await many(self._engine, query)
 
     async def not_terminal(self, *, after: tuple[str, str] = ("", ""), limit: int = 500) -> list[Row]:
         """Rows whose workflow should be open, from after this contract and version on; with their documents."""
@@ -154,8 +142,7 @@ class MaintenanceContracts:
             .order_by(table.contract_id, table.version)
             .limit(limit)
         )
-        async with self._engine.connect() as connection:
-            return [dict(row) for row in (await connection.execute(query)).mappings()]
+        return await many(self._engine, query)
 
 
 def _of(table: Any, ref: VersionRef) -> tuple[Any, Any]:

@@ -3,7 +3,7 @@
 import json
 from datetime import datetime, timedelta
 
-from sqlalchemy import func, select, tuple_
+from sqlalchemy import select, tuple_
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client, WorkflowHandle
 from temporalio.common import (
@@ -13,9 +13,11 @@ from temporalio.common import (
     WorkflowIDReusePolicy,
 )
 
-from infra.database import Row, many
+from infra.database import Row, many, one, page, rows
 from infra.maintenance import MaintenanceContracts
-from infra.tables import ledger_entries, maintenance_alerts, maintenance_contracts, maintenance_reviews
+from infra.tables.ledger import ledger_entries
+from infra.tables.maintenance import maintenance_contracts
+from infra.tables.maintenance_pattern import maintenance_alerts, maintenance_reviews
 from infra.temporal import RPC_TIMEOUT, STATUS
 from schemas import names
 from schemas.maintenance import ContractStatus
@@ -91,17 +93,14 @@ class MaintenanceReviews:
             select(maintenance_contracts.c.version, maintenance_contracts.c.document)
             .where(maintenance_contracts.c.contract_id == contract_id, maintenance_contracts.c.status.in_(EXECUTED))
             .order_by(maintenance_contracts.c.created_at.desc())
-            .limit(1)
         )
-        async with self._engine.connect() as connection:
-            row = (await connection.execute(query)).first()
-        return ContractExecuted(version=row.version, document=json.loads(row.document)) if row else None
+        row = await one(self._engine, query)
+        return ContractExecuted(version=row["version"], document=json.loads(row["document"])) if row else None
 
     async def is_received(self, key: str) -> bool:
         """Whether the alert of this entry is recorded."""
         query = select(ledger_entries.c.seq).where(ledger_entries.c.idempotency_key == key)
-        async with self._engine.connect() as connection:
-            return (await connection.execute(query)).first() is not None
+        return await one(self._engine, query) is not None
 
     async def life(self, asked: PatternAsked) -> PatternLife:
         """What rows know of a pattern: its alerts, which of them wait for a review, and the review that is open."""
@@ -115,18 +114,18 @@ class MaintenanceReviews:
         )
         reviews = select(maintenance_reviews).where(tuple_(reviewed.contract_id, reviewed.issue_type) == of)
         async with self._engine.connect() as connection:
-            alerts = [dict(row) for row in (await connection.execute(newest)).mappings()]
-            asked_for = [dict(row) for row in (await connection.execute(reviews)).mappings()]
+            alerts = await rows(connection, newest)
+            asked_for = await rows(connection, reviews)
             used = {alert_id for row in asked_for for alert_id in json.loads(row["alert_ids"])}
             open_ = next((row for row in asked_for if row["status"] == ReviewStatus.OPEN), None)
             its_own = told.alert_id.in_(json.loads(open_["alert_ids"]) if open_ else [])
-            behind = (await connection.execute(select(maintenance_alerts).where(its_own))).mappings().all()
+            behind = await rows(connection, select(maintenance_alerts).where(its_own))
         in_time = (row for row in alerts if row["received_at"] - row["occurred_at"] <= window)
         waiting = [_alert(row) for row in in_time if row["alert_id"] not in used]
         return PatternLife(
             waiting=waiting[:WAITING][::-1],
             known={digest(row["alert_id"]): row["occurred_at"] for row in alerts},
-            review=_review(open_, [dict(row) for row in behind]) if open_ else None,
+            review=_review(open_, behind) if open_ else None,
         )
 
     async def open(self) -> list[Row]:
@@ -149,17 +148,9 @@ class MaintenanceReviews:
         wanted = {maintenance_reviews.c.status: status, maintenance_reviews.c.contract_id: contract_id}
         conditions = [opened >= since, opened < until]
         conditions += [column == value for column, value in wanted.items() if value is not None]
-        page = (
-            select(maintenance_reviews)
-            .where(*conditions)
-            .order_by(opened.desc(), maintenance_reviews.c.review_id)
-            .limit(limit)
-            .offset(offset)
-        )
-        async with self._engine.connect() as connection:
-            total = await connection.scalar(select(func.count()).select_from(maintenance_reviews).where(*conditions))
-            rows = (await connection.execute(page)).mappings().all()
-        return total or 0, [dict(row) for row in rows]
+        order = (opened.desc(), maintenance_reviews.c.review_id)
+        query = select(maintenance_reviews).where(*conditions).order_by(*order)
+        return await page(self._engine, query, limit=limit, offset=offset)
 
 
 def _alert(row: Row) -> TeachingAlert:

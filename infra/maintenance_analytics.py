@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from infra.database import rows
 from schemas.calibration import CalibrationState
 from schemas.equipment import EquipmentItem, Standing
 
@@ -77,10 +78,7 @@ async def maintenance_figures(engine: AsyncEngine, since: datetime, until: datet
         "out_of_service": _OUT_OF_SERVICE,
     }
     async with engine.connect() as connection:
-        return {
-            name: [dict(row) for row in (await connection.execute(query, period)).mappings()]
-            for name, query in queries.items()
-        }
+        return {name: await rows(connection, query, period) for name, query in queries.items()}
 
 
 def compliance(found: Iterable[tuple[EquipmentItem, Standing]]) -> dict[str, Any]:

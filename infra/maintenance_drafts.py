@@ -10,14 +10,16 @@ from temporalio.common import SearchAttributePair, TypedSearchAttributes, Workfl
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
+from infra.database import Row
 from infra.ledger import Ledger, LedgerConflict
-from infra.maintenance import MaintenanceContracts, Row
+from infra.maintenance import MaintenanceContracts
 from infra.registry import Registry
 from infra.settings import Settings
 from infra.staging import OtherDocument
 from infra.temporal import RPC_TIMEOUT, STATUS, NotStarted
 from schemas import names
 from schemas.canonical import document_hash
+from schemas.changes.maintenance import ContractCreated
 from schemas.faults import Fault
 from schemas.ledger import LedgerEntry
 from schemas.maintenance import FIRST_VERSION, ContractStatus, station_type
@@ -33,7 +35,7 @@ from schemas.maintenance_version import (
     next_version,
     title_of,
 )
-from schemas.record import ContractCreated, Record
+from schemas.record import Record
 
 
 class NotADraft(ValueError):

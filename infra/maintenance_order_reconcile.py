@@ -8,22 +8,21 @@ from collections.abc import AsyncIterator
 
 from temporalio.client import Client, WorkflowExecutionStatus
 
+from infra.database import Row
 from infra.ledger import Ledger
-from infra.maintenance import MaintenanceContracts, Row
+from infra.maintenance import MaintenanceContracts
 from infra.maintenance_orders import NodeOrdering
 from infra.registry import Registry
-from infra.repairs import Repairs
+from infra.repairs import GOES_ON, Repairs, closed_from_outside
 from infra.settings import Settings
 from infra.temporal import workflow_status
-from schemas import names
-from schemas.alert import Alert, Severity
+from schemas.changes.alert import AlertResolved
+from schemas.changes.maintenance import DeploymentChanged
 from schemas.ledger import LedgerEntry
 from schemas.maintenance import ContractStatus, DeploymentStatus
 from schemas.maintenance_orders import NodeOrder
 from schemas.reconcile import Repaired
-from schemas.record import AlertRaised, AlertResolved, Change, DeploymentChanged, Record
-
-_GOES_ON = frozenset({WorkflowExecutionStatus.RUNNING, WorkflowExecutionStatus.COMPLETED})
+from schemas.record import Record
 
 
 class NodeOrderReconciler:
@@ -55,11 +54,13 @@ class NodeOrderReconciler:
                 yield order.workflow_id, await repairs.attempt(order.workflow_id, self._repair(order, row))
 
     def _order(self, row: Row) -> NodeOrder:
+        retire = row["contract_status"] == ContractStatus.DEPRECATED
         return NodeOrder(
             **{name: row[name] for name in ("contract_id", "version", "node_id", "number", "document_hash")},
             file_hash=row["file_hash"] or "",
             late_after=self._late_after,
-            retire=row["contract_status"] == ContractStatus.DEPRECATED,
+            retire=retire,
+            restores=retire and row["status"] == DeploymentStatus.PENDING,
         )
 
     async def _repair(self, order: NodeOrder, row: Row) -> Repaired | None:
@@ -70,7 +71,7 @@ class NodeOrderReconciler:
                 await handle.terminate(f"{order.node_id} is gone from the registry")
             await self._end(order)
             return Repaired.CLOSED
-        if status in _GOES_ON or not (order.retire or row["status"] == DeploymentStatus.PENDING):
+        if status in GOES_ON or not (order.retire or row["status"] == DeploymentStatus.PENDING):
             return None
         return Repaired.STARTED if await self._start(order, status) else None
 
@@ -81,15 +82,7 @@ class NodeOrderReconciler:
         number = sum((one.smart_id, one.metadata.get("number")) == (order.node_id, order.number) for one in timeline)
         event = f"{order.workflow_id}:workflow_closed:{number}"
         text = f"What {order.node_id} is told of {order} was {status.name.lower()} from outside. It is told again."
-        alert = Alert(
-            alert_id=event,
-            alert_type="workflow_closed",
-            severity=Severity.HIGH,
-            source=names.RECONCILE_ID,
-            subject=order.contract_id,
-            text=text,
-        )
-        await self._record(order, "restart_order", event, text, AlertRaised(alert=alert))
+        await self._ledger.record(closed_from_outside(_entry(order, "restart_order", event, text)))
         return await self._ordering.start(order.model_copy(update={"signals": number + 1}))
 
     async def _end(self, order: NodeOrder) -> None:
@@ -99,23 +92,19 @@ class NodeOrderReconciler:
             node_id=order.node_id,
             status=DeploymentStatus.RETIRED,
         )
-        await self._record(
-            order,
-            "end_order",
-            f"{order.workflow_id}:gone",
-            f"{order.node_id} is gone from the registry: {order} counts as ended there",
-            ended,
-            *(AlertResolved(cause=cause) for cause in order.causes),
-        )
+        over = (AlertResolved(cause=cause) for cause in order.causes)
+        text = f"{order.node_id} is gone from the registry: {order} counts as ended there"
+        entry = _entry(order, "end_order", f"{order.workflow_id}:gone", text)
+        await self._ledger.record(Record(entry=entry, changes=(ended, *over)))
 
-    async def _record(self, order: NodeOrder, action: str, event: str, text: str, *changes: Change) -> None:
-        entry = LedgerEntry(
-            idempotency_key=event,
-            action_type="maintenance",
-            action=action,
-            target=order.contract_id,
-            details=text,
-            smart_id=order.node_id,
-            metadata={"version": order.version, "node_id": order.node_id, "number": order.number},
-        )
-        await self._ledger.record(Record(entry=entry, changes=changes))
+
+def _entry(order: NodeOrder, action: str, event: str, text: str) -> LedgerEntry:
+    return LedgerEntry(
+        idempotency_key=event,
+        action_type="maintenance",
+        action=action,
+        target=order.contract_id,
+        details=text,
+        smart_id=order.node_id,
+        metadata={"version": order.version, "node_id": order.node_id, "number": order.number},
+    )

@@ -1,10 +1,13 @@
 """What nodes are told of maintenance contracts: to whom a version goes, and a workflow for each of them.
 
 A version takes over from what its own parents were made of, and from nothing else: two drafts of one parent hold each
-what the other does not, so the second to be deployed would undo the first without a word.
+what the other does not, so the second to be deployed would undo the first without a word. That is looked at before a
+deployment is asked for and when it is approved; and once more before it is sent, because only the numbers of what is
+recorded say which of two came second.
 """
 
 import asyncio
+from collections.abc import Iterable
 
 from temporalio.client import Client
 from temporalio.common import SearchAttributePair, TypedSearchAttributes, WorkflowIDReusePolicy
@@ -15,7 +18,8 @@ from infra.registry import Registry
 from infra.temporal import NODE, RPC_TIMEOUT, STATUS
 from schemas import names
 from schemas.maintenance import DeploymentStatus, station_type
-from schemas.maintenance_orders import ChosenNodes, NodeOrder, NodeOrders, WantedNodes
+from schemas.maintenance_orders import ChosenNodes, NodeOrder, NodeOrders, OrdersRefused, WantedNodes
+from schemas.maintenance_version import VersionRef
 
 AT_ONCE = 16
 """Workflows that are being started."""
@@ -32,34 +36,40 @@ class NodeOrdering:
     async def choose(self, wanted: WantedNodes) -> ChosenNodes:
         """All nodes of the contract's station type, or the named ones; none of them may lose a version's changes."""
         chosen = choose_nodes(self._registry, wanted)
-        if chosen.refusal is None and (undone := await self._undone(wanted, chosen)):
+        if chosen.refusal is None and (undone := await self._undone(wanted, chosen.nodes)):
             return ChosenNodes(refusal=undone)
         return chosen
 
-    async def _undone(self, wanted: WantedNodes, chosen: ChosenNodes) -> str | None:
-        parents = {row["version"]: row["parent_version"] for row in await self._contracts.versions(wanted.contract_id)}
-        line, version = set(), parents.get(wanted.version)
+    async def _undone(self, ref: VersionRef, nodes: Iterable[str], before: int | None = None) -> str | None:
+        """What a version would undo of the deployments that were recorded, `before` its own once it has one."""
+        parents = {row["version"]: row["parent_version"] for row in await self._contracts.versions(ref.contract_id)}
+        line, version = set(), parents.get(ref.version)
         while version is not None:
             line.add(version)
             version = parents.get(version)
-        there = await self._contracts.last_deployed(wanted.contract_id)
-        for node_id in chosen.nodes:
+        there = await self._contracts.last_deployed(ref.contract_id, before=before)
+        for node_id in nodes:
             if (version := there.get(node_id)) is not None and version not in line:
-                return f"{node_id} has {version}, whose changes {wanted.version} would undo: make it from {version}"
+                return f"{node_id} has {version}, whose changes {ref.version} would undo: make it from {version}"
         return None
 
-    async def send(self, orders: NodeOrders) -> None:
+    async def send(self, orders: NodeOrders) -> OrdersRefused | None:
         """The same again starts nothing twice."""
-        nodes = await self._contracts.open_nodes(orders, pending=not orders.retire)
+        nodes = await self._contracts.open_nodes(orders)
+        pending = [node_id for node_id, status in nodes.items() if status is DeploymentStatus.PENDING]
+        if not orders.retire and (undone := await self._undone(orders, pending, before=orders.number)):
+            return OrdersRefused(reason=undone)
         allowed = asyncio.Semaphore(AT_ONCE)
 
         async def start(node_id: str) -> None:
             async with allowed:
-                await self.start(NodeOrder(**dict(orders), node_id=node_id))
+                restores = orders.retire and node_id in pending
+                await self.start(NodeOrder(**dict(orders), node_id=node_id, restores=restores))
 
         async with asyncio.TaskGroup() as starting:
-            for node_id in nodes:
+            for node_id in nodes if orders.retire else pending:
                 starting.create_task(start(node_id))
+        return None
 
     async def start(self, order: NodeOrder) -> bool:
         """Also one that was closed from outside; False where it is open, or has ended well."""

@@ -11,21 +11,18 @@ from collections.abc import AsyncIterator, Sequence
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
+from infra.database import Row
 from infra.ledger import Ledger
-from infra.maintenance import MaintenanceContracts, Row
+from infra.maintenance import MaintenanceContracts
 from infra.maintenance_drafts import Drafts
-from infra.repairs import Repairs
+from infra.repairs import GOES_ON, Repairs, closed_from_outside, how_closed
 from infra.temporal import workflow_status
 from schemas import names
-from schemas.alert import Alert, Severity
 from schemas.ledger import LedgerEntry, RecordedEntry
 from schemas.maintenance import ContractStatus, Validation
 from schemas.maintenance_life import ContractLife, DeploymentsChanged, PendingDeployment
 from schemas.maintenance_version import ContractChange, VersionRef
 from schemas.reconcile import Repaired
-from schemas.record import AlertRaised, Record
-
-_GOES_ON = frozenset({WorkflowExecutionStatus.RUNNING, WorkflowExecutionStatus.COMPLETED})
 
 
 class MaintenanceReconciler:
@@ -50,7 +47,7 @@ class MaintenanceReconciler:
         status = await workflow_status(self._client, ref.workflow_id)
         if status is WorkflowExecutionStatus.RUNNING:
             await self._tell(ref)
-        if status in _GOES_ON:
+        if status in GOES_ON:
             return None
         return Repaired.STARTED if await self._start(ref, row, status) else None
 
@@ -70,7 +67,7 @@ class MaintenanceReconciler:
         if status is None and row["status"] == ContractStatus.DRAFT:
             return await self._drafts.start(row)
         entries = [one for one in await self._ledger.timeline(ref.contract_id) if _is_about(ref, one)]
-        await self._record(ref, status.name.lower() if status else "closed", len(entries))
+        await self._record(ref, how_closed(status), len(entries))
         life = await self._life(ref, row, entries)
         return await self._drafts.start(row, life=life, signals=len(entries) + 1)
 
@@ -95,25 +92,15 @@ class MaintenanceReconciler:
         )
 
     async def _record(self, ref: VersionRef, how: str, number: int) -> None:
-        event = f"{ref.workflow_id}:workflow_closed:{number}"
-        text = f"The workflow of {ref} was {how} from outside. It was started again where it stood."
-        alert = Alert(
-            alert_id=event,
-            alert_type="workflow_closed",
-            severity=Severity.HIGH,
-            source=names.RECONCILE_ID,
-            subject=ref.contract_id,
-            text=text,
-        )
         entry = LedgerEntry(
-            idempotency_key=event,
+            idempotency_key=f"{ref.workflow_id}:workflow_closed:{number}",
             action_type="maintenance",
             action="restart_contract",
             target=ref.contract_id,
-            details=text,
+            details=f"The workflow of {ref} was {how} from outside. It was started again where it stood.",
             metadata={"workflow": how, "version": ref.version},
         )
-        await self._ledger.record(Record(entry=entry, changes=(AlertRaised(alert=alert),)))
+        await self._ledger.record(closed_from_outside(entry))
 
 
 def _deployment(entries: Sequence[RecordedEntry]) -> PendingDeployment | None:

@@ -78,11 +78,17 @@ class NodeMaintenance:
             return self._receipt(database, delivery.contract_id)
 
     def retire_contract(self, retired: ContractRetired) -> ContractReceipt:
-        """Puts this delivery out of force, or keeps it out where it has not come; any other one stays as it is."""
+        """Puts this delivery out of force, or keeps it out where it has not come; any other one stays as it is.
+
+        Where the order says so, what it took over from is in force again, in the same step.
+        """
+        name = retired.contract_id
         with self._disk.writing() as database:
             if rows.retire(database, retired):
-                self._loaded(database, retired.contract_id, None, f"Executes {retired.contract_id} no more: retired")
-            return self._receipt(database, retired.contract_id)
+                back = rows.restore(database, name) if retired.restores else None
+                instead = f"{name} {back.version} again" if back else f"{name} no more"
+                self._loaded(database, name, back.contract if back else None, f"Executes {instead}: retired")
+            return self._receipt(database, name)
 
     def contracts(self) -> tuple[ContractInForce, ...]:
         """Those in force, by ID."""

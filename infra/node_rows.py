@@ -30,6 +30,17 @@ SCHEMA = (
         document_hash TEXT
     ) STRICT
     """,
+    # What later versions took over from, until it has ended: it comes back where the later one was retired unheard.
+    """
+    CREATE TABLE IF NOT EXISTS replaced_contracts (
+        contract_id   TEXT NOT NULL,
+        number        INTEGER NOT NULL,
+        version       TEXT NOT NULL,
+        contract      TEXT NOT NULL,
+        document_hash TEXT NOT NULL,
+        PRIMARY KEY (contract_id, number)
+    ) STRICT
+    """,
     # Deliveries that were retired, also before they came: they come too late.
     """
     CREATE TABLE IF NOT EXISTS retired_deliveries (
@@ -142,9 +153,11 @@ def comes_too_late(database: sqlite3.Connection, delivery: ContractDelivery) -> 
 
 
 def retire(database: sqlite3.Connection, retired: ContractRetired) -> bool:
-    """Ends this delivery and no other; False where it was not in force."""
+    """Ends this delivery and, where it was heard of, those that it took over from; False where it was not in force."""
     key = (retired.contract_id, retired.number)
     database.execute("INSERT OR IGNORE INTO retired_deliveries VALUES (?, ?)", key)
+    which = "number = ?" if retired.restores else "number <= ?"
+    database.execute(f"DELETE FROM replaced_contracts WHERE contract_id = ? AND {which}", key)
     ended = database.execute(
         "UPDATE contracts SET version = NULL, contract = NULL, document_hash = NULL"
         " WHERE contract_id = ? AND number = ? AND version IS NOT NULL",
@@ -155,14 +168,38 @@ def retire(database: sqlite3.Connection, retired: ContractRetired) -> bool:
     return ended > 0
 
 
+def restore(database: sqlite3.Connection, contract_id: str) -> ContractInForce | None:
+    """Puts the newest version back that was taken over from and has not ended; None where there is none."""
+    row = database.execute(
+        "SELECT number, version, contract, document_hash FROM replaced_contracts WHERE contract_id = ?"
+        " ORDER BY number DESC LIMIT 1",
+        (contract_id,),
+    ).fetchone()
+    if row is None:
+        return None
+    number, version, text, hash_ = row
+    database.execute("DELETE FROM replaced_contracts WHERE contract_id = ? AND number = ?", (contract_id, number))
+    restored = in_force(version, text)
+    _write(database, (contract_id, number, version, None, text, hash_), restored.contract)
+    return restored
+
+
 def put(
     database: sqlite3.Connection, delivery: ContractDelivery, replaced: str | None, contract: MaintenanceContract
 ) -> None:
-    name = delivery.contract_id
     database.execute(
-        "INSERT OR REPLACE INTO contracts VALUES (?, ?, ?, ?, ?, ?)",
-        (name, delivery.number, delivery.version, replaced, contract.model_dump_json(), delivery.document_hash),
+        "INSERT INTO replaced_contracts SELECT contract_id, number, version, contract, document_hash FROM contracts"
+        " WHERE contract_id = ? AND version IS NOT NULL",
+        (delivery.contract_id,),
     )
+    text = contract.model_dump_json()
+    row = (delivery.contract_id, delivery.number, delivery.version, replaced, text, delivery.document_hash)
+    _write(database, row, contract)
+
+
+def _write(database: sqlite3.Connection, row: tuple[object, ...], contract: MaintenanceContract) -> None:
+    name = contract.smart_contract_id
+    database.execute("INSERT OR REPLACE INTO contracts VALUES (?, ?, ?, ?, ?, ?)", row)
     database.execute("DELETE FROM contract_types WHERE contract_id = ?", (name,))
     database.executemany(
         "INSERT INTO contract_types VALUES (?, ?)", [(kind, name) for kind in set(contract.equipment_types)]

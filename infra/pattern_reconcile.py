@@ -10,13 +10,11 @@ from temporalio.client import Client, WorkflowExecutionStatus
 from infra.database import Row
 from infra.ledger import Ledger
 from infra.maintenance_alerts import MaintenancePatterns, MaintenanceReviews
-from infra.repairs import Repairs
+from infra.repairs import Repairs, closed_from_outside, how_closed
 from infra.temporal import workflow_status
 from schemas import names
-from schemas.alert import Alert, Severity
 from schemas.ledger import LedgerEntry
 from schemas.reconcile import Repaired
-from schemas.record import AlertRaised, Record
 
 
 class PatternReconciler:
@@ -40,29 +38,19 @@ class PatternReconciler:
         status = await workflow_status(self._client, name)
         if status is WorkflowExecutionStatus.RUNNING:
             return None
-        await self._record(name, row, status.name.lower() if status else "closed")
+        await self._record(name, row, how_closed(status))
         await self._patterns.start(row["contract_id"], row["issue_type"])
         return Repaired.STARTED
 
     async def _record(self, name: str, row: Row, how: str) -> None:
         number = len(await self._ledger.entries(target=row["contract_id"], action="restart_pattern"))
-        event = f"{name}:workflow_closed:{number}"
         review = row["review_id"]
-        text = f"The workflow of {name} was {how} from outside. It was started again, and review {review} waits."
-        alert = Alert(
-            alert_id=event,
-            alert_type="workflow_closed",
-            severity=Severity.HIGH,
-            source=names.RECONCILE_ID,
-            subject=row["contract_id"],
-            text=text,
-        )
         entry = LedgerEntry(
-            idempotency_key=event,
+            idempotency_key=f"{name}:workflow_closed:{number}",
             action_type="maintenance",
             action="restart_pattern",
             target=row["contract_id"],
-            details=text,
+            details=f"The workflow of {name} was {how} from outside. It was started again, and review {review} waits.",
             metadata={"workflow": how, "issue_type": row["issue_type"], "review_id": row["review_id"]},
         )
-        await self._ledger.record(Record(entry=entry, changes=(AlertRaised(alert=alert),)))
+        await self._ledger.record(closed_from_outside(entry))

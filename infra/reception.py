@@ -8,8 +8,9 @@ from infra.transfer import Transfers
 from schemas.alert import Alert, Severity, cause_of
 from schemas.base import excerpt
 from schemas.canonical import document_hash
+from schemas.changes.alert import AlertRaised
 from schemas.ledger import LedgerEntry
-from schemas.record import AlertRaised, Change, Record
+from schemas.record import Change, Record
 from schemas.transfer import Destination, PackageStatus
 from schemas.transfer_package import HubReceipt
 

@@ -14,16 +14,16 @@ from temporalio.service import RPCError, RPCStatusCode
 from infra.client_po import ClientPOs
 from infra.database import Row
 from infra.ledger import Ledger
-from infra.repairs import Repairs
+from infra.repairs import Repairs, closed_from_outside
 from infra.temporal import ClientPOStarter, workflow_status
 from schemas import names
-from schemas.alert import Alert, Severity
+from schemas.changes.alert import AlertResolved
+from schemas.changes.client_po import ClientPOChanged
 from schemas.client_po import ClientPOStatus
 from schemas.client_po_life import LATE, REFUSED, ClientPOEnd, release_failure
 from schemas.ledger import LedgerEntry
 from schemas.part_arrival import PORef
 from schemas.reconcile import Repaired
-from schemas.record import AlertRaised, AlertResolved, ClientPOChanged, Record
 
 
 class ClientPOReconciler:
@@ -94,17 +94,8 @@ class ClientPOReconciler:
         self, row: Row, action: str, text: str, metadata: dict[str, str], change: ClientPOChanged
     ) -> None:
         name = row["smart_contract_id"]
-        event = f"{name}:workflow_closed"
-        alert = Alert(
-            alert_id=event,
-            alert_type="workflow_closed",
-            severity=Severity.HIGH,
-            source="reconcile",
-            subject=name,
-            text=text,
-        )
         entry = LedgerEntry(
-            idempotency_key=event,
+            idempotency_key=f"{name}:workflow_closed",
             action_type="handoff",
             action=action,
             target=name,
@@ -112,4 +103,4 @@ class ClientPOReconciler:
             metadata={"staging_id": row["staging_id"], **metadata},
         )
         over = (AlertResolved(cause=release_failure(name, what)) for what in (LATE, REFUSED))
-        await self._ledger.record(Record(entry=entry, changes=(change, *over, AlertRaised(alert=alert))))
+        await self._ledger.record(closed_from_outside(entry, change, *over))

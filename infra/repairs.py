@@ -4,15 +4,41 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from typing import Protocol
 
+from temporalio.client import WorkflowExecutionStatus
+
 from infra.alerts import Alerts, StandingAlerts
 from infra.ledger import Ledger
 from schemas import names
-from schemas.alert import Severity
+from schemas.alert import Alert, Severity
+from schemas.changes.alert import AlertRaised
+from schemas.ledger import LedgerEntry
 from schemas.reconcile import Repaired
+from schemas.record import Change, Record
 
 log = logging.getLogger(__name__)
 
 NOT_RECONCILED = "not_reconciled"
+
+GOES_ON = frozenset({WorkflowExecutionStatus.RUNNING, WorkflowExecutionStatus.COMPLETED})
+"""Nobody closed it from outside."""
+
+
+def how_closed(status: WorkflowExecutionStatus | None) -> str:
+    """In a word for people; Temporal does not know any more how it was that lies long back."""
+    return status.name.lower() if status else "closed"
+
+
+def closed_from_outside(entry: LedgerEntry, *changes: Change, subject: str | None = None) -> Record:
+    """What follows from a workflow's being closed, as the entry says; a person is told in the entry's own words."""
+    alert = Alert(
+        alert_id=entry.idempotency_key,
+        alert_type="workflow_closed",
+        severity=Severity.HIGH,
+        source=names.RECONCILE_ID,
+        subject=subject or entry.target,
+        text=entry.details,
+    )
+    return Record(entry=entry, changes=(*changes, AlertRaised(alert=alert)))
 
 
 class NotRepaired(Exception):

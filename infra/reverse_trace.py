@@ -10,22 +10,16 @@ from temporalio.client import Client
 from temporalio.common import SearchAttributePair, TypedSearchAttributes, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
-from infra.rows import waiting_results
-from infra.tables import (
-    equipment,
-    ledger_entries,
-    test_results,
-    test_signoffs,
-    tests,
-    traced_results,
-    traces,
-    transfers,
-)
+from infra.database import Row, many, page
+from infra.rows.reverse_trace import waiting_results
+from infra.tables.equipment import equipment
+from infra.tables.ledger import ledger_entries
+from infra.tables.reverse_trace import traced_results, traces
+from infra.tables.test_execution import test_results, test_signoffs, tests
+from infra.tables.transfer import transfers
 from infra.temporal import RPC_TIMEOUT, STATUS
 from schemas import names
 from schemas.reverse_trace import Selected, Selection, TraceStart, TraceStatus, decided_content
-
-Row = dict[str, Any]
 
 
 class ReverseTraces:
@@ -64,11 +58,10 @@ class ReverseTraces:
 
     async def held(self, trace_id: str, since: datetime) -> list[str]:
         """The contracts whose tests this trace has told to hold, also where somebody has resumed them."""
-        row = ledger_entries.c
-        named = func.strpos(row.entry, f"in trace {trace_id}, then resume") > 0
-        query = select(row.target).where(row.action == "hold_test", row.recorded_at >= since, named).distinct()
-        async with self._engine.connect() as connection:
-            return list((await connection.execute(query)).scalars())
+        entry = ledger_entries.c
+        named = func.strpos(entry.entry, f"in trace {trace_id}, then resume") > 0
+        query = select(entry.target).where(entry.action == "hold_test", entry.recorded_at >= since, named).distinct()
+        return [row["target"] for row in await many(self._engine, query)]
 
     async def node_of(self, equipment_id: str) -> str | None:
         """Where the instrument is, as the register knows it."""
@@ -101,17 +94,13 @@ class ReverseTraces:
         conditions = [row.trace_id == trace_id, *(row[name] == value for name, value in selection.terms.items())]
         if open_ is not None:
             conditions.append(row.disposition.is_(None) == open_)
-        page = (
+        query = (
             select(traced_results, _package().label("package_id"), tests.c.status.label("test_status"))
             .join_from(traced_results, tests, tests.c.smart_contract_id == row.smart_contract_id, isouter=True)
             .where(*conditions)
             .order_by(row.clientpo_id, row.smart_contract_id, row.revision, row.test_id)
-            .limit(limit)
-            .offset(offset)
         )
-        async with self._engine.connect() as connection:
-            total = await connection.scalar(select(func.count()).select_from(traced_results).where(*conditions))
-            return total or 0, [dict(found) for found in (await connection.execute(page)).mappings()]
+        return await page(self._engine, query, limit=limit, offset=offset)
 
     async def orders(self, trace_id: str, *, limit: int) -> list[Row]:
         """Who is concerned: client orders with their results, those with most that wait first."""
@@ -124,8 +113,7 @@ class ReverseTraces:
             .order_by(waiting.desc(), row.clientpo_id)
             .limit(limit)
         )
-        async with self._engine.connect() as connection:
-            return [dict(found) for found in (await connection.execute(query)).mappings()]
+        return await many(self._engine, query)
 
     async def _find(self, conditions: Sequence[ColumnElement[bool]], *, limit: int | None, offset: int) -> list[Row]:
         row = traced_results.c
@@ -138,15 +126,14 @@ class ReverseTraces:
             .where(row.trace_id == traces.c.trace_id)
             .lateral("counts")
         )
-        page = (
+        query = (
             select(traces, counts.c.found, counts.c.waiting, counts.c.client_orders)
             .where(*conditions)
             .order_by(traces.c.opened_at.desc(), traces.c.trace_id)
             .limit(limit)
             .offset(offset)
         )
-        async with self._engine.connect() as connection:
-            return [dict(found) for found in (await connection.execute(page)).mappings()]
+        return await many(self._engine, query)
 
 
 async def start_again(client: Client, start: TraceStart) -> bool:

@@ -12,10 +12,11 @@ from infra.registry import Registry
 from infra.temporal import ClientPOStarter, NotStarted
 from schemas import names
 from schemas.canonical import document_hash
+from schemas.changes.client_po import ClientPOStaged
 from schemas.client_po import ClientPOStatus, SmartClientPO
 from schemas.ledger import LedgerEntry
 from schemas.node import PartReady
-from schemas.record import ClientPOStaged, Record
+from schemas.record import Record
 
 
 class OtherDocument(Exception):

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from infra.database import Row, many, page
-from infra.tables import test_results, test_signoffs, tests
+from infra.database import Row, many, page, rows
+from infra.tables.test_execution import test_results, test_signoffs, tests
 from schemas.signoff import SignOffDecision, signed_content
 from schemas.test_execution import TERMINAL
 from schemas.test_results import Begun, CurrentResult, TestResult
@@ -74,13 +74,11 @@ class Tests:
         )
         async with self._engine.connect() as connection:
             await connection.execution_options(isolation_level="REPEATABLE READ")  # else they are of different times
-            found = (await connection.execute(row)).mappings().first()
-            if found is None:
+            found = await rows(connection, row)
+            if not found:
                 return None
             return TestRecord(
-                row=dict(found),
-                results=[dict(result) for result in (await connection.execute(results)).mappings()],
-                signoffs=[dict(signoff) for signoff in (await connection.execute(signoffs)).mappings()],
+                row=found[0], results=await rows(connection, results), signoffs=await rows(connection, signoffs)
             )
 
     async def not_terminal(self, *, after: str = "", limit: int = 500) -> list[Row]:

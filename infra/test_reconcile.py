@@ -6,14 +6,15 @@ from temporalio.client import Client, WorkflowExecutionStatus
 
 from infra.database import Row
 from infra.ledger import Ledger
-from infra.repairs import Repairs
+from infra.repairs import Repairs, closed_from_outside, how_closed
 from infra.temporal import workflow_status
 from infra.test_execution import Tests
 from schemas import names
-from schemas.alert import KINDS, Alert, Severity
+from schemas.alert import KINDS
+from schemas.changes.alert import AlertResolved
+from schemas.changes.test_execution import TestChanged
 from schemas.ledger import LedgerEntry
 from schemas.reconcile import Repaired
-from schemas.record import AlertRaised, AlertResolved, Record, TestChanged
 from schemas.test_execution import TestStatus, alert_cause
 
 
@@ -44,30 +45,20 @@ class TestReconciler:
         current = await self._tests.get(name)
         if current is None or current.row["status"] != row["status"]:
             return None  # it ended well while we looked
-        await self._abort(row, status.name.lower() if status else "closed")
+        await self._abort(row, how_closed(status))
         return Repaired.CLOSED
 
     async def _abort(self, row: Row, how: str) -> None:
         name = row["smart_contract_id"]
-        event = f"{names.test_execution_id(name)}:workflow_closed"
-        text = f"The workflow of the test of {name} was {how} from outside: stage the contract under a new ID."
-        alert = Alert(
-            alert_id=event,
-            alert_type="workflow_closed",
-            severity=Severity.HIGH,
-            source=names.RECONCILE_ID,
-            subject=name,
-            text=text,
-        )
         entry = LedgerEntry(
-            idempotency_key=event,
+            idempotency_key=f"{names.test_execution_id(name)}:workflow_closed",
             action_type="test",
             action="abort_test",
             target=name,
-            details=text,
+            details=f"The workflow of the test of {name} was {how} from outside: stage the contract under a new ID.",
             smart_id=row["node_id"],
             metadata={"workflow": how, "was": row["status"]},
         )
         over = (AlertResolved(cause=alert_cause(kind, name)) for kind in KINDS if KINDS[kind].lasting)
         change = TestChanged(smart_contract_id=name, status=TestStatus.ABORTED)
-        await self._ledger.record(Record(entry=entry, changes=(change, *over, AlertRaised(alert=alert))))
+        await self._ledger.record(closed_from_outside(entry, change, *over))

@@ -7,18 +7,16 @@ behind the last entry that it is known to have searched; what it finds twice is 
 from collections.abc import AsyncIterator
 from datetime import UTC
 
-from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.client import Client
 
 from infra.database import Row
 from infra.ledger import Ledger
-from infra.repairs import Repairs
+from infra.repairs import GOES_ON, Repairs, closed_from_outside, how_closed
 from infra.reverse_trace import ReverseTraces, start_again
 from infra.temporal import workflow_status
 from schemas import names
-from schemas.alert import Alert, Severity
 from schemas.ledger import LedgerEntry
 from schemas.reconcile import Repaired
-from schemas.record import AlertRaised, Record
 from schemas.reverse_trace import TraceLife, TraceStart
 
 
@@ -39,10 +37,10 @@ class TraceReconciler:
     async def _repair(self, row: Row) -> Repaired | None:
         name = row["trace_id"]
         status = await workflow_status(self._client, names.reverse_trace_id(name))
-        if status in (WorkflowExecutionStatus.RUNNING, WorkflowExecutionStatus.COMPLETED):
+        if status in GOES_ON:
             return None
         entries = await self._ledger.timeline(name)
-        await self._record(name, status.name.lower() if status else "closed", len(entries))
+        await self._record(name, how_closed(status), len(entries))
         life = TraceLife(
             searched=max((entry.metadata["until"] for entry in entries if "until" in entry.metadata), default=-1),
             found=row["found"],
@@ -64,22 +62,13 @@ class TraceReconciler:
 
     async def _record(self, name: str, how: str, number: int) -> None:
         workflow_id = names.reverse_trace_id(name)
-        event = f"{workflow_id}:workflow_closed:{number}"
         text = f"The workflow of reverse trace {name} was {how} from outside. It was started again where it stood."
-        alert = Alert(
-            alert_id=event,
-            alert_type="workflow_closed",
-            severity=Severity.HIGH,
-            source=names.RECONCILE_ID,
-            subject=name,
-            text=text,
-        )
         entry = LedgerEntry(
-            idempotency_key=event,
+            idempotency_key=f"{workflow_id}:workflow_closed:{number}",
             action_type="maintenance",
             action="restart_trace",
             target=name,
             details=text,
             metadata={"workflow": how},
         )
-        await self._ledger.record(Record(entry=entry, changes=(AlertRaised(alert=alert),)))
+        await self._ledger.record(closed_from_outside(entry))

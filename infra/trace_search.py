@@ -10,18 +10,22 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import Row as Found
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from infra.database import Row, many, one, rows
 from infra.ledger import Ledger
 from infra.registry import Registry
-from infra.rows import waiting_results
-from infra.tables import ledger_entries, tests, traced_results
+from infra.rows.reverse_trace import waiting_results
+from infra.tables.ledger import ledger_entries
+from infra.tables.reverse_trace import traced_results
+from infra.tables.test_execution import tests
 from schemas import names
 from schemas.alert import Alert, Severity
+from schemas.changes.alert import AlertRaised
+from schemas.changes.reverse_trace import ResultsTraced, TraceSearched
 from schemas.ledger import LedgerEntry
-from schemas.record import AlertRaised, Change, Record, ResultsTraced, TraceSearched
+from schemas.record import Change, Record
 from schemas.reverse_trace import (
     Horizon,
     Search,
@@ -33,7 +37,7 @@ from schemas.reverse_trace import (
     decided_content,
     in_doubt_cause,
 )
-from schemas.test_execution import TERMINAL
+from schemas.test_execution import TERMINAL, TestStatus
 from schemas.test_results import Begun, Instrument
 
 Item = TypeVar("Item")
@@ -83,7 +87,7 @@ _SEARCH = text("""
 # In this order: a test that is not under way any more has given its results before the ledger's end is read.
 _UNDER_WAY = (
     select(tests.c.smart_contract_id, tests.c.status, tests.c.begun)
-    .where(tests.c.begun.is_not(None), tests.c.status.not_in([status.value for status in TERMINAL]))
+    .where(tests.c.begun.is_not(None), tests.c.status.in_([status for status in TestStatus if status not in TERMINAL]))
     .order_by(tests.c.smart_contract_id)
 )
 
@@ -102,12 +106,12 @@ class Searcher:
         """The end of the ledger, and the tests that may still give results with the instrument."""
         candidates = _UNDER_WAY.where(func.strpos(tests.c.begun, _names_it(trace)) > 0)
         async with self._engine.connect() as connection:
-            rows = (await connection.execute(candidates)).all()
+            measuring = await rows(connection, candidates)
             until = await connection.scalar(_LEDGER_ENDS)
         under_way = [
-            UnderWay(smart_contract_id=row.smart_contract_id, status=row.status)
-            for row in rows
-            for begun in [Begun.model_validate_json(row.begun)]
+            UnderWay(smart_contract_id=row["smart_contract_id"], status=row["status"])
+            for row in measuring
+            for begun in [Begun.model_validate_json(row["begun"])]
             if trace.doubts(begun.instruments, begun.started_at)
         ]
         return Horizon(until=-1 if until is None else until, tests=tuple(under_way[:MOST_TESTS]))
@@ -117,8 +121,9 @@ class Searcher:
         for first in range(max(search.after + 1, goes_on), search.until + 1, STRETCH):
             last = min(first + STRETCH - 1, search.until)
             found = await self._stretch(search.trace, first, last)
-            for number, page in enumerate(_pages(found, PAGE), start=1):
-                await self._ledger.record(_listed(search.trace, f"found:{first}-{last}:{number}", page, first, last))
+            for number, results in enumerate(_pages(found, PAGE), start=1):
+                event = f"found:{first}-{last}:{number}"
+                await self._ledger.record(_listed(search.trace, event, results, first, last))
             reached(last + 1)
         searched = await self._counted(search.trace)
         if searched.found > search.known:
@@ -130,22 +135,21 @@ class Searcher:
     async def _stretch(self, trace: TraceStart, first: int, last: int) -> list[TracedResult]:
         terms = {"first": first, "last": last, "since": trace.begins_at(None), "names_it": _names_it(trace)}
         async with self._engine.connect() as connection:
-            rows = (await connection.execute(_SEARCH, terms)).all()
-        return [_result(row) for row in rows if self._in_doubt(trace, row)]
+            found = await rows(connection, _SEARCH, terms)
+        return [_result(row) for row in found if self._in_doubt(trace, row)]
 
-    def _in_doubt(self, trace: TraceStart, row: Found[Any]) -> bool:
-        node = row.smart_id
+    def _in_doubt(self, trace: TraceStart, row: Row) -> bool:
+        node = row["smart_id"]
         zone = self._registry[node].zone if node in self._registry else None
-        instruments = [Instrument.model_validate(one) for one in json.loads(row.instruments)]
-        started_at = datetime.fromisoformat(row.started_at)
-        return bool(row.occurred_at >= trace.begins_at(zone) and trace.doubts(instruments, started_at))
+        instruments = [Instrument.model_validate(one) for one in json.loads(row["instruments"])]
+        started_at = datetime.fromisoformat(row["started_at"])
+        return bool(row["occurred_at"] >= trace.begins_at(zone) and trace.doubts(instruments, started_at))
 
     async def _counted(self, trace: TraceStart) -> Searched:
         row = traced_results.c
-        query = select(func.count(), func.count().filter(row.disposition.is_(None)))
-        async with self._engine.connect() as connection:
-            found, waiting = (await connection.execute(query.where(row.trace_id == trace.trace_id))).one()
-        return Searched(found=found, waiting=waiting)
+        query = select(func.count().label("found"), func.count().filter(row.disposition.is_(None)).label("waiting"))
+        counted = await one(self._engine, query.where(row.trace_id == trace.trace_id))
+        return Searched.model_validate(counted)
 
     async def _alert(self, search: Search) -> None:
         """One alert for a client order, of whatever number of results."""
@@ -156,26 +160,21 @@ class Searcher:
             .group_by(row.clientpo_id)
             .order_by(row.clientpo_id)
         )
-        async with self._engine.connect() as connection:
-            orders = (await connection.execute(waiting)).all()
-        for number, page in enumerate(_pages(orders, ALERTS), start=1):
-            await self._ledger.record(_alerted(search, number, page))
+        orders = await many(self._engine, waiting)
+        for number, concerned in enumerate(_pages(orders, ALERTS), start=1):
+            await self._ledger.record(_alerted(search, number, concerned))
 
 
 def _names_it(trace: TraceStart) -> str:
     return f'"equipment_id":"{trace.equipment_id}"'
 
 
-def _result(row: Found[Any]) -> TracedResult:
+def _result(row: Row) -> TracedResult:
     return TracedResult(
-        smart_contract_id=row.target,
-        revision=row.revision,
-        test_id=row.test_id,
-        clientpo_id=row.clientpo_id,
-        node_id=row.smart_id,
-        verdict=row.verdict,
-        content_hash=row.content_hash,
-        submitted_at=row.occurred_at,
+        smart_contract_id=row["target"],
+        node_id=row["smart_id"],
+        submitted_at=row["occurred_at"],
+        **{name: row[name] for name in ("revision", "test_id", "clientpo_id", "verdict", "content_hash")},
     )
 
 
@@ -225,26 +224,25 @@ def _searched(search: Search, searched: Searched) -> Record:
     )
 
 
-def _alerted(search: Search, number: int, orders: Sequence[Found[Any]]) -> Record:
-    trace, event = search.trace, f"alerts:{search.until}:{number}"
-    alerts = [
-        AlertRaised(
-            alert=Alert(
-                alert_id=f"{names.reverse_trace_id(trace.trace_id)}:{search.until}:{order.clientpo_id}",
-                alert_type="results_in_doubt",
-                severity=Severity.HIGH,
-                source=names.reverse_trace_id(trace.trace_id),
-                subject=order.clientpo_id,
-                text=(
-                    f"{order.results} results of client order {order.clientpo_id} were measured with "
-                    f"{trace.equipment_id}, which was found out of tolerance (certificate {trace.certificate_number}). "
-                    "Decide whether they are used as they are, measured again or withdrawn: POST "
-                    f"/api/v1/traces/{trace.trace_id}/dispositions."
-                ),
-                cause=in_doubt_cause(trace.trace_id, order.clientpo_id),
-            )
-        )
-        for order in orders
-    ]
+def _alerted(search: Search, number: int, orders: Sequence[Row]) -> Record:
+    concerned = [order["clientpo_id"] for order in orders]
+    alerts = [AlertRaised(alert=_alert(search, order["clientpo_id"], order["results"])) for order in orders]
     text = f"{len(orders)} client orders have results in doubt"
-    return _record(trace, event, text, {"client_orders": [order.clientpo_id for order in orders]}, *alerts)
+    return _record(search.trace, f"alerts:{search.until}:{number}", text, {"client_orders": concerned}, *alerts)
+
+
+def _alert(search: Search, clientpo_id: str, results: int) -> Alert:
+    trace, workflow_id = search.trace, names.reverse_trace_id(search.trace.trace_id)
+    return Alert(
+        alert_id=f"{workflow_id}:{search.until}:{clientpo_id}",
+        alert_type="results_in_doubt",
+        severity=Severity.HIGH,
+        source=workflow_id,
+        subject=clientpo_id,
+        text=(
+            f"{results} results of client order {clientpo_id} were measured with {trace.equipment_id}, which was found "
+            f"out of tolerance (certificate {trace.certificate_number}). Decide whether they are used as they are, "
+            f"measured again or withdrawn: POST /api/v1/traces/{trace.trace_id}/dispositions."
+        ),
+        cause=in_doubt_cause(trace.trace_id, clientpo_id),
+    )

@@ -7,7 +7,7 @@ from temporalio.common import WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
 from infra.database import Row, many, one, page
-from infra.tables import nonconformances, transfers
+from infra.tables.transfer import nonconformances, transfers
 from infra.temporal import RPC_TIMEOUT, search_attributes
 from schemas import names
 from schemas.transfer import Disposition, PackageStatus, TransferStart

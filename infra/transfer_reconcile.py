@@ -6,22 +6,18 @@ person is told. Nothing is received twice: receivers keep what they have under t
 
 from collections.abc import AsyncIterator
 
-from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.client import Client
 
 from infra.database import Row
 from infra.ledger import Ledger
-from infra.repairs import Repairs
+from infra.repairs import GOES_ON, Repairs, closed_from_outside
 from infra.temporal import workflow_status
 from infra.transfer import Transfers, start_transfer
 from schemas import names
-from schemas.alert import Alert, Severity
 from schemas.guardian import AuthorizationPackage
 from schemas.ledger import LedgerEntry
 from schemas.reconcile import Repaired
-from schemas.record import AlertRaised, Record
 from schemas.transfer import Destination, LegLife, LegStatus, TransferLife, TransferStart
-
-_GOES_ON = frozenset({WorkflowExecutionStatus.RUNNING, WorkflowExecutionStatus.COMPLETED})
 
 
 class TransferReconciler:
@@ -42,7 +38,7 @@ class TransferReconciler:
 
     async def _repair(self, row: Row) -> Repaired | None:
         status = await workflow_status(self._client, names.transfer_id(row["package_id"]))
-        if status in _GOES_ON:
+        if status in GOES_ON:
             return None
         start = await self._start(row)
         if start.life is not None and status is not None:
@@ -60,26 +56,16 @@ class TransferReconciler:
 
     async def _record(self, row: Row, how: str, number: int) -> None:
         name = row["package_id"]
-        event = f"{name}:workflow_closed:{number}"
-        text = f"The workflow of transfer {name} was {how} from outside. It was started again where it stood."
-        alert = Alert(
-            alert_id=event,
-            alert_type="workflow_closed",
-            severity=Severity.HIGH,
-            source=names.RECONCILE_ID,
-            subject=name,
-            text=text,
-        )
         entry = LedgerEntry(
-            idempotency_key=event,
+            idempotency_key=f"{name}:workflow_closed:{number}",
             action_type="handoff",
             action="restart_transfer",
             target=name,
-            details=text,
+            details=f"The workflow of transfer {name} was {how} from outside. It was started again where it stood.",
             smart_id=row["node_id"],
             metadata={"workflow": how},
         )
-        await self._ledger.record(Record(entry=entry, changes=(AlertRaised(alert=alert),)))
+        await self._ledger.record(closed_from_outside(entry))
 
 
 def _leg(row: Row, leg: Destination) -> LegLife:

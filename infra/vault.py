@@ -13,12 +13,15 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from infra.checkpoint import Proof, StoredCheckpoint, first_checkpoint_of, prove_all
 from infra.client_po import ClientPOs, released_contract
+from infra.database import many
 from infra.guardian import TrustList
 from infra.reception import Parcel, Reception
-from infra.tables import ledger_entries, vault_amendments, vault_packages
+from infra.tables.ledger import ledger_entries
+from infra.tables.reverse_trace import vault_amendments
+from infra.tables.transfer import vault_packages
 from schemas.canonical import document_hash
+from schemas.changes.transfer import VaultStored
 from schemas.guardian import incomplete, package_id
-from schemas.record import VaultStored
 from schemas.transfer import Destination
 from schemas.transfer_package import CitedEntry, HubReceipt, VaultPackage, compliance_of
 
@@ -173,8 +176,7 @@ class Vault:
             .where(vault_packages.c.smart_contract_id == smart_contract_id)
             .order_by(vault_packages.c.revision.desc())
         )
-        async with self._engine.connect() as connection:
-            return [StoredPackage(**row) for row in (await connection.execute(query)).mappings()]
+        return [StoredPackage(**row) for row in await many(self._engine, query)]
 
     async def evidence(self, packages: Sequence[StoredPackage]) -> dict[str, list[Evidence]]:
         """By package, its own entry last; the ledger is read once for all."""

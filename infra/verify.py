@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from infra.checkpoint import stored_checkpoints, verifier_key
 from infra.settings import Settings
-from infra.tables import ledger_entries
+from infra.tables.ledger import ledger_entries
 from infra.verify_export import Broken, Chain, Checkpoint, Verdict
 
 _CHUNK = 1000

@@ -14,19 +14,13 @@ from schemas.alert import Alert
 from schemas.base import Identifier, Model, Partial, Text, UtcDateTime, excerpt
 from schemas.calibration import WARNING_DAYS
 from schemas.canonical import document_hash
+from schemas.changes.alert import AlertRaised, AlertResolved
+from schemas.changes.equipment import CalibrationRecorded, EquipmentEvent, EquipmentRegistered
 from schemas.equipment import CalibrationRecord, CalibrationResult, EquipmentItem, calibration_refusal, last_day
 from schemas.expiry import calibration_causes
 from schemas.ledger import LedgerEntry
 from schemas.node_report import calibration_failed
-from schemas.record import (
-    AlertRaised,
-    AlertResolved,
-    CalibrationRecorded,
-    Change,
-    EquipmentEvent,
-    EquipmentRegistered,
-    Record,
-)
+from schemas.record import Change, Record
 from schemas.request import Reasoned, Request
 
 

@@ -247,10 +247,14 @@ class ContractDelivery(Model):
 
 
 class ContractRetired(Model):
-    """Tells a node that the version that was delivered under this number is retired; any other one stays as it is."""
+    """Tells a node that the version that was delivered under this number is retired; any other one stays as it is.
+
+    `restores`: nobody had heard that it came into force when it was retired; what it took over from comes back.
+    """
 
     contract_id: Identifier
     number: int
+    restores: bool = False
 
 
 class ContractReceipt(Model):

@@ -26,13 +26,21 @@ class NodeOrders(VersionRef):
     retire: bool = False
 
 
+class OrdersRefused(Model):
+    """Why nothing was sent to any node."""
+
+    reason: str
+
+
 class NodeOrder(NodeOrders):
     """Input of a `ContractOnNodeWorkflow`: one node's part of it.
 
-    The others travel through continue-as-new: how many `signals` came, and what was alerted.
+    `restores` as in `ContractRetired`. The others travel through continue-as-new: how many `signals` came, and what
+    was alerted.
     """
 
     node_id: Identifier
+    restores: bool = False
     signals: int = 0
     late: bool = False
     refused: bool = False

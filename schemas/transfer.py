@@ -15,12 +15,14 @@ from schemas import names
 from schemas.alert import Alert, Severity
 from schemas.base import Model, Text, excerpt
 from schemas.canonical import document_hash
+from schemas.changes.alert import AlertRaised
+from schemas.changes.transfer import TransferOpened, TransferRefused
 from schemas.decision import Wanted
 from schemas.guardian import AuthorizationPackage
 from schemas.ledger import LedgerEntry
 from schemas.outlook import Outlook
 from schemas.permission import Permission
-from schemas.record import AlertRaised, Record, TransferOpened, TransferRefused
+from schemas.record import Record
 from schemas.request import Reasoned, Request
 from schemas.routing import Routing, read_routing_trigger
 from schemas.test_results import TestVerdict

@@ -6,9 +6,11 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import count
 
 from infra.ledger import Ledger
+from schemas.changes.test_execution import ResultSubmitted, SignedOff, TestChanged, TestOpened
+from schemas.changes.transfer import TransferOpened
 from schemas.guardian import package_id
 from schemas.ledger import LedgerEntry, Receipt
-from schemas.record import Change, Record, ResultSubmitted, SignedOff, TestChanged, TestOpened, TransferOpened
+from schemas.record import Change, Record
 from schemas.signoff import signed_content
 from schemas.test_execution import TestStatus
 from schemas.test_results import Begun, CurrentResult, Instrument, Reading, TestResult, TestVerdict

@@ -30,10 +30,11 @@ from infra.temporal import PartArrivals, connect
 from schemas import names
 from schemas.alert import Alert, AlertEvent, Severity, cause_of
 from schemas.base import excerpt
+from schemas.changes.alert import AlertRaised
 from schemas.ledger import LedgerEntry
 from schemas.maintenance_alert import TeachingAlert
 from schemas.part_arrival import PartArrival, ReportedArrival
-from schemas.record import AlertRaised, Record
+from schemas.record import Record
 from workers.broadcasts import Malformed, read_alert, read_arrival
 from workers.notifier import keep_notifying
 from workers.process import is_away, say_ready, stop_requested

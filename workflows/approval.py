@@ -31,7 +31,8 @@ from schemas.approval import (
     waiting_cause,
     waiting_causes,
 )
-from schemas.record import AlertRaised, AlertResolved, ApprovalChanged, ApprovalOpened
+from schemas.changes.alert import AlertRaised, AlertResolved
+from schemas.changes.approval import ApprovalChanged, ApprovalOpened
 from workflows.book import Book
 from workflows.decisions import proof_of, verify
 from workflows.inbox import Inbox, Item, Refused

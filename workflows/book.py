@@ -8,8 +8,9 @@ from temporalio import workflow
 
 from schemas.alert import Alert, Severity, cause_of
 from schemas.base import timestamp
+from schemas.changes.alert import AlertRaised
 from schemas.ledger import LedgerEntry, Receipt
-from schemas.record import AlertRaised, Change
+from schemas.record import Change
 from workflows.inbox import Item
 from workflows.steps import record
 

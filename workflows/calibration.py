@@ -7,10 +7,11 @@ from pydantic import BaseModel
 from activities.equipment import EquipmentActivities
 from schemas.alert import cause_of
 from schemas.base import excerpt
+from schemas.changes.alert import AlertRaised
+from schemas.changes.equipment import EquipmentChanged
 from schemas.equipment import CalibrationRecord
 from schemas.equipment_register import CalibrationAsked, CalibrationFound, same_calibration
 from schemas.node_report import NodeRef
-from schemas.record import AlertRaised, EquipmentChanged
 from workflows.book import Book
 from workflows.reverse_trace import start_trace
 from workflows.steps import step

@@ -24,6 +24,8 @@ from activities.node import NodeActivities
 from activities.part_arrival import PartArrivalActivities
 from schemas import names
 from schemas.approval import ApprovalEnded, ApprovalStatus
+from schemas.changes.alert import AlertResolved
+from schemas.changes.client_po import ClientPOChanged
 from schemas.client_po import (
     REQUESTS,
     AcceptQuantityRequest,
@@ -52,7 +54,7 @@ from schemas.client_po_life import (
 from schemas.node import NodeDelivery, NodeReceipt, PartReady
 from schemas.part_arrival import AcceptedQuantity, Allotment, Count, Damage, PORef, Reorder, Revocation, WaitingPO
 from schemas.part_line import JoinLine, LineRef, PartArrivalStart
-from schemas.record import AlertResolved, Change, ClientPOChanged
+from schemas.record import Change
 from schemas.request import Request
 from schemas.test_execution import TestExecutionStart, TestStatus
 from workflows import retry

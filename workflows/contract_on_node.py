@@ -6,7 +6,7 @@ list; and so that the contract's own history stays small, however many nodes the
 
 import asyncio
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError
@@ -14,16 +14,20 @@ from temporalio.exceptions import ActivityError
 from activities.maintenance import MaintenanceActivities
 from activities.maintenance_node import MaintenanceNodeActivities
 from schemas import names
+from schemas.changes.alert import AlertRaised, AlertResolved
+from schemas.changes.maintenance import DeploymentChanged, DeploymentsSuperseded
 from schemas.maintenance import ContractDelivery, ContractReceipt, ContractRetired, DeploymentStatus
 from schemas.maintenance_life import ContractRef, DeploymentsChanged
 from schemas.maintenance_orders import NodeOrder
 from schemas.maintenance_version import VersionRef
 from schemas.policy_repository import PolicyRef
-from schemas.record import AlertRaised, AlertResolved, Change, DeploymentChanged, DeploymentsSuperseded
 from workflows import retry
 from workflows.book import Book
 from workflows.inbox import Inbox, Refused
 from workflows.steps import step, tell
+
+if TYPE_CHECKING:
+    from schemas.record import Change
 
 
 @workflow.defn
@@ -160,7 +164,7 @@ class ContractOnNodeWorkflow:
         if document is None:
             return workflow.start_activity_method(
                 MaintenanceNodeActivities.retire_contract,
-                ContractRetired(contract_id=order.contract_id, number=order.number),
+                ContractRetired(contract_id=order.contract_id, number=order.number, restores=order.restores),
                 task_queue=names.node_queue(order.node_id),
                 start_to_close_timeout=retry.NODE_TIME,
                 retry_policy=retry.UNTIL_DONE,

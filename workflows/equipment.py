@@ -15,6 +15,7 @@ from temporalio import workflow
 from activities.equipment import EquipmentActivities
 from schemas import names
 from schemas.base import excerpt
+from schemas.changes.equipment import EquipmentChanged, EquipmentEvent
 from schemas.equipment import EquipmentItem
 from schemas.equipment_register import (
     REQUESTS,
@@ -34,7 +35,6 @@ from schemas.equipment_register import (
     refusal,
     registration,
 )
-from schemas.record import EquipmentChanged, EquipmentEvent
 from workflows.book import Book
 from workflows.calibration import follow_up, refresh
 from workflows.inbox import Inbox, Item, Refused

@@ -17,6 +17,8 @@ from activities.maintenance import MaintenanceActivities
 from schemas import names
 from schemas.alert import cause_of
 from schemas.approval import ApprovalEnded, ApprovalStatus
+from schemas.changes.alert import AlertResolved
+from schemas.changes.maintenance import ContractChanged, DeploymentOpened
 from schemas.maintenance import ContractStatus, validate
 from schemas.maintenance_life import (
     REQUESTS,
@@ -36,10 +38,10 @@ from schemas.maintenance_life import (
     deployment_wanted,
     retirement_wanted,
 )
-from schemas.maintenance_orders import NodeOrders, WantedNodes
+from schemas.maintenance_orders import NodeOrders, OrdersRefused, WantedNodes
 from schemas.maintenance_version import VersionRef, title_of
 from schemas.policy_repository import Publication
-from schemas.record import AlertResolved, Change, ContractChanged, DeploymentOpened
+from schemas.record import Change
 from workflows import retry
 from workflows.approval import ask_approval, cancel_approval, outcome_of
 from workflows.book import Book
@@ -132,8 +134,10 @@ class MaintenanceContractWorkflow:
             case ContractStatus.VALIDATED if life.approved and self._is_past(life.publish_again):
                 await self._deploy(life.approved)
             case ContractStatus.DEPLOYED if not life.sent:
-                await self._send(retire=False)
+                refused = await self._send(retire=False)
                 life.sent = True
+                if refused is not None:
+                    await self._crossed(refused.reason)
             case ContractStatus.ACTIVE if not self._is_past(life.monitored_until):
                 await self._monitor()
             case ContractStatus.MONITORING if self._is_past(life.monitored_until):
@@ -163,8 +167,8 @@ class MaintenanceContractWorkflow:
     def _is_past(self, moment: datetime | None) -> bool:
         return moment is None or workflow.now() >= moment
 
-    async def _send(self, *, retire: bool) -> None:
-        """Each node by a workflow of its own."""
+    async def _send(self, *, retire: bool) -> OrdersRefused | None:
+        """Each node by a workflow of its own; none where another deployment was recorded just before this one."""
         life, ref = self._life, self._ref
         orders = NodeOrders(
             contract_id=ref.contract_id,
@@ -175,7 +179,7 @@ class MaintenanceContractWorkflow:
             late_after=self._start.late_after,
             retire=retire,
         )
-        await workflow.execute_activity_method(
+        return await workflow.execute_activity_method(
             MaintenanceActivities.send_orders,
             orders,
             start_to_close_timeout=retry.ACTIVITY_TIME,
@@ -464,8 +468,20 @@ class MaintenanceContractWorkflow:
             await cancel_approval(pending.approval_id, f"{self._ref} is retired")
         item.answer(life)
 
+    async def _crossed(self, reason: str) -> None:
+        """Two were approved at the same moment: this one was recorded second, no node has heard of it."""
+        text = f"{self._ref} was deployed while another version was, and is retired: {reason}"
+        await self._deprecate(
+            reason, "crossed", None, self._book.alert("crossed", "request_refused", text, names.DEPLOY)
+        )
+
     async def _deprecate(
-        self, reason: str, event: str, metadata: dict[str, Any] | None = None, *, user_id: str = "system"
+        self,
+        reason: str,
+        event: str,
+        metadata: dict[str, Any] | None = None,
+        *changes: Change,
+        user_id: str = "system",
     ) -> None:
         """Recorded after the workflow task, because it says how long the version was active until now."""
         life = self._life
@@ -479,6 +495,7 @@ class MaintenanceContractWorkflow:
             {"retirement_reason": reason, "active_duration_days": active, **(metadata or {})},
             self._row(retirement_reason=reason, deprecated_now=True, pending_approval=None, publish_fault=None),
             AlertResolved(cause=cause_of("policy_fault", self._start.workflow_id)),
+            *changes,
             user_id=user_id,
             asked=True,
         )

@@ -17,6 +17,7 @@ from activities.maintenance_pattern import MaintenancePatternActivities
 from schemas import names
 from schemas.approval import ApprovalEnded, ApprovalOutcome, ApprovalType
 from schemas.base import excerpt
+from schemas.changes.maintenance_pattern import MaintenanceAlertReceived, ReviewEnded, ReviewOpened
 from schemas.maintenance_alert import TeachingAlert
 from schemas.maintenance_pattern import (
     COUNTING,
@@ -38,7 +39,6 @@ from schemas.maintenance_pattern import (
 )
 from schemas.maintenance_proposal import behind, propose
 from schemas.maintenance_version import NOT_CREATED, NewVersion
-from schemas.record import MaintenanceAlertReceived, ReviewEnded, ReviewOpened
 from workflows import retry
 from workflows.approval import ask_approval, how_to_answer, outcome_of
 from workflows.book import Book

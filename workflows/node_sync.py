@@ -24,6 +24,7 @@ from schemas import names
 from schemas.alert import Alert, cause_of
 from schemas.base import timestamp
 from schemas.canonical import document_hash
+from schemas.changes.alert import AlertRaised, AlertResolved
 from schemas.equipment_register import calibration_row
 from schemas.ledger import LedgerEntry
 from schemas.maintenance import ContractDelivery
@@ -37,7 +38,7 @@ from schemas.node_report import (
     RegisterPage,
     ReportsConfirmed,
 )
-from schemas.record import AlertRaised, AlertResolved, Change, Record
+from schemas.record import Change, Record
 from schemas.test_execution import EquipmentNews
 from workflows import retry
 from workflows.book import Book

@@ -11,9 +11,9 @@ from temporalio.exceptions import FailureError, is_cancelled_exception
 
 from activities.maintenance_node import MaintenanceNodeActivities
 from schemas import names
+from schemas.changes.alert import AlertResolved
 from schemas.expiry import ExpiryReport
 from schemas.node_watch import WatchStart
-from schemas.record import AlertResolved
 from workflows import retry
 from workflows.book import Book
 

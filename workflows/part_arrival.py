@@ -17,6 +17,7 @@ from schemas.alert import Severity, cause_of
 from schemas.approval import ApprovalEnded, ApprovalStatus
 from schemas.base import timestamp
 from schemas.canonical import document_hash
+from schemas.changes.alert import AlertRaised, AlertResolved
 from schemas.part_arrival import (
     IDLE,
     AcceptedQuantity,
@@ -35,7 +36,7 @@ from schemas.part_arrival import (
     withdrawal_wanted,
 )
 from schemas.part_line import Lot, PartArrivalStart, PartLine, Withdrawn
-from schemas.record import AlertRaised, AlertResolved, Change
+from schemas.record import Change
 from workflows.approval import ask_approval, how_to_answer, outcome_of
 from workflows.book import Book
 from workflows.decisions import proof_of, verify

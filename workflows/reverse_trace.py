@@ -9,6 +9,7 @@ does not end it, and nor does Temporal's Cancel.
 
 import asyncio
 from datetime import date, datetime
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 from temporalio import workflow
@@ -19,17 +20,16 @@ from activities.reverse_trace import ReverseTraceActivities
 from schemas import names
 from schemas.alert import Severity
 from schemas.base import excerpt
-from schemas.decision import Decision
-from schemas.equipment import CalibrationRecord
-from schemas.record import (
-    AlertRaised,
-    Change,
+from schemas.changes.alert import AlertRaised
+from schemas.changes.reverse_trace import (
     TraceAlertsResolved,
     TraceClosed,
     TracedResultsDisposed,
     TraceOpened,
     VaultAmended,
 )
+from schemas.decision import Decision
+from schemas.equipment import CalibrationRecord
 from schemas.reverse_trace import (
     AMENDING,
     DisposeTraced,
@@ -52,6 +52,9 @@ from workflows.decisions import verify
 from workflows.inbox import Inbox, Item, Refused
 from workflows.search_attributes import search_attributes, show_status
 from workflows.steps import step, tell
+
+if TYPE_CHECKING:
+    from schemas.record import Change
 
 MESSAGES: dict[str, type[BaseModel]] = {names.DISPOSE: DisposeTraced}
 

@@ -9,8 +9,9 @@ from temporalio.exceptions import ApplicationError, FailureError, is_cancelled_e
 
 from activities.ledger import LedgerActivities
 from schemas.alert import Alert, Severity, cause_of
+from schemas.changes.alert import AlertRaised, AlertResolved
 from schemas.ledger import LedgerEntry, Receipt
-from schemas.record import AlertRaised, AlertResolved, Change, Record
+from schemas.record import Change, Record
 from workflows import retry
 
 Argument = TypeVar("Argument")

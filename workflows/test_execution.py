@@ -20,22 +20,15 @@ from activities.test_execution import TestExecutionActivities
 from schemas import names
 from schemas.approval import StepKind, TimedStep
 from schemas.base import excerpt
+from schemas.changes.alert import AlertRaised, AlertResolved
+from schemas.changes.test_execution import ResultSubmitted, SignedOff, SignOffsVoided, TestChanged, TestOpened
 from schemas.client_po import SmartClientPO
 from schemas.decision import Decision
 from schemas.gate import BeginTest, GateAnswer, validation_results
 from schemas.guardian import AuthorizationPackage, AuthorizationRequest
 from schemas.ledger import LedgerEntry
 from schemas.permission import Role
-from schemas.record import (
-    AlertRaised,
-    AlertResolved,
-    Change,
-    ResultSubmitted,
-    SignedOff,
-    SignOffsVoided,
-    TestChanged,
-    TestOpened,
-)
+from schemas.record import Change
 from schemas.signoff import Meaning, QualificationCheck, SignOff, SignOffDecision, signoff_wanted
 from schemas.test_execution import (
     REQUESTS,

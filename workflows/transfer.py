@@ -20,8 +20,9 @@ from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_
 from activities.transfer import TransferActivities
 from schemas import names
 from schemas.alert import cause_of
+from schemas.changes.alert import AlertResolved
+from schemas.changes.transfer import NonconformanceDisposed, NonconformanceOpened, TransferChanged
 from schemas.guardian import AUTHORIZATION_REFUSED
-from schemas.record import AlertResolved, NonconformanceDisposed, NonconformanceOpened, TransferChanged
 from schemas.routing import Routing, read_routing_trigger
 from schemas.test_execution import Disposed
 from schemas.test_results import TestVerdict

@@ -14,7 +14,18 @@ from schemas.equipment import CalibrationRecord
 from tests.acceptance import invariants
 from tests.acceptance.chain import INES, PETRA, QUENTIN, done
 from tests.acceptance.floor import CP, LP, Floor, Json, until
-from tests.acceptance.maintenance import INTERVAL, MIKE, ask, at_node, at_the_gate_with, maintained, registered, today
+from tests.acceptance.maintenance import (
+    INTERVAL,
+    MIKE,
+    Instrument,
+    Maintained,
+    ask,
+    at_node,
+    at_the_gate_with,
+    maintained,
+    registered,
+    today,
+)
 
 LP_2 = "NOD-TestStation-LP-02"
 IN_FORCE = ("active", "monitoring")
@@ -187,6 +198,74 @@ class TestANewVersion:
         [draft] = [version for version in versions if version["version"] == "1.1"]
         assert (draft["status"], draft["parent_version"]) == ("draft", "1.0")
         assert len(draft["changes"][0]["data"]["alerts"]) == 3
+
+
+class TestWhatAlertsTeach:
+    """From a reading at the node, by its report and the broker, to what an engineer is asked."""
+
+    async def test_three_on_one_node_open_a_review_of_the_instrument_that_changes_no_contract(
+        self, floor: Floor
+    ) -> None:
+        contract, review = await taught(floor, LP, LP, LP)
+        assert (review["review_type"], review["status"]) == ("equipment_review", "open")
+        assert len(set(review["alert_ids"])) == 3
+        await contract.approve(review["review_id"])
+        accepted = await ended(contract)
+        assert (accepted["status"], accepted["draft_version"]) == ("accepted", None)
+        assert len(await contract.versions()) == 1
+
+    async def test_a_review_of_an_instrument_is_declined_with_a_reason(self, floor: Floor) -> None:
+        contract, review = await taught(floor, LP, LP, LP)
+        await declined(floor, contract, review)
+
+    async def test_a_review_of_a_contract_is_declined_with_a_reason(self, floor: Floor) -> None:
+        contract, review = await taught(floor, LP, LP_2, LP)
+        assert review["review_type"] == "contract_review"
+        await declined(floor, contract, review)
+
+    async def test_two_on_one_node_open_none(self, floor: Floor) -> None:
+        contract, lamps = await lamps_of(floor, LP)
+        for ago in (2, 1):
+            contract.weak(lamps[LP], ago=timedelta(hours=ago))
+        await floor.until_recorded(contract.contract_id, "receive_alert", 2)
+        found = await floor.get("/api/v1/maintenance/reviews", contract_id=contract.contract_id)
+        assert found["reviews"] == []
+
+
+async def lamps_of(floor: Floor, *nodes: str) -> tuple[Maintained, dict[str, Instrument]]:
+    """A contract in force for lamps at these nodes, one at each."""
+    contract = await maintained(floor, "LP")
+    await contract.deploy()
+    await contract.until(*IN_FORCE)
+    lamps = {node: await registered(floor, node_id=node, equipment_type=contract.equipment_type) for node in nodes}
+    for lamp in lamps.values():
+        await lamp.at_its_node()
+    return contract, lamps
+
+
+async def taught(floor: Floor, *nodes: str) -> tuple[Maintained, Json]:
+    """The review of a contract for lamps that were found too weak, one after the other, at these nodes."""
+    contract, lamps = await lamps_of(floor, *dict.fromkeys(nodes))
+    for ago, node in enumerate(reversed(nodes)):
+        contract.weak(lamps[node], ago=timedelta(minutes=ago))
+    review = await contract.review()
+    await floor.until_recorded(review["review_id"], "request_approval")
+    return contract, review
+
+
+async def ended(contract: Maintained) -> Json:
+    return await until(contract.review, lambda seen: seen["status"] != "open")
+
+
+async def declined(floor: Floor, contract: Maintained, review: Json) -> None:
+    path = f"/approvals/{review['review_id']}"
+    answer = {"decision": "refuse", "content_hash": (await floor.get(f"/api/v1{path}"))["content_hash"]}
+    assert (await ask(floor, QUENTIN, "POST", f"{path}/respond", answer)).status_code == 422
+    done(await ask(floor, QUENTIN, "POST", f"{path}/respond", {**answer, "note": "the reference meter was wrong"}))
+    seen = await ended(contract)
+    assert (seen["status"], seen["note"], seen["draft_version"]) == ("declined", "the reference meter was wrong", None)
+    assert len(await contract.versions()) == 1
+    assert (await contract.look())["status"] in IN_FORCE
 
 
 class TestTheLedger:

@@ -21,14 +21,15 @@ from infra.embedded.shop import ProductProcess
 from infra.ledger import Ledger
 from infra.recorder import open_ledger
 from infra.settings import Settings
-from infra.tables import approvals
+from infra.tables.approval import approvals
 from infra.temporal import connect
 from schemas import names
 from schemas.approval import ApprovalEnded, ApprovalRequest, ApprovalType, Difference, Respond
+from schemas.changes.approval import ApprovalOpened
 from schemas.identity import Identity
 from schemas.ledger import LedgerEntry
 from schemas.permission import Role
-from schemas.record import ApprovalOpened, Record
+from schemas.record import Record
 from tests.benchmarks.floor import FloorWaitingWorkflow
 from tests.benchmarks.floor_process import QUEUE
 from tests.benchmarks.release import FloorProcess

@@ -16,12 +16,13 @@ from activities.part_arrival import PartArrivalActivities
 from activities.transfer import TransferActivities
 from schemas import names
 from schemas.approval import ApprovalEnded
+from schemas.changes.client_po import ClientPOChanged
 from schemas.ledger import LedgerEntry
 from schemas.maintenance import ContractDelivery
 from schemas.node import NodeDelivery
 from schemas.part_arrival import WaitingPO
 from schemas.part_line import JoinLine, PartArrivalStart
-from schemas.record import ClientPOChanged, Record
+from schemas.record import Record
 from schemas.transfer import Sending
 
 LOCAL = timedelta(seconds=3)

@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from infra.database import create_engine
 from infra.ledger import Ledger
 from infra.settings import Settings
-from infra.tables import ledger_entries
+from infra.tables.ledger import ledger_entries
 from infra.verify import verify_ledger
 from infra.verify_export import Chain
 from schemas.ledger import LedgerEntry

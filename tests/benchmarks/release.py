@@ -32,11 +32,12 @@ from infra.settings import Settings
 from infra.temporal import ClientPOStarter, connect
 from schemas import names
 from schemas.canonical import document_hash
+from schemas.changes.client_po import ClientPOStaged
 from schemas.client_po import SmartClientPO
 from schemas.ledger import LedgerEntry
 from schemas.node import NodeDelivery
 from schemas.part_arrival import WaitingPO
-from schemas.record import ClientPOStaged, Record
+from schemas.record import Record
 from tests.benchmarks.floor import NODE, FloorPOWorkflow
 from tests.benchmarks.floor_process import QUEUE, TOPIC
 

@@ -22,10 +22,11 @@ from infra.recorder import open_ledger
 from infra.registry import load_registry
 from infra.reverse_trace import ReverseTraces
 from infra.settings import Settings
-from infra.tables import traced_results
+from infra.tables.reverse_trace import traced_results
 from infra.trace_search import Searcher
+from schemas.changes.reverse_trace import TraceOpened
 from schemas.ledger import LedgerEntry
-from schemas.record import Record, TraceOpened
+from schemas.record import Record
 from schemas.reverse_trace import Search, Selection, TraceStart, trace_id
 from tests.packages import LP
 

@@ -31,7 +31,7 @@ from infra.ledger import Ledger
 from infra.recorder import open_ledger
 from infra.registry import load_registry
 from infra.settings import Settings
-from infra.tables import transfers
+from infra.tables.transfer import transfers
 from infra.temporal import connect
 from schemas import names
 from schemas.guardian import AuthorizationPackage

@@ -470,6 +470,26 @@ async def withheld(contracts: Contracts) -> None:
     retry.LONGEST_PAUSE = patience
 
 
+async def crossed(contracts: Contracts) -> None:
+    """Two drafts of one parent that are approved at the same moment: the second is retired, unheard of."""
+    old = await contracts.create()
+    async with contracts.online():
+        await old.deploy()
+        await old.is_("monitoring")
+        one = await contracts.improve(old, calibration_interval_days=90)
+        two = await contracts.improve(old, warning_days=10)
+        contracts.repository.meeting = asyncio.Barrier(2)
+        for draft in (one, two):
+            await draft.ask(names.VALIDATE)
+        for draft, asked in [(draft, await draft.ask_deployment()) for draft in (one, two)]:
+            await draft.answer(asked)
+        await until(
+            lambda: sorted(each.row["status"] for each in (one, two)) == ["archived", "monitoring"],
+            lambda: str(contracts.shop),
+        )
+        await old.handle.result()
+
+
 async def traced(trace: Trace) -> None:
     """A search that fails first, a test that is held, a forged disposition, all three dispositions, Temporal's Cancel,
     a search again before the end."""
@@ -561,7 +581,7 @@ SCENES: tuple[Callable[[Shop], Awaitable[None]], ...] = (
 
 OF_A_TRANSFER: tuple[Callable[[Transfer], Awaitable[None]], ...] = (transferred, disposed, refused)
 
-OF_CONTRACTS: tuple[Callable[[Contracts], Awaitable[Any]], ...] = (drafted, monitored, reworked, withheld)
+OF_CONTRACTS: tuple[Callable[[Contracts], Awaitable[Any]], ...] = (drafted, monitored, reworked, withheld, crossed)
 
 OF_A_TRACE: tuple[Callable[[Trace], Awaitable[None]], ...] = (traced,)
 

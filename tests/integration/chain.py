@@ -6,21 +6,18 @@ from itertools import count
 from typing import Any
 
 from infra.ledger import Ledger
-from schemas.ledger import LedgerEntry
-from schemas.record import (
-    Change,
-    ClientPOChanged,
-    ClientPOStaged,
+from schemas.changes.client_po import ClientPOChanged, ClientPOStaged
+from schemas.changes.test_execution import TestChanged, TestOpened
+from schemas.changes.transfer import (
     NonconformanceDisposed,
     NonconformanceOpened,
     OrderCompleted,
-    Record,
-    TestChanged,
-    TestOpened,
     TransferChanged,
     TransferOpened,
     VaultStored,
 )
+from schemas.ledger import LedgerEntry
+from schemas.record import Change, Record
 
 SIGNED = datetime(2026, 11, 24, 8, 0, 0, tzinfo=UTC)
 AUTHORIZED = datetime(2026, 11, 24, 8, 0, 4, tzinfo=UTC)

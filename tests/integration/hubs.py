@@ -11,9 +11,10 @@ from infra.dispatch import Dispatcher
 from infra.registry import load_registry
 from infra.settings import Settings
 from schemas import names
+from schemas.changes.transfer import TransferChanged
 from schemas.guardian import AuthorizationPackage
 from schemas.ledger import LedgerEntry, RecordedEntry
-from schemas.record import Record, TransferChanged
+from schemas.record import Record
 from schemas.transfer import Destination, Preparation, Prepare, opened
 from tests.packages import CP, Guardians, Json, contract, leads_to
 

@@ -15,9 +15,10 @@ from infra.database import Row, create_engine, migrate
 from infra.embedded.postgres import WRITER, Postgres
 from infra.ledger import Ledger
 from schemas.alert import Alert, AlertState, Severity
+from schemas.changes.alert import AlertRaised, AlertResolved
 from schemas.ledger import LedgerEntry
 from schemas.permission import Role
-from schemas.record import AlertRaised, AlertResolved, Change, Record
+from schemas.record import Change, Record
 
 LASTING = "release_failed"
 """Of a type whose cause lasts; the others of these tests merely happened."""

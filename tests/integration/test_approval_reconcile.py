@@ -25,6 +25,7 @@ from infra.settings import Settings
 from schemas import names
 from schemas.approval import ApprovalRequest
 from schemas.canonical import document_hash
+from schemas.changes.client_po import ClientPOChanged, ClientPOStaged
 from schemas.client_po import ClientPOStatus, SmartClientPO
 from schemas.client_po_life import ClientPOLife, ClientPOStart, PendingAcceptance, acceptance_request
 from schemas.identity import Identity
@@ -33,7 +34,7 @@ from schemas.part_arrival import PendingWithdrawal, WithdrawArrival, withdrawal_
 from schemas.part_line import PartArrivalStart, PartLine
 from schemas.permission import Role
 from schemas.reconcile import Repaired
-from schemas.record import ClientPOChanged, ClientPOStaged, Record
+from schemas.record import Record
 from tests.integration.test_reconcile import contract
 from workers.worker import main_worker
 

@@ -16,6 +16,9 @@ from infra.equipment_register import EquipmentRegister
 from infra.ledger import Ledger
 from infra.registry import Registry
 from infra.settings import Settings
+from schemas.changes.equipment import EquipmentChanged
+from schemas.changes.maintenance import ContractChanged, ContractCreated, DeploymentChanged, DeploymentOpened
+from schemas.changes.test_execution import TestChanged, TestOpened
 from schemas.equipment import CalibrationRecord
 from schemas.equipment_register import (
     CalibrationAsked,
@@ -29,17 +32,7 @@ from schemas.ledger import LedgerEntry
 from schemas.maintenance import MaintenanceContract
 from schemas.maintenance_orders import DeployedContract, HeldContracts
 from schemas.node import Node
-from schemas.record import (
-    Change,
-    ContractChanged,
-    ContractCreated,
-    DeploymentChanged,
-    DeploymentOpened,
-    EquipmentChanged,
-    Record,
-    TestChanged,
-    TestOpened,
-)
+from schemas.record import Change, Record
 from schemas.test_results import Begun, Instrument
 from tests.workflows.register import calibrated, point
 

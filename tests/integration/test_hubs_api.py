@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 
+from schemas.changes.client_po import ClientPOChanged
 from schemas.client_po import ClientPOStatus
 from schemas.guardian import AuthorizationPackage
 from schemas.ledger import LedgerEntry
-from schemas.record import ClientPOChanged, Record
+from schemas.record import Record
 from schemas.test_results import TestVerdict
 from schemas.transfer import Destination, LegStatus, PackageStatus
 from tests.integration.hubs import Hubs

@@ -34,8 +34,12 @@ from infra.verify import verify_ledger
 from infra.verify_export import Broken, verify_export
 from schemas.alert import Alert, Severity
 from schemas.canonical import NotCanonical
+from schemas.changes.alert import AlertRaised
+from schemas.changes.approval import ApprovalOpened
+from schemas.changes.client_po import ClientPOStaged
+from schemas.changes.transfer import TransferOpened
 from schemas.ledger import LedgerEntry
-from schemas.record import AlertRaised, ApprovalOpened, ClientPOStaged, Record, TransferOpened
+from schemas.record import Record
 from workers import checkpoints, worker
 from workers.checkpoints import keep_checkpoints
 from workers.ledger import app

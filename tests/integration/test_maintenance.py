@@ -20,10 +20,17 @@ from infra.maintenance import MaintenanceContracts
 from infra.node_maintenance import NodeMaintenance
 from infra.registry import load_registry
 from infra.settings import Settings
+from schemas.changes.maintenance import (
+    ContractChanged,
+    ContractCreated,
+    DeploymentChanged,
+    DeploymentOpened,
+    DeploymentsSuperseded,
+)
 from schemas.ledger import LedgerEntry
 from schemas.maintenance_version import ContractChange, NewVersion, VersionRef
 from schemas.permission import Role
-from schemas.record import Change, DeploymentChanged, DeploymentOpened, DeploymentsSuperseded, Record
+from schemas.record import Change, Record
 from tests.fleet import fleet, registry_of
 from tests.integration.lab import PATH, Caller, Json, Lab, open_lab, with_cells
 from workers.worker import main_worker
@@ -303,17 +310,65 @@ class TestARowOfADeployment:
     async def test_ends_with_all_before_it_when_its_node_has_taken_a_later_one(
         self, ledger: Ledger, engine: AsyncEngine
     ) -> None:
-        async def enter(key: str, *changes: Change) -> int:
-            about = {"action_type": "maintenance", "action": "any", "target": "LP-lamp", "details": "any"}
-            return (await ledger.record(Record(entry=LedgerEntry(idempotency_key=key, **about), changes=changes))).seq
+        last = await open_three(ledger)
+        key = {"contract_id": "LP-lamp", "node_id": "N1"}
+        heard = DeploymentChanged(**key, version="1.2", status="acknowledged")
+        await enter(ledger, "heard", heard, DeploymentsSuperseded(**key, below=last))
+        assert await statuses(engine) == [
+            ["superseded", "pending"],
+            ["superseded", "pending"],
+            ["acknowledged", "pending"],
+        ]
 
-        nodes, last = ("N1", "N2"), 0
-        for version in ("1.0", "1.1", "1.2"):
-            opened = (DeploymentOpened(contract_id="LP-lamp", version=version, node_id=node) for node in nodes)
-            last = await enter(version, *opened)
-        await enter("heard", DeploymentsSuperseded(contract_id="LP-lamp", node_id="N1", below=last))
-        found = []
-        for version in ("1.0", "1.1", "1.2"):
-            ref = VersionRef(contract_id="LP-lamp", version=version)
-            found.append([row["status"] for row in await MaintenanceContracts(engine).deployments(ref)])
-        assert found == [["superseded", "pending"], ["superseded", "pending"], ["pending", "pending"]]
+    async def test_stays_open_while_the_later_one_is_not_acknowledged(
+        self, ledger: Ledger, engine: AsyncEngine
+    ) -> None:
+        last = await open_three(ledger)
+        await enter(ledger, "heard", DeploymentsSuperseded(contract_id="LP-lamp", node_id="N1", below=last))
+        assert await statuses(engine) == [["pending", "pending"]] * 3
+
+    async def test_is_not_acknowledged_any_more_once_its_version_is_retired_and_ends_nothing_before_it(
+        self, ledger: Ledger, engine: AsyncEngine
+    ) -> None:
+        last = await open_three(ledger)
+        key = {"contract_id": "LP-lamp", "version": "1.2"}
+        created = ContractCreated(
+            **key,
+            **dict.fromkeys(("station_type", "title", "document", "document_hash", "created_by"), "any"),
+            status="deployed",
+            parent_version="1.1",
+            changes=None,
+        )
+        await enter(ledger, "made", created)
+        await enter(ledger, "retired", ContractChanged(**key, status="deprecated", deprecated_now=True))
+        heard = DeploymentChanged(**key, node_id="N1", status="acknowledged")
+        await enter(ledger, "heard", heard, DeploymentsSuperseded(contract_id="LP-lamp", node_id="N1", below=last))
+        assert await statuses(engine) == [["pending", "pending"]] * 3
+        ref = VersionRef(**key)
+        assert await MaintenanceContracts(engine).last_deployed("LP-lamp", before=last) == {"N1": "1.1", "N2": "1.1"}
+        await enter(ledger, "ended", DeploymentChanged(**key, node_id="N1", status="retired"))
+        assert await MaintenanceContracts(engine).open_nodes(ref) == {"N2": "pending"}
+
+
+async def enter(ledger: Ledger, key: str, *changes: Change) -> int:
+    about = {"action_type": "maintenance", "action": "any", "target": "LP-lamp", "details": "any"}
+    return (await ledger.record(Record(entry=LedgerEntry(idempotency_key=key, **about), changes=changes))).seq
+
+
+VERSIONS = ("1.0", "1.1", "1.2")
+
+
+async def open_three(ledger: Ledger) -> int:
+    """On their way to two nodes; the number of the last."""
+    numbers = []
+    for version in VERSIONS:
+        opened = (DeploymentOpened(contract_id="LP-lamp", version=version, node_id=node) for node in ("N1", "N2"))
+        numbers.append(await enter(ledger, version, *opened))
+    return numbers[-1]
+
+
+async def statuses(engine: AsyncEngine) -> list[list[str]]:
+    """Of each version, by node."""
+    refs = [VersionRef(contract_id="LP-lamp", version=version) for version in VERSIONS]
+    rows = [await MaintenanceContracts(engine).deployments(ref) for ref in refs]
+    return [[row["status"] for row in each] for each in rows]

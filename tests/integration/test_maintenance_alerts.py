@@ -26,14 +26,16 @@ from infra.maintenance_alerts import MaintenancePatterns, MaintenanceReviews
 from infra.pattern_reconcile import PatternReconciler
 from infra.repairs import Repairs
 from infra.settings import Settings
-from infra.tables import alert_messages
+from infra.tables.alert import alert_messages
 from schemas import names
 from schemas.alert import Alert, Severity
 from schemas.canonical import document_hash
+from schemas.changes.alert import AlertRaised
+from schemas.changes.maintenance import ContractChanged, ContractCreated
 from schemas.ledger import LedgerEntry
 from schemas.maintenance_alert import MaintenanceIssue
 from schemas.permission import Role
-from schemas.record import AlertRaised, ContractChanged, ContractCreated, Record
+from schemas.record import Record
 from tests.acceptance.floor import until
 from tests.workflows.patterns import CONTRACT
 from workers import gateway

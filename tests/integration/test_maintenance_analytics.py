@@ -11,18 +11,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from infra.ledger import Ledger
 from infra.maintenance_analytics import compliance, maintenance_figures
 from schemas.calibration import CalibrationState
+from schemas.changes.equipment import EquipmentEvent
+from schemas.changes.maintenance import DeploymentChanged, DeploymentOpened
+from schemas.changes.maintenance_pattern import MaintenanceAlertReceived, ReviewEnded, ReviewOpened
 from schemas.equipment import EquipmentItem, EquipmentState, Standing
 from schemas.ledger import LedgerEntry
-from schemas.record import (
-    Change,
-    DeploymentChanged,
-    DeploymentOpened,
-    EquipmentEvent,
-    MaintenanceAlertReceived,
-    Record,
-    ReviewEnded,
-    ReviewOpened,
-)
+from schemas.record import Change, Record
 
 DAY = datetime(2026, 6, 1, 8, tzinfo=UTC)
 LONG_AGO, FOREVER = datetime(2000, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)

@@ -7,8 +7,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from infra.approvals import Approvals
 from infra.ledger import Ledger
 from schemas.approval import ApprovalStatus
+from schemas.changes.approval import ApprovalChanged, ApprovalOpened
+from schemas.changes.maintenance_pattern import ReviewEnded, ReviewOpened
 from schemas.ledger import LedgerEntry
-from schemas.record import ApprovalChanged, ApprovalOpened, Change, Record, ReviewEnded, ReviewOpened
+from schemas.record import Change, Record
 from tests.integration.test_maintenance_analytics import FOREVER
 
 NAME = "LP-uv.check_failed.1"

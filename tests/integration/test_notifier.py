@@ -41,9 +41,10 @@ from infra.embedded.ports import port
 from infra.ledger import Ledger
 from infra.settings import Settings
 from schemas.alert import Alert, Severity
+from schemas.changes.alert import AlertRaised, AlertResolved
 from schemas.ledger import LedgerEntry
 from schemas.names import ALERT_TOPIC
-from schemas.record import AlertRaised, AlertResolved, Change, Record
+from schemas.record import Change, Record
 from workers import gateway, notifier
 from workers.notifier import keep_notifying
 

@@ -28,9 +28,13 @@ from infra.transfer import Transfers
 from infra.transfer_reconcile import TransferReconciler
 from schemas import names
 from schemas.canonical import document_hash
+from schemas.changes.approval import ApprovalOpened
+from schemas.changes.client_po import ClientPOStaged
+from schemas.changes.test_execution import TestOpened
+from schemas.changes.transfer import TransferOpened
 from schemas.ledger import LedgerEntry
 from schemas.reconcile import Reconciled
-from schemas.record import ApprovalOpened, Change, ClientPOStaged, Record, TestOpened, TransferOpened
+from schemas.record import Change, Record
 
 
 def staged(name: str, document: dict[str, Any]) -> Record:

@@ -16,11 +16,13 @@ from infra import reverse_trace
 from infra.ledger import Ledger
 from infra.registry import Registry
 from infra.reverse_trace import ReverseTraces
-from infra.tables import alerts, traced_results, traces, vault_amendments
+from infra.tables.alert import alerts
+from infra.tables.reverse_trace import traced_results, traces, vault_amendments
 from infra.trace_search import Searcher
+from schemas.changes.reverse_trace import TraceAlertsResolved, TracedResultsDisposed, TraceOpened, VaultAmended
 from schemas.ledger import LedgerEntry, RecordedEntry
 from schemas.node import Node
-from schemas.record import Record, TraceAlertsResolved, TracedResultsDisposed, TraceOpened, VaultAmended
+from schemas.record import Record
 from schemas.reverse_trace import Search, Searched, Selection, TraceDisposition, TraceStart, decided_content, trace_id
 from schemas.test_execution import TestStatus
 from tests.past import BAD, CALIBRATED, GOOD, Past, instrument, write

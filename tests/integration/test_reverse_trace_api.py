@@ -27,9 +27,11 @@ from infra.temporal import NodeSyncs
 from infra.trace_reconcile import TraceReconciler
 from infra.trace_search import Searcher
 from schemas import names
+from schemas.changes.equipment import EquipmentRegistered
+from schemas.changes.reverse_trace import TraceOpened
 from schemas.ledger import LedgerEntry
 from schemas.permission import Role
-from schemas.record import Record, TraceOpened
+from schemas.record import Record
 from schemas.reverse_trace import Search, Searched, TraceStart, trace_id
 from tests.integration.hubs import Hubs
 from tests.past import Past, instrument, write
@@ -126,6 +128,53 @@ async def floor(hubs: Hubs, settings: Settings) -> AsyncIterator[Floor]:
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(floor.worker())
         yield floor
+
+
+class TestWhatTheNodeHasHeard:
+    """A trace ends only after its instrument's node has heard that it is bad."""
+
+    @pytest.fixture
+    def does(self, floor: Floor) -> ReverseTraceActivities:
+        traces = ReverseTraces(floor.house.engine)
+        return ReverseTraceActivities(traces, floor.searcher, NodeSyncs(floor.house.temporal))
+
+    async def test_is_all_once_nothing_waits_to_be_told_there(self, floor: Floor, does: ReverseTraceActivities) -> None:
+        await registered(floor, "NOD-heard")
+        assert (await does.look(floor.start)).heard
+
+    async def test_is_not_all_while_the_hub_still_tells_it(self, floor: Floor, does: ReverseTraceActivities) -> None:
+        node_id = f"NOD-{floor.hubs.name}"
+        await registered(floor, node_id)
+        await NodeSyncs(floor.house.temporal).refresh(node_id)
+        assert not (await does.look(floor.start)).heard
+        await floor.house.temporal.get_workflow_handle(names.node_sync_id(node_id)).terminate()
+        assert (await does.look(floor.start)).heard
+
+    async def test_is_of_no_account_for_an_instrument_that_nobody_registered(
+        self, floor: Floor, does: ReverseTraceActivities
+    ) -> None:
+        assert (await does.look(floor.start)).heard
+
+
+async def registered(floor: Floor, node_id: str) -> None:
+    line = EquipmentRegistered(
+        equipment_id=floor.equipment_id,
+        equipment_type="micrometer",
+        description="Micrometer",
+        node_id=node_id,
+        home_node=node_id,
+        work_center=None,
+        calibration_interval_days=180,
+        warning_days=30,
+    )
+    entry = LedgerEntry(
+        idempotency_key=f"{floor.equipment_id}:registered",
+        action_type="maintenance",
+        action="register_equipment",
+        target=floor.equipment_id,
+        details="registered",
+    )
+    await floor.house.ledger.record(Record(entry=entry, changes=(line,)))
 
 
 class TestATrace:

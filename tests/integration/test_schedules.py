@@ -4,13 +4,24 @@ from collections.abc import AsyncIterator
 from uuid import uuid4
 
 import pytest_asyncio
-from temporalio.client import Client, ScheduleOverlapPolicy
+from temporalio.client import (
+    Client,
+    ScheduleActionExecutionStartWorkflow,
+    ScheduleOverlapPolicy,
+    WorkflowExecutionStatus,
+)
+from temporalio.worker import Worker
 
+from activities.ledger import LedgerActivities
+from infra.ledger import Ledger
 from infra.registry import Registry
+from infra.temporal import workflow_status
 from schemas import names
 from schemas.node import Node
 from tests.acceptance.floor import until
 from workers.schedules import schedule_watches
+from workers.worker import SANDBOX
+from workflows.node_watch import NodeWatchWorkflow
 
 
 class Watches:
@@ -57,6 +68,33 @@ class TestTheWatches:
         await until(watches.listed, lambda found: found == wanted)
         moved = await watches.client.get_schedule_handle(names.node_watch_id(watches.node(2).node_id)).describe()
         assert {at.hour for at in moved.info.next_action_times} == {21}
+
+    async def test_of_a_node_that_has_left_the_registry_ends_with_the_one_that_still_waits_for_it(
+        self, watches: Watches, ledger: Ledger
+    ) -> None:
+        gone = names.node_watch_id(watches.node(1).node_id)
+        await watches.make(watches.node(1), watches.node(2))
+        schedule = watches.client.get_schedule_handle(gone)
+        await schedule.trigger()
+
+        async def under_way() -> list[str]:
+            running = (await schedule.describe()).info.running_actions
+            return [one.workflow_id for one in running if isinstance(one, ScheduleActionExecutionStartWorkflow)]
+
+        [waiting] = await until(under_way, bool)
+        async with Worker(
+            watches.client,
+            task_queue=names.MAIN_QUEUE,
+            workflows=[NodeWatchWorkflow],
+            activities=[LedgerActivities(ledger).record],
+            workflow_runner=SANDBOX,
+        ):
+            await watches.make(watches.node(2))
+            await until(
+                lambda: workflow_status(watches.client, waiting),
+                lambda status: status is WorkflowExecutionStatus.CANCELED,
+            )
+        await until(watches.listed, lambda found: found == {names.node_watch_id(watches.node(2).node_id)})
 
     async def test_of_a_node_are_never_two_at_a_time(self, watches: Watches) -> None:
         node = watches.node(1)

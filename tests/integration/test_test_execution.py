@@ -17,9 +17,10 @@ from infra.settings import Settings
 from infra.temporal import NODE, ORDER, PART, STATUS, connect
 from infra.test_execution import Tests
 from schemas import names
+from schemas.changes.test_execution import ResultSubmitted, SignedOff, SignOffsVoided, TestChanged, TestOpened
 from schemas.ledger import LedgerEntry
 from schemas.permission import Role
-from schemas.record import Change, Record, ResultSubmitted, SignedOff, SignOffsVoided, TestChanged, TestOpened
+from schemas.record import Change, Record
 from schemas.test_execution import TestLife
 from schemas.test_results import Begun
 from tests.workflows.eager import EagerTemporal

@@ -15,12 +15,13 @@ from infra.repairs import Repairs
 from infra.settings import Settings
 from infra.transfer_reconcile import TransferReconciler
 from schemas import names
+from schemas.changes.client_po import ClientPOChanged
 from schemas.client_po import ClientPOStatus
 from schemas.guardian import AuthorizationPackage
 from schemas.ledger import LedgerEntry, RecordedEntry
 from schemas.permission import Role
 from schemas.reconcile import Repaired
-from schemas.record import ClientPOChanged, Record
+from schemas.record import Record
 from schemas.test_results import TestVerdict
 from schemas.transfer import Destination
 from tests.hubs import HubServer, Reply, Request, hub_server, taken

@@ -27,8 +27,9 @@ from api.security import OPEN, AccessControl, permissions_of
 from infra.bearer import LocalKey, open_bearer
 from infra.settings import Settings
 from schemas.alert import Severity
+from schemas.changes.alert import AlertRaised
 from schemas.permission import Permission, Role, may
-from schemas.record import AlertRaised, Record
+from schemas.record import Record
 
 PROBLEM = "application/problem+json"
 

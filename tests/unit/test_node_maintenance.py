@@ -159,6 +159,33 @@ class TestARetirement:
         receipt = node.retire_contract(ContractRetired(contract_id="LP-lamp", number=1))
         assert (receipt.number, receipt.version) == (None, None)
 
+    def test_of_a_version_that_nobody_had_heard_of_brings_back_what_it_took_over_from(
+        self, node: NodeMaintenance, register: Register
+    ) -> None:
+        node.take_contract(version(1, **daily()))
+        node.take_contract(version(2, equipment_types=["oven"]))
+        assert not lamp(node).due
+        for _ in range(2):
+            receipt = node.retire_contract(ContractRetired(contract_id="LP-lamp", number=2, restores=True))
+            assert (receipt.number, receipt.version) == (1, "1.1")
+        assert lamp(node).due
+        assert [report.details for report in told(node)][2:] == ["Executes LP-lamp 1.1 again: retired"]
+        assert node.take_contract(version(2)).version == "1.1"
+
+    def test_brings_nothing_back_that_was_retired_meanwhile(self, node: NodeMaintenance) -> None:
+        for number in (1, 2, 3):
+            node.take_contract(version(number))
+        for number, restores in ((2, False), (3, True)):
+            receipt = node.retire_contract(ContractRetired(contract_id="LP-lamp", number=number, restores=restores))
+        assert (receipt.number, receipt.version) == (3, None)
+
+    def test_skips_what_was_retired_unheard_meanwhile(self, node: NodeMaintenance) -> None:
+        for number in (1, 2, 3):
+            node.take_contract(version(number))
+        for number in (2, 3):
+            receipt = node.retire_contract(ContractRetired(contract_id="LP-lamp", number=number, restores=True))
+        assert (receipt.number, receipt.version) == (1, "1.1")
+
     def test_again_changes_nothing(self, node: NodeMaintenance) -> None:
         node.take_contract(version(1))
         for _ in range(2):

@@ -7,8 +7,10 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 
 from schemas.alert import Alert, Severity
 from schemas.base import excerpt
+from schemas.changes.alert import AlertRaised
+from schemas.changes.client_po import ClientPOChanged
 from schemas.ledger import LedgerEntry
-from schemas.record import AlertRaised, ClientPOChanged, Record
+from schemas.record import Record
 
 
 def alert(text: str) -> Alert:

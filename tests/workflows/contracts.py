@@ -18,10 +18,17 @@ from infra.maintenance_orders import NodeOrdering
 from infra.node_maintenance import NodeMaintenance
 from infra.policy_repository import PolicyRepository
 from infra.registry import Registry
-from infra.rows import CAN_BECOME
+from infra.rows.maintenance import CAN_BECOME, RETIRED
 from infra.temporal import workflow_status
 from schemas import names
 from schemas.canonical import document_hash
+from schemas.changes.maintenance import (
+    ContractChanged,
+    ContractCreated,
+    DeploymentChanged,
+    DeploymentOpened,
+    DeploymentsSuperseded,
+)
 from schemas.ledger import LedgerEntry
 from schemas.maintenance import DeploymentStatus
 from schemas.maintenance_life import Progress, deployment_wanted, retirement_wanted
@@ -30,14 +37,7 @@ from schemas.maintenance_version import ContractChange, NewVersion, VersionRef
 from schemas.node import Node
 from schemas.permission import Role
 from schemas.policy_repository import Publication, Published
-from schemas.record import (
-    Change,
-    ContractChanged,
-    ContractCreated,
-    DeploymentChanged,
-    DeploymentOpened,
-    DeploymentsSuperseded,
-)
+from schemas.record import Change
 from tests.workflows.shop import DEADLINE, MemoryLedger, Shop, until
 
 if TYPE_CHECKING:
@@ -73,10 +73,15 @@ class ContractLedger(MemoryLedger):
                 self.numbers.setdefault(key, len(self.entries) - 1)
             case DeploymentChanged():
                 key, status = (change.contract_id, change.version, change.node_id), DeploymentStatus(change.status)
-                self._become(key, status)
+                retired = self.versions[key[:2]]["status"] in RETIRED
+                if not (retired and status is DeploymentStatus.ACKNOWLEDGED):
+                    self._become(key, status)
             case DeploymentsSuperseded():
-                for key, number in self.numbers.items():
-                    if (key[0], key[2]) == (change.contract_id, change.node_id) and number < change.below:
+                of_it = [key for key in self.numbers if (key[0], key[2]) == (change.contract_id, change.node_id)]
+                if (DeploymentStatus.PENDING, change.below) in [(self.deployments[k], self.numbers[k]) for k in of_it]:
+                    return
+                for key in of_it:
+                    if self.numbers[key] < change.below:
                         self._become(key, DeploymentStatus.SUPERSEDED)
             case _:
                 super()._change(change, entry)
@@ -87,11 +92,15 @@ class ContractLedger(MemoryLedger):
 
 
 class WatchedRepository(PolicyRepository):
-    """The real one; a test does something once a file is written."""
+    """The real one; a test does something once a file is written, or lets versions meet before theirs are."""
 
     on_published: Callable[[], None] | None = None
+    meeting: asyncio.Barrier | None = None
 
     async def publish(self, publication: Publication) -> Published:
+        if self.meeting is not None:
+            async with asyncio.timeout(DEADLINE):
+                await self.meeting.wait()
         answer = await super().publish(publication)
         if self.on_published is not None and answer.fault is None:
             self.on_published()
@@ -114,17 +123,18 @@ class MemoryContracts:
     async def versions(self, contract_id: str) -> list[Json]:
         return [row for (name, _), row in self._ledger.versions.items() if name == contract_id]
 
-    async def open_nodes(self, ref: VersionRef, *, pending: bool) -> list[str]:
-        wanted = (DeploymentStatus.PENDING,) if pending else OPEN
-        return [node for node, status in self.deployments(ref).items() if status in wanted]
+    async def open_nodes(self, ref: VersionRef) -> dict[str, DeploymentStatus]:
+        return {node: status for node, status in self.deployments(ref).items() if status in OPEN}
 
-    async def last_deployed(self, contract_id: str) -> dict[str, str]:
-        keys = sorted(self._ledger.numbers, key=self._ledger.numbers.__getitem__)
-        return {key[2]: key[1] for key in keys if key[0] == contract_id and self._ledger.deployments[key] in OPEN}
+    async def last_deployed(self, contract_id: str, *, before: int | None = None) -> dict[str, str]:
+        numbers = self._ledger.numbers
+        keys = [key for key in numbers if key[0] == contract_id and self._ledger.deployments[key] in OPEN]
+        earlier = [key for key in keys if before is None or numbers[key] < before]
+        return {key[2]: key[1] for key in sorted(earlier, key=numbers.__getitem__)}
 
     async def is_wanted(self, order: NodeOrder) -> bool:
         row = self._ledger.versions[order.contract_id, order.version]
-        is_open = order.node_id in await self.open_nodes(order, pending=False)
+        is_open = order.node_id in await self.open_nodes(order)
         return is_open and order.retire == (row["status"] in ("deprecated", "archived"))
 
     async def moved(self, contract_id: str) -> list[str]:
@@ -175,9 +185,10 @@ class Contracts:
         registry = Registry(nodes=(*found, other))
         settings = shop.settings
         self.drafts = Drafts(shop.client, self.rows, ledger, registry, settings)  # type: ignore[arg-type]
-        ordering = NodeOrdering(shop.client, self.rows, registry)  # type: ignore[arg-type]
+        self.ordering = NodeOrdering(shop.client, self.rows, registry)  # type: ignore[arg-type]
         self.repository = WatchedRepository(self.folder)
-        self._does = MaintenanceActivities(self.drafts, self.rows, self.repository, ordering)  # type: ignore[arg-type]
+        does = MaintenanceActivities(self.drafts, self.rows, self.repository, self.ordering)  # type: ignore[arg-type]
+        self._does = does
 
     def activities(self) -> tuple[Callable[..., Any], ...]:
         does = self._does

@@ -13,12 +13,13 @@ from temporalio.worker import Worker
 from activities.maintenance_node import MaintenanceNodeActivities
 from infra.node_maintenance import NodeMaintenance
 from schemas import names
+from schemas.changes.equipment import CalibrationRecorded, EquipmentChanged, EquipmentEvent, EquipmentRegistered
 from schemas.equipment import CalibrationRecord, EquipmentItem, standing
 from schemas.equipment_register import CalibrationAsked, CalibrationFound, LineAsked, LineFound
 from schemas.maintenance_orders import DeployedContract, HeldContracts
 from schemas.node import Node
 from schemas.node_report import RegisteredItem, RegisterPage
-from schemas.record import CalibrationRecorded, Change, EquipmentChanged, EquipmentEvent, EquipmentRegistered
+from schemas.record import Change
 
 ELSEWHERE = "NODE-ELSEWHERE"
 """A node of the registry beside those of the test."""

@@ -41,6 +41,21 @@ from schemas import names
 from schemas.alert import Alert
 from schemas.approval import ApprovalOutcome, ApprovalStatus
 from schemas.canonical import document_hash
+from schemas.changes.alert import AlertRaised, AlertResolved
+from schemas.changes.approval import ApprovalChanged, ApprovalOpened
+from schemas.changes.client_po import ClientPOChanged
+from schemas.changes.equipment import CalibrationRecorded, EquipmentChanged, EquipmentEvent, EquipmentRegistered
+from schemas.changes.maintenance_pattern import MaintenanceAlertReceived, ReviewEnded, ReviewOpened
+from schemas.changes.reverse_trace import (
+    ResultsTraced,
+    TraceAlertsResolved,
+    TraceClosed,
+    TracedResultsDisposed,
+    TraceOpened,
+    VaultAmended,
+)
+from schemas.changes.test_execution import ResultSubmitted, SignedOff, SignOffsVoided, TestChanged, TestOpened
+from schemas.changes.transfer import NonconformanceDisposed, NonconformanceOpened, TransferChanged, TransferOpened
 from schemas.client_po_life import acceptance_wanted
 from schemas.decision import Wanted
 from schemas.equipment import CalibrationRecord, CalibrationResult, EquipmentItem
@@ -50,37 +65,7 @@ from schemas.node import Node
 from schemas.node_report import RegisteredItem, RegisterPage
 from schemas.part_arrival import PartArrival, ReportedArrival
 from schemas.permission import Role
-from schemas.record import (
-    AlertRaised,
-    AlertResolved,
-    ApprovalChanged,
-    ApprovalOpened,
-    CalibrationRecorded,
-    Change,
-    ClientPOChanged,
-    EquipmentChanged,
-    EquipmentEvent,
-    EquipmentRegistered,
-    MaintenanceAlertReceived,
-    NonconformanceDisposed,
-    NonconformanceOpened,
-    Record,
-    ResultsTraced,
-    ResultSubmitted,
-    ReviewEnded,
-    ReviewOpened,
-    SignedOff,
-    SignOffsVoided,
-    TestChanged,
-    TestOpened,
-    TraceAlertsResolved,
-    TraceClosed,
-    TracedResultsDisposed,
-    TraceOpened,
-    TransferChanged,
-    TransferOpened,
-    VaultAmended,
-)
+from schemas.record import Change, Record
 from schemas.reverse_trace import Selection, in_doubt_cause
 from schemas.signoff import Meaning, SignOffDecision, signoff_wanted
 from schemas.test_execution import results_wanted

@@ -13,6 +13,7 @@ from infra.settings import Settings
 from infra.temporal import connect
 from schemas import names
 from schemas.maintenance import ContractDelivery
+from schemas.maintenance_orders import NodeOrders, OrdersRefused
 from tests.workflows.contracts import ContractLedger, Contracts, ContractVersion
 from tests.workflows.eager import EagerTemporal
 from tests.workflows.shop import DEADLINE, Shop, check_histories, main_worker, until
@@ -54,7 +55,9 @@ class TestARetirement:
             await old.is_("archived")
         assert [station.in_force for station in contracts.stations] == [["1.1"], ["1.1"]]
 
-    async def test_of_a_version_that_took_over_unheard_ends_the_one_before_it_too(self, contracts: Contracts) -> None:
+    async def test_of_a_version_that_took_over_unheard_brings_back_the_one_before_it(
+        self, contracts: Contracts
+    ) -> None:
         old = await in_force(contracts)
         new = await contracts.improve(old, calibration_interval_days=90)
         await new.deploy()
@@ -62,8 +65,42 @@ class TestARetirement:
         await new.retire()
         async with contracts.online():
             await new.is_("archived")
-            await old.is_("archived")
-        assert old.deployments == ["superseded", "superseded"]
+        assert (new.deployments, old.deployments) == (["retired", "retired"], ["acknowledged", "acknowledged"])
+        assert [station.in_force for station in contracts.stations] == [["1.0"], ["1.0"]]
+
+    async def test_leaves_no_node_without_a_version_that_comes_back_before_its_order_is_withdrawn(
+        self, contracts: Contracts, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        old = await in_force(contracts)
+        new = await contracts.improve(old, calibration_interval_days=90)
+        await new.deploy()
+        await new.sent()
+        send, told = contracts.ordering.send, asyncio.Event()
+
+        async def send_late(orders: NodeOrders) -> OrdersRefused | None:
+            await told.wait()
+            return await send(orders)
+
+        monkeypatch.setattr(contracts.ordering, "send", send_late)
+        await new.retire()
+        await new.recorded("retire_contract")
+        async with contracts.online():
+            await new.recorded("acknowledge_contract", 2)
+            assert [station.in_force for station in contracts.stations] == [["1.1"], ["1.1"]]
+            told.set()
+            await new.is_("archived")
+        assert [station.in_force for station in contracts.stations] == [["1.0"], ["1.0"]]
+        assert (new.deployments, old.deployments) == (["retired", "retired"], ["acknowledged", "acknowledged"])
+        assert old.row["status"] == "monitoring"
+
+    async def test_of_a_version_in_force_ends_also_what_it_took_over_from(self, contracts: Contracts) -> None:
+        old = await in_force(contracts)
+        new = await contracts.improve(old, calibration_interval_days=90)
+        async with contracts.online():
+            await new.deploy()
+            await new.is_("monitoring")
+            await new.retire()
+            await new.is_("archived")
         assert [station.in_force for station in contracts.stations] == [[], []]
 
 
@@ -107,6 +144,26 @@ class TestTwoDraftsOfOneParent:
         assert (two.row["status"], two.row["pending_approval"]) == ("validated", None)
         assert [alert.subject for alert in contracts.shop.open_alerts("request_refused")] == [two.ref.contract_id]
         assert not (contracts.folder / "v1.2").exists()
+
+    async def test_that_are_approved_at_the_same_moment_do_not_undo_each_other(self, contracts: Contracts) -> None:
+        old = await in_force(contracts)
+        one = await contracts.improve(old, calibration_interval_days=90)
+        two = await contracts.improve(old, warning_days=10)
+        contracts.repository.meeting = asyncio.Barrier(2)
+        for draft in (one, two):
+            await draft.ask(names.VALIDATE)
+        for draft, asked in [(draft, await draft.ask_deployment()) for draft in (one, two)]:
+            await draft.answer(asked)
+        await until(lambda: len(contracts.shop.entries("retire_contract")) == 1, lambda: str(contracts.shop))
+        [refused] = contracts.shop.entries("retire_contract")
+        first, second = (one, two) if refused.metadata["version"] == "1.2" else (two, one)
+        assert f"make it from {first.ref.version}" in refused.metadata["retirement_reason"]
+        async with contracts.online():
+            await second.is_("archived")
+            await first.is_("monitoring")
+        assert [station.in_force for station in contracts.stations] == [[first.ref.version]] * 2
+        assert (first.deployments, second.deployments) == (["acknowledged"] * 2, ["retired"] * 2)
+        assert [alert.subject for alert in contracts.shop.open_alerts("request_refused")] == [second.ref.contract_id]
 
     async def test_may_go_to_different_nodes(self, contracts: Contracts) -> None:
         old = await in_force(contracts)

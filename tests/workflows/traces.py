@@ -9,10 +9,12 @@ from temporalio.client import WorkflowExecutionStatus
 from activities.reverse_trace import ReverseTraceActivities
 from schemas import names
 from schemas.alert import Alert, Severity
+from schemas.changes.alert import AlertRaised
+from schemas.changes.reverse_trace import ResultsTraced
 from schemas.equipment import CalibrationRecord, CalibrationResult
 from schemas.ledger import LedgerEntry
 from schemas.permission import Role
-from schemas.record import AlertRaised, Record, ResultsTraced
+from schemas.record import Record
 from schemas.reverse_trace import (
     SEARCH_AGAIN,
     Horizon,

@@ -121,17 +121,8 @@ def _create_reviews() -> None:
     op.create_table(
         "maintenance_reviews",
         sa.Column("review_id", sa.Text, primary_key=True),
-        *_texts(
-            "review_type",
-            "contract_id",
-            "version",
-            "issue_type",
-            "alert_ids",
-            "node_ids",
-            "proposed",
-            "approval_id",
-            "status",
-        ),
+        *_texts("review_type", "contract_id", "version", "issue_type", "alert_ids", "node_ids"),
+        *_texts("proposed", "approval_id", "status"),
         *_texts("decided_by", "note", "draft_version", nullable=True),
         *_moments("opened_at"),
         *_moments("ended_at", nullable=True),
@@ -156,15 +147,13 @@ def _create_traces() -> None:
         sa.Column("smart_contract_id", sa.Text, primary_key=True),
         sa.Column("revision", sa.Integer, primary_key=True, autoincrement=False),
         sa.Column("test_id", sa.Text, primary_key=True),
-        *_texts("clientpo_id", "node_id"),
-        *_texts("verdict", "content_hash"),
+        *_texts("clientpo_id", "node_id", "verdict", "content_hash"),
         *_texts("disposition", "decided_by", "decided_role", "reason", nullable=True),
         sa.Column("decided_entry", sa.BigInteger),
         *_moments("submitted_at"),
         *_moments("decided_at", nullable=True),
     )
     op.create_index("traced_results_order", "traced_results", ["trace_id", "clientpo_id"])
-    op.create_index("traced_results_contract", "traced_results", ["smart_contract_id"])
     op.create_table(
         "vault_amendments",
         sa.Column("smart_contract_id", sa.Text, primary_key=True),

@@ -1,0 +1,1 @@
+"""What an entry can change of the rows, by subject."""
