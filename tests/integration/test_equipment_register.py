@@ -4,6 +4,7 @@ import asyncio
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 import pytest_asyncio
@@ -37,6 +38,7 @@ from schemas.test_results import Begun, Instrument
 from tests.workflows.register import calibrated, point
 
 HERE, THERE = "NODE-1", "NODE-2"
+ZONE = "Europe/Berlin"
 NOW = datetime(2026, 6, 1, 22, 30, tzinfo=UTC)
 
 
@@ -46,7 +48,7 @@ class House:
     def __init__(self, engine: AsyncEngine, ledger: Ledger) -> None:
         self.ledger = ledger
         nodes = (
-            Node(node_id=HERE, station_type="LP", name="Cell 1", time_zone="Europe/Berlin"),
+            Node(node_id=HERE, station_type="LP", name="Cell 1", time_zone=ZONE),
             Node(node_id=THERE, station_type="LP", name="Cell 2"),
         )
         self.register = EquipmentRegister(engine, Registry(nodes=nodes))
@@ -73,7 +75,7 @@ class House:
         return await self.write(calibration_row(record, HERE))
 
     async def line(self, name: str, **asked: Any) -> Any:
-        return await self.register.line(LineAsked(**{"equipment_id": name, "at": NOW, **asked}))
+        return await self.register.line(LineAsked(equipment_id=name, at=NOW, **asked))
 
 
 @pytest_asyncio.fixture
@@ -401,9 +403,9 @@ class TestTheRegisterBegins:
     async def test_and_a_newer_certificate_in_it_ends_the_alerts_about_the_last_one(
         self, house: House, document: Path, engine: AsyncEngine
     ) -> None:
+        today = datetime.now(ZoneInfo(ZONE)).date()
         self.says(document, LINE)
         await begin_register(document, house.register, house.ledger)
-        today = (await house.line("UV-1", at=datetime.now(UTC))).day
         failed = calibrated("UV-1", "D-2", on="2026-02-01", result="failed")
         found = await house.line("UV-1", calibration=failed)
         new = recording(failed, found.item, found, "mia")
