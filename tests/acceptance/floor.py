@@ -35,6 +35,7 @@ from schemas.transfer import Destination
 from tests.workflows.shop import details
 
 LP = "NOD-TestStation-LP-01"
+LP_2 = "NOD-TestStation-LP-02"
 CP = "NOD-TestStation-CP-01"
 FI = "NOD-TestStation-FI-01"
 DOCK = "dock-1"

@@ -21,7 +21,7 @@ from infra.database import create_engine
 from infra.verify import verify_ledger
 from infra.verify_export import Broken
 from schemas import names
-from tests.acceptance.floor import CP, FI, LP, Floor, Json, until
+from tests.acceptance.floor import CP, FI, LP, LP_2, Floor, Json, until
 
 _ENTRIES = """
     WITH entries AS (
@@ -233,7 +233,9 @@ async def _nodes_and_histories(floor: Floor, connection: asyncpg.Connection) -> 
         for row in await connection.fetch("SELECT * FROM client_pos WHERE status = 'released'")
     }
     taken = {
-        (name, node, delivery.content_hash()) for node in (LP, CP, FI) for name, delivery in floor.inbox(node).items()
+        (name, node, delivery.content_hash())
+        for node in (LP, LP_2, CP, FI)
+        for name, delivery in floor.inbox(node).items()
     }
     tests = Counter(test.id for test in await floor.list_workflows('WorkflowType="TestExecutionWorkflow"'))
     expected = {names.test_execution_id(name) for name, _, _ in released}

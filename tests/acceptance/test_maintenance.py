@@ -5,15 +5,17 @@ Every test has instruments and contracts of its own, and after every one of them
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest_asyncio
 
+from infra.registry import load_registry
 from schemas import names
 from schemas.equipment import CalibrationRecord
 from tests.acceptance import invariants
 from tests.acceptance.chain import INES, PETRA, QUENTIN, done
-from tests.acceptance.floor import CP, LP, Floor, Json, until
+from tests.acceptance.floor import CP, LP, LP_2, Floor, Json, until
 from tests.acceptance.maintenance import (
     INTERVAL,
     MIKE,
@@ -27,7 +29,6 @@ from tests.acceptance.maintenance import (
     today,
 )
 
-LP_2 = "NOD-TestStation-LP-02"
 IN_FORCE = ("active", "monitoring")
 
 
@@ -198,6 +199,54 @@ class TestANewVersion:
         [draft] = [version for version in versions if version["version"] == "1.1"]
         assert (draft["status"], draft["parent_version"]) == ("draft", "1.0")
         assert len(draft["changes"][0]["data"]["alerts"]) == 3
+
+
+class TestAnInstrumentThatMoves:
+    async def test_is_refused_where_it_was_and_measures_where_it_is(self, floor: Floor) -> None:
+        here = await registered(floor)
+        await here.calibrate(today())
+        await here.at_its_node()
+        left = await at_the_gate_with(here)
+        there = replace(here, node_id=LP_2)
+        await moved(there, LP)
+        done(await left.start())
+        await left.until_test("blocked")
+
+        tested = await at_the_gate_with(there)
+        done(await tested.start())
+        await tested.until_test("running")
+        back = f"/equipment/{here.equipment_id}/check-out"
+        assert (await ask(floor, MIKE, "POST", back, {"to_node": LP, "reason": "urgent"})).status_code == 409
+        done(await tested.submit())
+        await tested.until_test("awaiting_signoff")
+        await moved(here, LP_2)
+        await left.until_test("running")
+        reasons = [(event["event"], event["reason"]) for event in (await here.look())["events"]]
+        assert reasons == [("moved", "needed there"), ("moved", "needed there"), ("registered", None)]
+
+
+async def moved(to: Instrument, before: str) -> None:
+    """Checked out to its node; it and the one before have heard of it."""
+    path = f"/equipment/{to.equipment_id}/check-out"
+    done(await ask(to.floor, MIKE, "POST", path, {"to_node": to.node_id, "reason": "needed there"}))
+
+    async def heard() -> bool:
+        known = [at_node(to.floor, node).known([to.equipment_id]) for node in (before, to.node_id)]
+        return all(each[to.equipment_id].item.node_id == to.node_id for each in known if to.equipment_id in each)
+
+    await to.at_its_node()
+    await until(heard, bool)
+
+
+class TestTheDailyWatch:
+    async def test_of_each_node_is_scheduled_and_looks_at_its_calibrations(self, floor: Floor) -> None:
+        nodes = load_registry(floor.settings.nodes_file).nodes
+        for node in nodes:
+            described = await floor.temporal.get_schedule_handle(names.node_watch_id(node.node_id)).describe()
+            assert described.info.next_action_times
+        await floor.temporal.get_schedule_handle(names.node_watch_id(LP)).trigger()
+        [entry, *_] = await floor.until_recorded(LP, "check_expiry")
+        assert entry["smart_id"] == LP
 
 
 class TestWhatAlertsTeach:

@@ -218,6 +218,8 @@ class TestADeployment:
         async with lab.online():
             await lab.deploy()
             await lab.until(lambda shown: shown["status"] == "monitoring")
+            for without in ({}, {"reason": " "}):
+                assert (await lab.marta.post(lab.path(then="/retire"), json=without)).status_code == 422
             answer = await lab.marta.post(lab.path(then="/retire"), json={"reason": "lamps are gone"})
             assert answer.json()["retirement_reason"] == "lamps are gone"
             shown = await lab.until(lambda shown: shown["status"] == "archived")

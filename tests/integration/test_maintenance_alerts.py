@@ -71,10 +71,10 @@ class Air:
             **fields,
         }
 
-    async def say(self, *alerts: Json | bytes) -> None:
+    async def say(self, *alerts: Json | bytes, under: str = "high") -> None:
         for alert in alerts:
             body = alert if isinstance(alert, bytes) else json.dumps(alert)
-            await self.broker.publish(f"{names.ALERT_TOPIC}/high", body, qos=1)
+            await self.broker.publish(f"{names.ALERT_TOPIC}/{under}", body, qos=1)
 
     async def told(self, issue_type: str = "calibration_failed") -> list[Json]:
         """The signals of its workflow."""
@@ -154,6 +154,18 @@ class TestAnAlertOfAForeignNode:
             "happened_at": "2026-11-01T07:00:00Z",
         }
         assert abs(datetime.fromisoformat(second["happened_at"]) - datetime.now(UTC)) < timedelta(minutes=1)
+
+    async def test_is_heard_whatever_stands_behind_the_topic(self, air: Air) -> None:
+        for number, under in enumerate(("low", "critical", "vendor/line-2"), start=1):
+            await air.say(air.alert(number), under=under)
+        told = await until(air.told, lambda told: len(told) == 3)
+        assert {one["alert_id"] for one in told} == {f"{air.contract_id}-{number}" for number in (1, 2, 3)}
+
+    async def test_counts_for_its_contract_and_its_issue_alone(self, air: Air) -> None:
+        await air.say(air.alert(1), air.alert(2, issue_type="check_failed"), air.alert(3))
+        assert len(await until(air.told, lambda told: len(told) == 2)) == 2
+        [other] = await until(lambda: air.told("check_failed"), bool)
+        assert other["alert_id"].endswith("-2")
 
     async def test_that_names_none_or_only_reminds_is_skipped(self, air: Air) -> None:
         reminder = air.alert(3, issue_type="calibration_expiring")

@@ -13,10 +13,13 @@ from infra.approvals import Approvals
 from infra.maintenance_order_reconcile import NodeOrderReconciler
 from infra.maintenance_orders import NodeOrdering
 from infra.maintenance_reconcile import MaintenanceReconciler
+from infra.node_maintenance import NodeMaintenance
 from infra.registry import Registry
 from infra.repairs import Repairs
 from infra.settings import Settings
 from infra.temporal import workflow_status
+from schemas.maintenance import ContractDelivery
+from schemas.maintenance_life import VersionRef
 from tests.integration.lab import Caller, Lab, open_lab, with_cells
 from tests.integration.test_maintenance import acknowledged
 
@@ -166,6 +169,29 @@ class TestWhatANodeIsTold:
         assert await reconcile(lab) == [order]
         async with lab.online():
             await lab.until(lambda shown: shown["status"] == "archived")
+
+    async def test_of_a_retirement_brings_back_what_its_node_had_where_nobody_heard_of_the_newer_version(
+        self, lab: Lab
+    ) -> None:
+        await lab.created()
+        async with lab.online():
+            await lab.deploy()
+            await lab.until(lambda shown: shown["status"] == "monitoring")
+        await lab.improve(90)
+        await lab.deploy("1.1")
+        node = NodeMaintenance(lab.nodes[0], lab.house.settings.node_store(lab.nodes[0].node_id))
+        newer, key = await lab.show("1.1"), {"contract_id": lab.name, "version": "1.1"}
+        [deployed, *_] = await lab.house.maintenance_contracts.deployments(VersionRef(**key))
+        taken = {"document": newer["document"], "document_hash": newer["document_hash"], "number": deployed["number"]}
+        assert node.take_contract(ContractDelivery(**key, **taken)).version == "1.1"
+        await lab.marta.post(lab.path("1.1", "/retire"), json={"reason": "it was wrong"})
+        order = f"maintenance/{lab.name}/1.1/{lab.nodes[0].node_id}/end"
+        await close(lab, order)
+        assert await reconcile(lab) == [order]
+        async with lab.online():
+            await lab.until(lambda shown: shown["status"] == "archived", "1.1")
+        assert [contract.version for contract in node.contracts()] == ["1.0"]
+        assert {one["status"] for one in (await lab.show())["deployments"]} == {"acknowledged"}
 
 
 class TestANodeThatIsGone:

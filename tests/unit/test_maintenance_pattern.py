@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from infra.settings import Settings
 from schemas.approval import ApprovalType
 from schemas.maintenance_alert import TeachingAlert
 from schemas.maintenance_pattern import KNOWN, TEACHES, WAITING, Finding, PatternLife, gravest
@@ -44,6 +45,9 @@ class TestAReview:
     @pytest.mark.parametrize("second", ["N1", "N2"])
     def test_needs_three(self, second: str) -> None:
         assert found(alert(1), alert(2, second)) is None
+
+    def test_looks_back_thirty_days_unless_a_shop_says_otherwise(self) -> None:
+        assert Settings.model_fields["maintenance_pattern_window"].default == timedelta(days=30)
 
     def test_takes_in_what_happened_a_whole_window_before(self) -> None:
         assert found(alert(1), alert(2, days=29), alert(3, days=30)) is ApprovalType.EQUIPMENT_REVIEW

@@ -1,6 +1,7 @@
 """The life of a version of a maintenance contract, on the hub and on each of its nodes."""
 
 from datetime import timedelta
+from hashlib import sha256
 from typing import Any
 from unittest.mock import AsyncMock
 
@@ -167,6 +168,9 @@ class TestThePolicyRepository:
         file = contracts.folder / "v1.0" / f"{version.ref.contract_id}.yaml"
         assert "calibration_interval_days: 180" in file.read_text()
         assert file.stat().st_mode & 0o222 == 0
+        written = (await version.recorded("deploy_contract")).metadata
+        assert written["file_hash"] == sha256(file.read_bytes()).hexdigest()
+        assert written["document_hash"] == version.row["document_hash"]
 
     async def test_that_holds_something_else_keeps_a_version_from_being_deployed(self, contracts: Contracts) -> None:
         version = await contracts.create()

@@ -97,12 +97,10 @@ class TestAnAlert:
         """A foreign station repeats it under one ID and says no time, so that it has happened now."""
         first = await pattern.alert("N1")
         await pattern.recorded("receive_alert")
-        await pattern.shop.pass_time(2 * WINDOW - timedelta(days=1))
-        await pattern.alert("N2")
-        await pattern.recorded("receive_alert", 2)
-        await pattern.shop.pass_time(timedelta(days=2))
-        await pattern.again(first.model_copy(update={"happened_at": await pattern.shop.now()}))
-        await pattern.alert("N3")
+        await pattern.shop.pass_time(2 * WINDOW + timedelta(hours=1))
+        await pattern.handle.result()
+        await pattern.again(first.model_copy(update={"happened_at": await pattern.shop.now(), "node_id": "N4"}))
+        await pattern.alerts("N2", "N3")
         assert (await pattern.recorded("receive_alert", 3)).metadata["pattern_count"] == 2
         assert pattern.entries("analyze_alerts") == []
         assert pattern.shop.ledger.conflicts == []
