@@ -19,7 +19,7 @@ from infra.repairs import Repairs
 from infra.settings import Settings
 from infra.temporal import workflow_status
 from schemas.maintenance import ContractDelivery
-from schemas.maintenance_life import VersionRef
+from schemas.maintenance_version import VersionRef
 from tests.integration.lab import Caller, Lab, open_lab, with_cells
 from tests.integration.test_maintenance import acknowledged
 
