@@ -45,7 +45,7 @@ from schemas.record import AlertResolved, Change, ContractChanged, DeploymentOpe
 from workflows import retry
 from workflows.approval import ask_approval, cancel_approval, outcome_of
 from workflows.book import Book
-from workflows.decisions import verify
+from workflows.decisions import proof_of, verify
 from workflows.inbox import Inbox, Item, Refused
 from workflows.search_attributes import show_status
 from workflows.steps import step
@@ -297,8 +297,7 @@ class MaintenanceContractWorkflow:
                 "approval_hash": asked.content_hash,
                 "nodes": list(chosen.nodes),
                 "document_hash": life.document_hash,
-                "decision": decision.model_dump(mode="json"),
-                "proof": request.token,
+                **proof_of(decision, request.token),
             },
             self._row(pending_approval=asked.approval_id),
             user_id=decision.person,
@@ -460,8 +459,7 @@ class MaintenanceContractWorkflow:
             await self._refuse_decision(item, verdict.refusal or "", verdict.person)
             return
         pending, life.deployment = life.deployment, None
-        proof = {"decision": decision.model_dump(mode="json"), "proof": request.token}
-        await self._deprecate(request.reason, "retire", proof, user_id=decision.person)
+        await self._deprecate(request.reason, "retire", proof_of(decision, request.token), user_id=decision.person)
         if pending is not None:
             await cancel_approval(pending.approval_id, f"{self._ref} is retired")
         item.answer(life)

@@ -48,7 +48,7 @@ from schemas.reverse_trace import (
 from schemas.test_execution import HoldRequest
 from workflows import retry
 from workflows.book import Book
-from workflows.decisions import verify
+from workflows.decisions import proof_of, verify
 from workflows.inbox import Inbox, Item, Refused
 from workflows.search_attributes import search_attributes, show_status
 from workflows.steps import step, tell
@@ -243,8 +243,7 @@ class ReverseTraceWorkflow:
                 "results": selected.count,
                 "content_hash": selected.content_hash,
                 "reason": request.reason,
-                "decision": decision.model_dump(mode="json"),
-                "proof": request.token,
+                **proof_of(decision, request.token),
             },
             *changes,
             user_id=decision.person,
