@@ -60,6 +60,7 @@ class ApprovalWorkflow:
             target=self._request.approval_id,
             subject=self._request.subject,
             metadata={"subject": self._request.subject},
+            life=self._life,
         )
         self._inbox = Inbox(signals=MESSAGES, updates=MESSAGES, refusal=self._refusal, signals_before=start.signals)
 
@@ -107,11 +108,11 @@ class ApprovalWorkflow:
     async def _handle(self, item: Item) -> None:
         match item.payload:
             case Refused() as refused:
-                await self._refuse(item, refused.reason)
+                await self._book.refuse_request(item, refused.reason)
             case CancelApproval() if self._life.outcome is not None and not item.asked:
                 pass  # whoever asked gave it up while it was answered
             case _ if reason := self._refusal(item.payload):
-                await self._refuse(item, reason)
+                await self._book.refuse_request(item, reason)
             case Respond() as response:
                 await self._respond(item, response)
             case AddNote() as note:
@@ -137,7 +138,7 @@ class ApprovalWorkflow:
         decision = verdict.decision
         reason = verdict.refusal or (decision and self._life.refusal(self._request, decision, response.note))
         if decision is None or reason:
-            await self._refuse_decision(item, reason or "", verdict.person)
+            await self._book.refuse_decision(item, reason or "", verdict.person)
             return
         outcome = ApprovalOutcome(
             approval_id=self._request.approval_id,
@@ -163,15 +164,6 @@ class ApprovalWorkflow:
         event = self._book.numbered("note", item)
         await self._book.enter("note_approval", event, note.note, {}, user_id=sender, asked=item.asked)
         item.answer(note)
-
-    async def _refuse(self, item: Item, reason: str) -> None:
-        if not item.asked:
-            self._life.last_refusal = f"`{item.name}` was refused: {reason}"
-        await self._book.refuse_request(item, reason)
-
-    async def _refuse_decision(self, item: Item, reason: str, person: str) -> None:
-        self._life.last_refusal = f"an answer was refused: {reason}"
-        await self._book.refuse_decision(item, reason, person)
 
     # --- time -----------------------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from temporalio import workflow
 
@@ -17,12 +17,19 @@ REFUSED_AFTER_THE_TASK = "refused decisions are recorded after the task"
 """Those that came by signal were recorded within it."""
 
 
+class Refusing(Protocol):
+    """The state of a workflow that shows operators what it refused last."""
+
+    last_refusal: str | None
+
+
 class Book:
     """Of one workflow.
 
     `key` begins whatever names an event or a cause of its own; `source` is the workflow's ID. Entries are about
     `target`, alerts about `subject`; `smart_id` is the node that acts, where it is not the hub. `since` is when this
-    life of an entity began whose messages are numbered anew in each. `metadata` stands in every entry.
+    life of an entity began whose messages are numbered anew in each. `metadata` stands in every entry. What is refused
+    is kept in `life`.
     """
 
     def __init__(
@@ -36,6 +43,7 @@ class Book:
         smart_id: str | None = None,
         since: datetime | None = None,
         metadata: Mapping[str, Any] | None = None,
+        life: Refusing | None = None,
     ) -> None:
         self._key = key
         self._source = source
@@ -43,12 +51,13 @@ class Book:
         self._target = target
         self._subject = subject or target
         self._smart_id = smart_id
-        self._life = f"{timestamp(since)}:" if since else ""
+        self._since = f"{timestamp(since)}:" if since else ""
         self._metadata = metadata or {}
+        self._life = life
 
     def numbered(self, event: str, item: Item) -> str:
         """The name of an event that can happen again, by the message that is its cause."""
-        return f"{event}:{self._life}{item.key}"
+        return f"{event}:{self._since}{item.key}"
 
     async def enter(
         self,
@@ -100,6 +109,7 @@ class Book:
         item.refuse(reason)
         if item.asked:
             return
+        self._keep(item, reason)
         event = self.numbered("refuse_request", item)
         text = f"Signal {item.name} was refused: {reason}"
         await self.enter(
@@ -116,6 +126,7 @@ class Book:
         Entered after the task: verified again later, it may be refused for another reason, under the same key.
         """
         item.refuse(reason)
+        self._keep(item, reason)
         event = self.numbered("refuse_decision", item)
         text = f"Decision {item.name} was refused: {reason}"
         await self.enter(
@@ -127,3 +138,7 @@ class Book:
             user_id=person,
             asked=item.asked or workflow.patched(REFUSED_AFTER_THE_TASK),
         )
+
+    def _keep(self, item: Item, reason: str) -> None:
+        if self._life is not None:
+            self._life.last_refusal = f"`{item.name}` was refused: {reason}"

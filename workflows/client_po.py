@@ -110,6 +110,7 @@ class ClientPOWorkflow:
             action_type="handoff",
             target=name,
             metadata={"staging_id": names.staging_id(name), "part_id": self._po.part},
+            life=self._life,
         )
         self._announcing: asyncio.Task[None] | None = None
         self._inbox = Inbox(
@@ -204,7 +205,7 @@ class ClientPOWorkflow:
         if isinstance(message, Request):
             await self._handle_request(item, message)
         elif isinstance(message, Refused):
-            await self._refuse_request(item, message.reason)
+            await self._book.refuse_request(item, message.reason)
         elif isinstance(message, ApprovalEnded):
             await self._end_acceptance(item, message)
         elif isinstance(message, PartReady):
@@ -217,7 +218,7 @@ class ClientPOWorkflow:
     async def _handle_request(self, item: Item, request: Request) -> None:
         reason = self._life.refusal(request)
         if reason is not None:
-            await self._refuse_request(item, reason)
+            await self._book.refuse_request(item, reason)
             return
         self._life.last_refusal = None
         sender = item.sender(request.user_id)
@@ -282,7 +283,7 @@ class ClientPOWorkflow:
         verdict = await verify(request.token, wanted, self._life.tokens)
         decision = verdict.decision
         if decision is None or verdict.refusal is not None:
-            await self._refuse_decision(item, verdict.refusal or "", verdict.person)
+            await self._book.refuse_decision(item, verdict.refusal or "", verdict.person)
             return
         self._life.acceptances += 1
         asked = acceptance_request(
@@ -293,7 +294,9 @@ class ClientPOWorkflow:
             requested_by=decision.person,
         )
         if not await ask_approval(asked):
-            await self._refuse_decision(item, f"{asked.approval_id} exists and was not asked for here", decision.person)
+            await self._book.refuse_decision(
+                item, f"{asked.approval_id} exists and was not asked for here", decision.person
+            )
             return
         self._life.acceptance = PendingAcceptance(
             approval_id=asked.approval_id, content_hash=asked.content_hash, quantity=quantity
@@ -321,7 +324,7 @@ class ClientPOWorkflow:
         ):
             if outcome is not None and outcome.wakes == names.client_po_id(self._po.smart_contract_id):
                 return
-            await self._refuse_request(item, f"{ended.approval_id} has not ended, or nothing waits for it here")
+            await self._book.refuse_request(item, f"{ended.approval_id} has not ended, or nothing waits for it here")
             return
         self._life.acceptance = None
         if outcome.status is ApprovalStatus.APPROVED:
@@ -387,7 +390,7 @@ class ClientPOWorkflow:
             asked = LineRef(line_id=self._line_id, po=self._ref())
             held = await step(PartArrivalActivities.read_held, asked, summary=f"what was given of {self._po.part}")
             if held is None:
-                await self._refuse_request(item, f"{self._line_id} has given it no parts")
+                await self._book.refuse_request(item, f"{self._line_id} has given it no parts")
                 return
             if held.revoked:
                 return  # it is about to be told
@@ -401,7 +404,7 @@ class ClientPOWorkflow:
         """Fewer are enough only when two persons say so here: whoever told the line did not ask this PO."""
         reason = f"{allotment.quantity} parts were given to it, {self._life.needed} are needed"
         self._life.ticket += 1
-        await self._refuse_decision(item, reason, "unidentified")
+        await self._book.refuse_decision(item, reason, "unidentified")
         await self._join_line()
 
     async def _count(self, item: Item, arrived: int) -> None:
@@ -468,12 +471,12 @@ class ClientPOWorkflow:
         What the signal says is looked up: anybody can send one.
         """
         if (ready.smart_contract_id, ready.node_id) != (self._po.smart_contract_id, self._po.target_node):
-            await self._refuse_request(item, f"it is about {ready.smart_contract_id} at {ready.node_id}")
+            await self._book.refuse_request(item, f"it is about {ready.smart_contract_id} at {ready.node_id}")
             return
         if self._life.ready is not None or self._life.ended:
             return
         if not await step(ClientPOActivities.is_routed, ready, summary=f"did {ready.package_id} bring it?"):
-            await self._refuse_request(item, f"{ready.package_id} did not bring it from {ready.place}")
+            await self._book.refuse_request(item, f"{ready.package_id} did not bring it from {ready.place}")
         else:
             self._life.ready = ready
             self._announcing = asyncio.create_task(self._announce(ready))
@@ -707,15 +710,6 @@ class ClientPOWorkflow:
         self, action: str, event: str, details: str, metadata: dict[str, Any], *changes: Change
     ) -> None:
         await self._book.enter(action, event, details, {"target_node": self._po.target_node, **metadata}, *changes)
-
-    async def _refuse_request(self, item: Item, reason: str) -> None:
-        if not item.asked:
-            self._life.last_refusal = f"`{item.name}` was refused: {reason}"
-        await self._book.refuse_request(item, reason)
-
-    async def _refuse_decision(self, item: Item, reason: str, person: str) -> None:
-        self._life.last_refusal = f"`{item.name}` was refused: {reason}"
-        await self._book.refuse_decision(item, reason, person)
 
     async def _alert_too_late(self, item: Item, action: str, reason: str) -> None:
         event = self._book.numbered("too_late", item)

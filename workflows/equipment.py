@@ -97,17 +97,17 @@ class EquipmentWorkflow:
     async def _handle(self, item: Item) -> None:
         request = item.payload
         if isinstance(request, Refused):
-            await self._refuse(item, request.reason)
+            await self._book.refuse_request(item, request.reason)
             return
         if getattr(request, "equipment_id", self._name) != self._name:
-            await self._refuse(item, f"this is {self._name}: ask where what you name is")
+            await self._book.refuse_request(item, f"this is {self._name}: ask where what you name is")
             return
         question = self._question(item, request)
         found = await step(EquipmentActivities.look_up_line, question, summary=f"look up {self._name}")
         if found.done:
             item.answer(LineAnswer(equipment_id=self._name, changed=True))
         elif reason := refusal(request, found):
-            await self._refuse(item, f"{self._name}: {reason}")
+            await self._book.refuse_request(item, f"{self._name}: {reason}")
         else:
             await self._do(item, request, found)
 
@@ -222,6 +222,3 @@ class EquipmentWorkflow:
     async def _done(self, item: Item, node_id: str, *, changed: bool = True) -> None:
         await refresh(node_id)
         item.answer(LineAnswer(equipment_id=self._name, changed=changed))
-
-    async def _refuse(self, item: Item, reason: str) -> None:
-        await self._book.refuse_request(item, reason)

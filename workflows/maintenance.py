@@ -77,6 +77,7 @@ class MaintenanceContractWorkflow:
             action_type="maintenance",
             target=start.contract_id,
             metadata={"version": start.version},
+            life=self._life,
         )
         self._inbox = Inbox(
             signals=MESSAGES, updates=REQUESTS, refusal=self._life.refusal, signals_before=start.signals
@@ -190,7 +191,7 @@ class MaintenanceContractWorkflow:
     async def _handle(self, item: Item) -> None:
         match item.payload:
             case Refused() as refused:
-                await self._refuse_request(item, refused.reason)
+                await self._book.refuse_request(item, refused.reason)
             case ApprovalEnded() as ended:
                 await self._approval_ended(item, ended)
             case DeploymentsChanged():
@@ -203,7 +204,7 @@ class MaintenanceContractWorkflow:
     async def _handle_request(self, item: Item, request: ContractRequest) -> None:
         reason = self._life.refusal(request)
         if reason is not None:
-            await self._refuse_request(item, reason)
+            await self._book.refuse_request(item, reason)
             return
         self._life.last_refusal = None
         match request:
@@ -221,7 +222,7 @@ class MaintenanceContractWorkflow:
         try:
             life.revise(request.document, self._start.parent, request.reason)
         except ValueError as error:
-            await self._refuse_request(item, str(error))
+            await self._book.refuse_request(item, str(error))
             return
         await self._record(
             "revise_contract",
@@ -272,18 +273,20 @@ class MaintenanceContractWorkflow:
             summary=f"which nodes does {self._ref} go to?",
         )
         if chosen.refusal is not None:
-            await self._refuse_request(item, chosen.refusal)
+            await self._book.refuse_request(item, chosen.refusal)
             return
         wanted = deployment_wanted(self._ref, life.document_hash, chosen.nodes)
         verdict = await verify(request.token, wanted, life.tokens)
         decision = verdict.decision
         if decision is None or verdict.refusal is not None:
-            await self._refuse_decision(item, verdict.refusal or "", verdict.person)
+            await self._book.refuse_decision(item, verdict.refusal or "", verdict.person)
             return
         life.asked += 1
         asked = deployment_request(self._start, life, chosen.nodes, reason=request.reason, requested_by=decision.person)
         if not await ask_approval(asked):
-            await self._refuse_decision(item, f"{asked.approval_id} exists and was not asked for here", decision.person)
+            await self._book.refuse_decision(
+                item, f"{asked.approval_id} exists and was not asked for here", decision.person
+            )
             return
         life.deployment = PendingDeployment(
             approval_id=asked.approval_id, content_hash=asked.content_hash, nodes=chosen.nodes
@@ -317,7 +320,7 @@ class MaintenanceContractWorkflow:
             or outcome is None
             or (pending.approval_id, pending.content_hash) != (ended.approval_id, outcome.content_hash)
         ):
-            await self._refuse_request(item, f"{ended.approval_id} has not ended, or nothing waits for it here")
+            await self._book.refuse_request(item, f"{ended.approval_id} has not ended, or nothing waits for it here")
         elif outcome.status is ApprovalStatus.APPROVED and outcome.decided_by is not None:
             life.deployment = pending.model_copy(update={"approved_by": outcome.decided_by})
             await self._record(
@@ -456,7 +459,7 @@ class MaintenanceContractWorkflow:
         verdict = await verify(request.token, retirement_wanted(self._ref), life.tokens)
         decision = verdict.decision
         if decision is None or verdict.refusal is not None:
-            await self._refuse_decision(item, verdict.refusal or "", verdict.person)
+            await self._book.refuse_decision(item, verdict.refusal or "", verdict.person)
             return
         pending, life.deployment = life.deployment, None
         await self._deprecate(request.reason, "retire", proof_of(decision, request.token), user_id=decision.person)
@@ -502,14 +505,6 @@ class MaintenanceContractWorkflow:
         """The number of the entry."""
         receipt = await self._book.enter(action, event, details, metadata, *changes, user_id=user_id, asked=asked)
         return receipt.seq
-
-    async def _refuse_request(self, item: Item, reason: str) -> None:
-        self._life.last_refusal = f"`{item.name}` was refused: {reason}"
-        await self._book.refuse_request(item, reason)
-
-    async def _refuse_decision(self, item: Item, reason: str, person: str) -> None:
-        self._life.last_refusal = f"`{item.name}` was refused: {reason}"
-        await self._book.refuse_decision(item, reason, person)
 
     # --- the operator's eye ---------------------------------------------------------------------------------
 

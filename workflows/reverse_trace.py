@@ -71,6 +71,7 @@ class ReverseTraceWorkflow:
             action_type="maintenance",
             target=start.trace_id,
             metadata={"equipment_id": start.equipment_id, "certificate_number": start.certificate_number},
+            life=self._life,
         )
         self._inbox = Inbox(signals=MESSAGES, updates=MESSAGES, refusal=self._refusal, signals_before=start.signals)
 
@@ -181,9 +182,9 @@ class ReverseTraceWorkflow:
     async def _handle(self, item: Item) -> None:
         match item.payload:
             case Refused() as refused:
-                await self._refuse(item, refused.reason)
+                await self._book.refuse_request(item, refused.reason)
             case _ if reason := self._refusal(item.payload):
-                await self._refuse(item, reason)
+                await self._book.refuse_request(item, reason)
             case DisposeTraced() as request:
                 await self._dispose(item, request)
 
@@ -196,7 +197,7 @@ class ReverseTraceWorkflow:
             summary=f"which results are decided on: {selection}",
         )
         if not selected.count:
-            await self._refuse(item, f"none of the selected results waits for a disposition ({selection})")
+            await self._book.refuse_request(item, f"none of the selected results waits for a disposition ({selection})")
             return
         verdict = await verify(request.token, disposition_wanted(trace, selected.content_hash), self._life.tokens)
         decision = verdict.decision
@@ -204,7 +205,6 @@ class ReverseTraceWorkflow:
         if decision is not None and reason is None and decision.person in selected.involved:
             reason = f"{decision.person} performed or signed some of these tests: another person must decide"
         if decision is None or reason is not None:
-            self._life.last_refusal = f"a disposition was refused: {reason}"
             await self._book.refuse_decision(item, reason or "", verdict.person)
             return
         await self._disposed(item, request, selection, selected, decision)
@@ -262,11 +262,6 @@ class ReverseTraceWorkflow:
             return self._book.alert(event, "retest_wanted", text, event)
         text = f"{about} are withdrawn: tell the client and send the amended report, or {open_tests}. {where}."
         return self._book.alert(event, "results_withdrawn", text, event, severity=Severity.HIGH)
-
-    async def _refuse(self, item: Item, reason: str) -> None:
-        if not item.asked:
-            self._life.last_refusal = f"`{item.name}` was refused: {reason}"
-        await self._book.refuse_request(item, reason)
 
     # --- the operator's eye ---------------------------------------------------------------------------------
 

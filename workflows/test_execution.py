@@ -98,7 +98,12 @@ class TestExecutionWorkflow:
         self._life = start.life or TestLife()
         workflow_id = names.test_execution_id(self._name)
         self._book = Book(
-            key=workflow_id, source=workflow_id, action_type="test", target=self._name, smart_id=start.node_id
+            key=workflow_id,
+            source=workflow_id,
+            action_type="test",
+            target=self._name,
+            smart_id=start.node_id,
+            life=self._life,
         )
         if start.document is None:
             self._inbox = Inbox(signals={}, updates={})
@@ -171,7 +176,7 @@ class TestExecutionWorkflow:
     async def _handle(self, item: Item) -> None:
         match item.payload:
             case Refused() as refused:
-                await self._refuse(item, refused.reason)
+                await self._book.refuse_request(item, refused.reason)
             case Disposed() as disposed:
                 await self._dispose(item, disposed)
             case EquipmentNews():
@@ -180,7 +185,7 @@ class TestExecutionWorkflow:
                 with contextlib.suppress(NodeRefused):  # nobody asked for it: it stays blocked, or is being aborted
                     await self._begin_again(item)
             case message if reason := self._life.refusal(self._po, message):
-                await self._refuse(item, reason)
+                await self._book.refuse_request(item, reason)
             case message:
                 await self._attempt(item, self._do(item, message))
 
@@ -188,7 +193,7 @@ class TestExecutionWorkflow:
         try:
             await what
         except NodeRefused as refused:
-            await self._refuse(item, str(refused))
+            await self._book.refuse_request(item, str(refused))
 
     async def _do(self, item: Item, message: BaseModel) -> None:
         self._life.last_refusal = None
@@ -318,7 +323,7 @@ class TestExecutionWorkflow:
         if decision is not None and reason is None and decision.person != begun.performer:
             reason = f"{begun.performer} performs this test, and gives its results"
         if decision is None or reason is not None:
-            await self._refuse_decision(item, reason or "", verdict.person)
+            await self._book.refuse_decision(item, reason or "", verdict.person)
             return
         kept = KeptResults(
             smart_contract_id=self._name,
@@ -381,10 +386,10 @@ class TestExecutionWorkflow:
         decision = verdict.decision
         reason = verdict.refusal or (decision and self._life.signoff_refusal(test, decision))
         if decision is None or reason:
-            await self._refuse_decision(item, reason or "", verdict.person)
+            await self._book.refuse_decision(item, reason or "", verdict.person)
             return
         if decision.decision == SignOffDecision.REJECT and request.reason is None:
-            await self._refuse_decision(item, "a rejection says why: give a reason", decision.person)
+            await self._book.refuse_decision(item, "a rejection says why: give a reason", decision.person)
             return
         qualification = await step(
             TestExecutionActivities.check_qualification,
@@ -394,7 +399,7 @@ class TestExecutionWorkflow:
             summary=f"qualification of {decision.person} as {decision.role}",
         )
         if qualification.refusal is not None:
-            await self._refuse_decision(item, qualification.refusal, decision.person)
+            await self._book.refuse_decision(item, qualification.refusal, decision.person)
         elif decision.decision == SignOffDecision.REJECT:
             await self._reject(item, request, decision, qualification.certificate)
         else:
@@ -562,14 +567,14 @@ class TestExecutionWorkflow:
         if disposed.package_id == self._life.replaces:
             return  # it is being tested again already
         if disposed.package_id != self._life.package_id or self._life.closed:
-            await self._refuse(item, f"{disposed.package_id} does not wait for a disposition here")
+            await self._book.refuse_request(item, f"{disposed.package_id} does not wait for a disposition here")
             return
         disposition = await step(
             TestExecutionActivities.read_disposition, disposed, summary=f"disposition of {disposed.package_id}"
         )
         match disposition:
             case None:
-                await self._refuse(item, f"{disposed.package_id} has no disposition")
+                await self._book.refuse_request(item, f"{disposed.package_id} has no disposition")
             case Disposition.REWORK:
                 await self._reopen(disposed.package_id)
             case _:
@@ -686,17 +691,6 @@ class TestExecutionWorkflow:
         over = [cause for cause in causes if cause in self._life.alerted]
         self._life.alerted = [cause for cause in self._life.alerted if cause not in over]
         return [AlertResolved(cause=cause) for cause in over]
-
-    # --- refusing -------------------------------------------------------------------------------------------
-
-    async def _refuse(self, item: Item, reason: str) -> None:
-        if not item.asked:
-            self._life.last_refusal = f"`{item.name}` was refused: {reason}"
-        await self._book.refuse_request(item, reason)
-
-    async def _refuse_decision(self, item: Item, reason: str, person: str) -> None:
-        self._life.last_refusal = f"`{item.name}` was refused: {reason}"
-        await self._book.refuse_decision(item, reason, person)
 
     # --- what it knows --------------------------------------------------------------------------------------
 

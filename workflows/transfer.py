@@ -115,6 +115,7 @@ class TransferWorkflow:
             target=package_id,
             smart_id=self._package.test_data.node_id,
             metadata={"transfer_id": f"XFER-{package_id}"},
+            life=self._life,
         )
         self._legs: list[asyncio.Task[None]] = []
         self._inbox = Inbox(signals=REQUESTS, updates=REQUESTS, refusal=self._refusal, signals_before=start.signals)
@@ -332,9 +333,9 @@ class TransferWorkflow:
     async def _handle(self, item: Item) -> None:
         match item.payload:
             case Refused() as refused:
-                await self._refuse(item, refused.reason)
+                await self._book.refuse_request(item, refused.reason)
             case _ if reason := self._refusal(item.payload):
-                await self._refuse(item, reason)
+                await self._book.refuse_request(item, reason)
             case RetryRequest() as request:
                 await self._retry(item, request)
             case DisposeRequest() as request:
@@ -473,7 +474,7 @@ class TransferWorkflow:
         decision = verdict.decision
         reason = verdict.refusal or (decision and self._involved(decision.person))
         if decision is None or reason:
-            await self._refuse_decision(item, reason or "", verdict.person)
+            await self._book.refuse_decision(item, reason or "", verdict.person)
             return
         disposition = Disposition(decision.decision)
         disposed = self._life.model_copy(deep=True)
@@ -524,15 +525,6 @@ class TransferWorkflow:
                 {"disposition": disposition},
                 self._book.alert("disposition_unheard", "disposition_unheard", text),
             )
-
-    async def _refuse(self, item: Item, reason: str) -> None:
-        if not item.asked:
-            self._life.last_refusal = f"`{item.name}` was refused: {reason}"
-        await self._book.refuse_request(item, reason)
-
-    async def _refuse_decision(self, item: Item, reason: str, person: str) -> None:
-        self._life.last_refusal = f"a disposition was refused: {reason}"
-        await self._book.refuse_decision(item, reason, person)
 
     # --- recording ------------------------------------------------------------------------------------------
 
