@@ -6,8 +6,7 @@ not even that once everything is signed: from then on the package may exist.
 """
 
 import asyncio
-import contextlib
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
@@ -182,18 +181,14 @@ class TestExecutionWorkflow:
             case EquipmentNews():
                 while self._inbox.take(EquipmentNews):
                     pass  # however many say so: the gate is asked once
-                with contextlib.suppress(NodeRefused):  # nobody asked for it: it stays blocked, or is being aborted
-                    await self._begin_again(item)
+                await self._begin_again(item)
             case message if reason := self._life.refusal(self._po, message):
                 await self._book.refuse_request(item, reason)
             case message:
-                await self._attempt(item, self._do(item, message))
-
-    async def _attempt(self, item: Item, what: Coroutine[Any, Any, None]) -> None:
-        try:
-            await what
-        except NodeRefused as refused:
-            await self._book.refuse_request(item, str(refused))
+                try:
+                    await self._do(item, message)
+                except NodeRefused as refused:
+                    await self._book.refuse_request(item, str(refused))
 
     async def _do(self, item: Item, message: BaseModel) -> None:
         self._life.last_refusal = None
@@ -239,11 +234,17 @@ class TestExecutionWorkflow:
             await self._begin_again(item)
 
     async def _begin_again(self, item: Item) -> None:
-        """What was blocked is asked of the gate again; where that gives nothing new, nothing is recorded."""
+        """What was blocked is asked of the gate again; where that gives nothing new, nothing is recorded.
+
+        Nobody waits for it: whatever made it ask is done. A node that refuses, or an abort meanwhile, refuses nothing.
+        """
         blocked = self._life.blocked
         if blocked is None or self._status is not TestStatus.BLOCKED:
             return
-        answer = await self._ask_gate(blocked.request)
+        try:
+            answer = await self._ask_gate(blocked.request)
+        except NodeRefused:
+            return
         if answer.missing == self._life.missing:
             return
         key = f"{item.key}:again"
