@@ -4,7 +4,6 @@ It pauses whoever asked and nothing else. A signal wakes them and says no more t
 read where it is recorded, so that nobody can forge one by sending a signal.
 """
 
-import asyncio
 import json
 
 from pydantic import BaseModel
@@ -66,12 +65,7 @@ class ApprovalWorkflow:
 
     @workflow.run
     async def run(self, start: ApprovalStart) -> ApprovalOutcome:
-        life = asyncio.create_task(self._live())
-        try:
-            return await asyncio.shield(life)
-        except asyncio.CancelledError:
-            self._inbox.put("temporal", names.CANCEL, CancelApproval(reason="cancelled in Temporal"))
-            return await life
+        return await self._inbox.outlive_cancel(self._live(), CancelApproval(reason="cancelled in Temporal"))
 
     async def _live(self) -> ApprovalOutcome:
         if self._start.life is None:

@@ -127,12 +127,9 @@ class ClientPOWorkflow:
 
     @workflow.run
     async def run(self, start: ClientPOStart) -> ClientPOEnd:
-        life = asyncio.create_task(self._live())
-        try:
-            return await asyncio.shield(life)
-        except asyncio.CancelledError:
-            self._inbox.put("temporal", names.CANCEL, CancelRequest(reason="cancelled in Temporal", user_id="temporal"))
-            return await life
+        return await self._inbox.outlive_cancel(
+            self._live(), CancelRequest(reason="cancelled in Temporal", user_id="temporal")
+        )
 
     async def _live(self) -> ClientPOEnd:
         if self._start.life is None:

@@ -57,13 +57,8 @@ class ContractOnNodeWorkflow:
 
     @workflow.run
     async def run(self, order: NodeOrder) -> ContractReceipt | None:
-        life = asyncio.create_task(self._live())
-        try:
-            return await asyncio.shield(life)
-        except asyncio.CancelledError:
-            reason = "what a node is to do is not cancelled: retire the version, or start the node's worker"
-            self._inbox.put("temporal", "cancel", Refused(reason=reason))
-            return await life
+        reason = "what a node is to do is not cancelled: retire the version, or start the node's worker"
+        return await self._inbox.outlive_cancel(self._live(), Refused(reason=reason))
 
     async def _live(self) -> ContractReceipt | None:
         if self._order.retire:

@@ -4,7 +4,6 @@ The line is its row, and not this workflow's: each request is judged by what the
 a node records calibrations of its own.
 """
 
-import asyncio
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
@@ -72,11 +71,7 @@ class EquipmentWorkflow:
 
     @workflow.run
     async def run(self, start: EquipmentStart) -> None:
-        life = asyncio.create_task(self._live())
-        try:
-            await asyncio.shield(life)
-        except asyncio.CancelledError:
-            await life
+        await self._inbox.outlive_cancel(self._live(), None)
 
     async def _live(self) -> None:
         while await self._asked():

@@ -5,7 +5,6 @@ What it does next follows from its state alone; messages come first. What happen
 however many nodes there are, and may continue as new at any time.
 """
 
-import asyncio
 import json
 from datetime import datetime
 from typing import Any
@@ -85,13 +84,8 @@ class MaintenanceContractWorkflow:
 
     @workflow.run
     async def run(self, start: ContractStart) -> ContractEnd:
-        life = asyncio.create_task(self._live())
-        try:
-            return await asyncio.shield(life)
-        except asyncio.CancelledError:
-            reason = "a contract is not cancelled: retire it, with a reason"
-            self._inbox.put("temporal", "cancel", Refused(reason=reason))
-            return await life
+        reason = "a contract is not cancelled: retire it, with a reason"
+        return await self._inbox.outlive_cancel(self._live(), Refused(reason=reason))
 
     async def _live(self) -> ContractEnd:
         if self._start.life is not None and workflow.info().continued_run_id is None:

@@ -4,7 +4,6 @@ The gateway reaches it by signal-with-start. The rules are `schemas.maintenance_
 came and what was decided. Nothing here reaches into a node: what changes is a draft, which goes its own way from there.
 """
 
-import asyncio
 import json
 from datetime import timedelta
 
@@ -68,13 +67,8 @@ class MaintenancePatternWorkflow:
 
     @workflow.run
     async def run(self, start: PatternStart) -> None:
-        life = asyncio.create_task(self._live())
-        try:
-            await asyncio.shield(life)
-        except asyncio.CancelledError:
-            reason = "what was counted would be forgotten: it ends by itself when no alert can count any more"
-            self._inbox.put("temporal", "Temporal's Cancel", Refused(reason=reason))
-            await life
+        reason = "what was counted would be forgotten: it ends by itself when no alert can count any more"
+        await self._inbox.outlive_cancel(self._live(), Refused(reason=reason), name="Temporal's Cancel")
 
     async def _live(self) -> None:
         if self._start.life is None:

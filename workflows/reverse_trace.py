@@ -7,7 +7,6 @@ each day, and at least once a day after the instrument's node has heard of it. A
 does not end it, and nor does Temporal's Cancel.
 """
 
-import asyncio
 from datetime import date, datetime
 
 from pydantic import BaseModel
@@ -77,13 +76,8 @@ class ReverseTraceWorkflow:
 
     @workflow.run
     async def run(self, start: TraceStart) -> int:
-        life = asyncio.create_task(self._live())
-        try:
-            return await asyncio.shield(life)
-        except asyncio.CancelledError:
-            reason = "a reverse trace is not cancelled: decide on each of its results"
-            self._inbox.put("temporal", "cancel", Refused(reason=reason))
-            return await life
+        reason = "a reverse trace is not cancelled: decide on each of its results"
+        return await self._inbox.outlive_cancel(self._live(), Refused(reason=reason))
 
     async def _live(self) -> int:
         if self._start.life is None:

@@ -5,7 +5,6 @@ What is asked of the node waits for the node, however long that takes; only an a
 not even that once everything is signed: from then on the package may exist.
 """
 
-import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
@@ -122,12 +121,9 @@ class TestExecutionWorkflow:
     async def run(self, start: TestExecutionStart) -> TestEnd:
         if start.document is None:
             return await self._only_wait()
-        life = asyncio.create_task(self._live())
-        try:
-            return await asyncio.shield(life)
-        except asyncio.CancelledError:
-            self._inbox.put("temporal", names.ABORT, AbortRequest(reason="cancelled in Temporal", user_id="temporal"))
-            return await life
+        return await self._inbox.outlive_cancel(
+            self._live(), AbortRequest(reason="cancelled in Temporal", user_id="temporal"), name=names.ABORT
+        )
 
     async def _only_wait(self) -> TestEnd:
         """Started before a test could be performed, without its document; Temporal's Cancel ends it."""

@@ -122,13 +122,8 @@ class TransferWorkflow:
 
     @workflow.run
     async def run(self, start: TransferStart) -> TransferEnd:
-        life = asyncio.create_task(self._live())
-        try:
-            return await asyncio.shield(life)
-        except asyncio.CancelledError:
-            reason = "an authorized transfer is not cancelled: mend what keeps a leg from arriving, and retry it"
-            self._inbox.put("temporal", "cancel", Refused(reason=reason))
-            return await life
+        reason = "an authorized transfer is not cancelled: mend what keeps a leg from arriving, and retry it"
+        return await self._inbox.outlive_cancel(self._live(), Refused(reason=reason))
 
     async def _live(self) -> TransferEnd:
         if not self._life.policies:
