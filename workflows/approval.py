@@ -264,12 +264,8 @@ class ApprovalWorkflow:
 
     def _waits(self, event: str, text: str, severity: Severity = Severity.HIGH) -> AlertRaised:
         """One is open at a time, and its owner is whoever is asked now."""
-        raised = self._book.alert(event, "approval_waits", text, severity=severity)
-        now = {
-            "owner": self._life.owner(self._request.rule),
-            "cause": waiting_cause(self._request.approval_id, event),
-        }
-        return AlertRaised(alert=raised.alert.model_copy(update=now))
+        owner, cause = self._life.owner(self._request.rule), waiting_cause(self._request.approval_id, event)
+        return self._book.alert(event, "approval_waits", text, severity=severity, cause=cause, owner=owner)
 
     def _nobody_waits(self) -> list[AlertResolved]:
         causes = waiting_causes(self._request.approval_id, self._request.rule)

@@ -9,6 +9,7 @@ from temporalio import workflow
 from schemas.alert import Alert, Severity, cause_of
 from schemas.base import timestamp
 from schemas.ledger import LedgerEntry, Receipt
+from schemas.permission import Role
 from schemas.record import AlertRaised, Change
 from workflows.inbox import Item
 from workflows.steps import record
@@ -89,9 +90,19 @@ class Book:
         return await record(entry, *changes, asked=asked)
 
     def alert(
-        self, event: str, alert_type: str, text: str, *what: str, severity: Severity = Severity.HIGH
+        self,
+        event: str,
+        alert_type: str,
+        text: str,
+        *what: str,
+        severity: Severity = Severity.HIGH,
+        cause: str | None = None,
+        owner: Role | None = None,
     ) -> AlertRaised:
-        """To be entered with the event that it reports; `what` tells its cause from others of its type."""
+        """To be entered with the event that it reports; `what` tells its cause from others of its type.
+
+        A `cause` that others know too is given whole; an `owner` where it is another role than the type's.
+        """
         return AlertRaised(
             alert=Alert(
                 alert_id=f"{self._key}:{event}",
@@ -100,7 +111,8 @@ class Book:
                 source=self._source,
                 subject=self._subject,
                 text=text,
-                cause=cause_of(alert_type, self._key, *what),
+                cause=cause or cause_of(alert_type, self._key, *what),
+                owner=owner,
             )
         )
 

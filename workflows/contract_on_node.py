@@ -22,7 +22,7 @@ from schemas.maintenance_life import (
     PolicyRef,
     VersionRef,
 )
-from schemas.record import AlertRaised, AlertResolved, Change, DeploymentChanged, DeploymentsSuperseded
+from schemas.record import AlertResolved, Change, DeploymentChanged, DeploymentsSuperseded
 from workflows import retry
 from workflows.book import Book
 from workflows.inbox import Inbox, Refused
@@ -202,9 +202,8 @@ class ContractOnNodeWorkflow:
     async def _alert(self, action: str, text: str) -> None:
         """Late or refused, an order that is outstanding at its node is one cause, and ends with the answer."""
         event = self._numbered(action)
-        raised = self._book.alert(event, "deployment_late", text)
-        alert = raised.alert.model_copy(update={"cause": self._order.late_cause})
-        await self._book.enter(action, event, text, {}, AlertRaised(alert=alert))
+        alert = self._book.alert(event, "deployment_late", text, cause=self._order.late_cause)
+        await self._book.enter(action, event, text, {}, alert)
 
     def _numbered(self, event: str) -> str:
         """Once for this run of it: one that was closed from outside and started again may find another fault."""

@@ -677,10 +677,10 @@ class TestExecutionWorkflow:
         return [SignOffsVoided(smart_contract_id=self._name, test_id=test_id) for test_id in test_ids]
 
     def _lasting(self, event: str, alert_type: str, text: str, owner: Role | None = None) -> AlertRaised:
-        alert = self._book.alert(event, alert_type, text).alert.model_copy(update={"owner": owner})
-        if alert.cause not in self._life.alerted:
-            self._life.alerted.append(alert.cause)
-        return AlertRaised(alert=alert)
+        raised = self._book.alert(event, alert_type, text, owner=owner)
+        if raised.alert.cause not in self._life.alerted:
+            self._life.alerted.append(raised.alert.cause)
+        return raised
 
     def _over(self, *alert_types: str) -> list[AlertResolved]:
         """Of those of these types that are open."""
