@@ -218,7 +218,7 @@ class MaintenanceContractWorkflow:
         except ValueError as error:
             await self._book.refuse_request(item, str(error))
             return
-        await self._record(
+        await self._book.enter(
             "revise_contract",
             self._book.numbered("revise", item),
             f"Revised: {request.reason}",
@@ -240,7 +240,7 @@ class MaintenanceContractWorkflow:
         found = life.validation = validate(life.document)
         if found.valid:
             life.enter(ContractStatus.VALIDATED)
-        await self._record(
+        await self._book.enter(
             "validate_contract",
             self._book.numbered("validate", item),
             f"Contract validation {'passed' if found.valid else 'failed'}",
@@ -285,7 +285,7 @@ class MaintenanceContractWorkflow:
         life.deployment = PendingDeployment(
             approval_id=asked.approval_id, content_hash=asked.content_hash, nodes=chosen.nodes
         )
-        await self._record(
+        await self._book.enter(
             "ask_approval",
             self._book.numbered("ask_deployment", item),
             f"Asked that {self._ref} be deployed to {len(chosen.nodes)} nodes: {request.reason}",
@@ -317,7 +317,7 @@ class MaintenanceContractWorkflow:
             await self._book.refuse_request(item, f"{ended.approval_id} has not ended, or nothing waits for it here")
         elif outcome.status is ApprovalStatus.APPROVED and outcome.decided_by is not None:
             life.deployment = pending.model_copy(update={"approved_by": outcome.decided_by})
-            await self._record(
+            await self._book.enter(
                 "approve_deployment",
                 f"approved:{ended.approval_id}",
                 f"The deployment of {self._ref} is approved: it is published",
@@ -332,7 +332,7 @@ class MaintenanceContractWorkflow:
         """It is not deployed, and may be asked for again."""
         life = self._life
         life.deployment = life.publish_fault = life.publish_again = None
-        await self._record(
+        await self._book.enter(
             "keep_contract",
             f"keep:{approval_id}",
             f"{self._ref} is not deployed: {reason}",
@@ -374,7 +374,7 @@ class MaintenanceContractWorkflow:
         opened = (
             DeploymentOpened(contract_id=ref.contract_id, version=ref.version, node_id=node) for node in life.nodes
         )
-        receipt = await self._record(
+        receipt = await self._book.enter(
             "deploy_contract",
             "deploy",
             f"SmartMaintenance contract deployed to {len(life.nodes)} nodes",
@@ -391,7 +391,7 @@ class MaintenanceContractWorkflow:
             AlertResolved(cause=cause_of("policy_fault", self._start.workflow_id)),
             user_id=approved.approved_by or "",
         )
-        life.number = receipt
+        life.number = receipt.seq
 
     async def _not_published(self, fault: str) -> None:
         """Alerted once for the same fault; tried again until a person has mended it."""
@@ -404,7 +404,7 @@ class MaintenanceContractWorkflow:
         event = f"policy_fault:{life.publish_faults}"
         text = f"{self._ref} is approved and cannot be published: {fault}. Mend it; it goes on by itself."
         alert = self._book.alert(event, "policy_fault", text)
-        await self._record("policy_fault", event, text, {}, self._row(publish_fault=fault), alert, asked=True)
+        await self._book.enter("policy_fault", event, text, {}, self._row(publish_fault=fault), alert, asked=True)
 
     # --- what its nodes said --------------------------------------------------------------------------------
 
@@ -418,7 +418,7 @@ class MaintenanceContractWorkflow:
             case ContractStatus.ACTIVE:
                 self._life.enter(ContractStatus.ACTIVE)
                 self._life.active_since = workflow.now()
-                await self._record(
+                await self._book.enter(
                     "activate_contract",
                     "activate",
                     f"{self._ref} is acknowledged by all of its nodes",
@@ -430,19 +430,19 @@ class MaintenanceContractWorkflow:
                 await self._deprecate("superseded by a newer version, or its nodes are gone", "superseded")
             case ContractStatus.ARCHIVED:
                 self._life.enter(ContractStatus.ARCHIVED)
-                await self._record(
+                await self._book.enter(
                     "archive_contract", "archive", f"{self._ref} is archived", {}, self._row(archived_now=True)
                 )
 
     async def _monitor(self) -> None:
         self._life.enter(ContractStatus.MONITORING)
-        await self._record(
+        await self._book.enter(
             "monitor_contract", "monitor", f"Alerts of {self._ref} are watched for its first 30 days", {}, self._row()
         )
 
     async def _end_monitoring(self) -> None:
         self._life.enter(ContractStatus.ACTIVE)
-        await self._record(
+        await self._book.enter(
             "end_monitoring", "end_monitoring", f"The first 30 days of {self._ref} are over", {}, self._row()
         )
 
@@ -469,7 +469,7 @@ class MaintenanceContractWorkflow:
         life.enter(ContractStatus.DEPRECATED)
         life.retirement_reason = reason
         active = (workflow.now() - life.active_since).days if life.active_since else 0
-        await self._record(
+        await self._book.enter(
             "retire_contract",
             event,
             f"Contract retired: {reason}",
@@ -485,20 +485,6 @@ class MaintenanceContractWorkflow:
     def _row(self, **columns: Any) -> ContractChanged:
         ref = self._ref
         return ContractChanged(contract_id=ref.contract_id, version=ref.version, status=self._life.status, **columns)
-
-    async def _record(
-        self,
-        action: str,
-        event: str,
-        details: str,
-        metadata: dict[str, Any],
-        *changes: Change,
-        user_id: str = "system",
-        asked: bool = False,
-    ) -> int:
-        """The number of the entry."""
-        receipt = await self._book.enter(action, event, details, metadata, *changes, user_id=user_id, asked=asked)
-        return receipt.seq
 
     # --- the operator's eye ---------------------------------------------------------------------------------
 
