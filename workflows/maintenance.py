@@ -47,7 +47,7 @@ from workflows.book import Book
 from workflows.decisions import proof_of, verify
 from workflows.inbox import Inbox, Item, Refused
 from workflows.search_attributes import show_status
-from workflows.steps import step
+from workflows.steps import regular_step, step
 
 MESSAGES: dict[str, type[BaseModel]] = {
     **REQUESTS,
@@ -172,13 +172,8 @@ class MaintenanceContractWorkflow:
             late_after=self._start.late_after,
             retire=retire,
         )
-        await workflow.execute_activity_method(
-            MaintenanceActivities.send_orders,
-            orders,
-            start_to_close_timeout=retry.ACTIVITY_TIME,
-            retry_policy=retry.UNTIL_DONE,
-            summary=f"{'end' if retire else 'begin'} {ref} on {len(life.nodes)} nodes",
-        )
+        summary = f"{'end' if retire else 'begin'} {ref} on {len(life.nodes)} nodes"
+        await regular_step(MaintenanceActivities.send_orders, orders, summary=summary)
 
     # --- what comes in --------------------------------------------------------------------------------------
 

@@ -38,11 +38,11 @@ from schemas.maintenance_pattern import (
 from schemas.maintenance_proposal import behind, propose
 from schemas.maintenance_version import NOT_CREATED, NewVersion
 from schemas.record import MaintenanceAlertReceived, ReviewEnded, ReviewOpened
-from workflows import retry
 from workflows.approval import ask_approval, how_to_answer, outcome_of
 from workflows.book import Book
 from workflows.inbox import Inbox, Item, Refused
 from workflows.search_attributes import show_status
+from workflows.steps import regular_step
 
 SIGNALS: dict[str, type[BaseModel]] = {names.ALERT_RECEIVED: TeachingAlert, names.APPROVAL_ENDED: ApprovalEnded}
 
@@ -93,12 +93,8 @@ class MaintenancePatternWorkflow:
             window_seconds=start.window_seconds,
             at=workflow.now(),
         )
-        self._life = await workflow.execute_activity_method(
-            MaintenancePatternActivities.read_life,
-            asked,
-            start_to_close_timeout=retry.ACTIVITY_TIME,
-            retry_policy=retry.UNTIL_DONE,
-            summary="what was counted before",
+        self._life = await regular_step(
+            MaintenancePatternActivities.read_life, asked, summary="what was counted before"
         )
         if self._life.review is not None:
             await self._ask(self._life.review)
@@ -177,13 +173,8 @@ class MaintenancePatternWorkflow:
 
     async def _is_received(self, event: str) -> bool:
         """A regular activity: else a worker that dies behind its entry would find the alert known, and not count it."""
-        return await workflow.execute_activity_method(
-            MaintenancePatternActivities.is_received,
-            EntryAsked(key=f"{self._id}:{event}"),
-            start_to_close_timeout=retry.ACTIVITY_TIME,
-            retry_policy=retry.UNTIL_DONE,
-            summary="whether it came before",
-        )
+        asked = EntryAsked(key=f"{self._id}:{event}")
+        return await regular_step(MaintenancePatternActivities.is_received, asked, summary="whether it came before")
 
     # --- reviews --------------------------------------------------------------------------------------------
 
@@ -194,12 +185,9 @@ class MaintenancePatternWorkflow:
 
     async def _open(self, finding: Finding) -> None:
         start = self._start
-        # A regular activity: what it read is in the history before anything is written down because of it.
-        executed = await workflow.execute_activity_method(
+        executed = await regular_step(
             MaintenancePatternActivities.read_executed,
             ContractAsked(contract_id=start.contract_id),
-            start_to_close_timeout=retry.ACTIVITY_TIME,
-            retry_policy=retry.UNTIL_DONE,
             summary=f"the version of {start.contract_id} in force",
         )
         review = Review(
@@ -297,12 +285,8 @@ class MaintenancePatternWorkflow:
             key=review.review_id,
         )
         try:
-            created = await workflow.execute_activity_method(
-                MaintenanceActivities.create_version,
-                new,
-                start_to_close_timeout=retry.ACTIVITY_TIME,
-                retry_policy=retry.UNTIL_DONE,
-                summary=f"draft after {review.review_id}",
+            created = await regular_step(
+                MaintenanceActivities.create_version, new, summary=f"draft after {review.review_id}"
             )
         except ActivityError as error:
             if not isinstance(error.cause, ApplicationError) or error.cause.type != NOT_CREATED:

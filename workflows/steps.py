@@ -36,12 +36,13 @@ async def step(activity: Callable[[Any, Argument], Awaitable[Result]], argument:
     except FailureError as error:
         if is_cancelled_exception(error):
             raise
-        return await _regular(activity, argument, summary=summary)
+        return await regular_step(activity, argument, summary=summary)
 
 
-async def _regular(
+async def regular_step(
     activity: Callable[[Any, Argument], Awaitable[Result]], argument: Argument, *, summary: str
 ) -> Result:
+    """As `step`, by a regular activity: its result is in the history before anything is done because of it."""
     return await workflow.execute_activity_method(
         activity,
         argument,
@@ -83,7 +84,7 @@ async def record(entry: LedgerEntry, *changes: Change, asked: bool = False) -> R
     request = Record(entry=entry, changes=changes)
     summary = f"{entry.action} {entry.target}"
     try:
-        return await (_regular if asked else step)(LedgerActivities.record, request, summary=summary)
+        return await (regular_step if asked else step)(LedgerActivities.record, request, summary=summary)
     except FailureError as error:
         if is_cancelled_exception(error):
             raise
@@ -92,7 +93,7 @@ async def record(entry: LedgerEntry, *changes: Change, asked: bool = False) -> R
     while True:
         await workflow.sleep(retry.LONGEST_PAUSE, summary=f"the ledger refuses {summary}: a person must look")
         try:
-            return await _regular(LedgerActivities.record, request, summary=summary)
+            return await regular_step(LedgerActivities.record, request, summary=summary)
         except FailureError as error:
             workflow.logger.warning("the ledger still refuses %s: %s", summary, error)
 
