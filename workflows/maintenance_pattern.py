@@ -46,6 +46,9 @@ from workflows.steps import regular_step
 
 SIGNALS: dict[str, type[BaseModel]] = {names.ALERT_RECEIVED: TeachingAlert, names.APPROVAL_ENDED: ApprovalEnded}
 
+ROW = {"alert_id", "contract_id", "issue_type", "equipment_id", "equipment_type", "node_id"}
+"""What an alert and its row call the same."""
+
 
 @workflow.defn
 class MaintenancePatternWorkflow:
@@ -307,7 +310,3 @@ class MaintenancePatternWorkflow:
             lines += [f"Asked: {request}", f"To answer: {how_to_answer(request.approval_id, request.content_hash)}"]
         workflow.set_current_details("\n\n".join(lines))
         show_status(REVIEWING if review else COUNTING)
-
-
-ROW = {"alert_id", "contract_id", "issue_type", "equipment_id", "equipment_type", "node_id"}
-"""What an alert and its row call the same."""
