@@ -77,7 +77,7 @@ from workflows.book import Book
 from workflows.decisions import proof_of, verify
 from workflows.inbox import Inbox, Item, Refused
 from workflows.search_attributes import DUE, search_attributes, show_status
-from workflows.steps import step, tell
+from workflows.steps import ask_node, step, tell
 
 ACCEPTANCE_NEEDS_APPROVAL = "acceptance needs approval"
 """POs that were staged before took an acceptance from one person alone."""
@@ -483,14 +483,8 @@ class ClientPOWorkflow:
 
         Nobody waits for it. Once the node has taken the PO itself, there is nothing left to announce.
         """
-        await workflow.execute_activity_method(
-            NodeActivities.announce_part,
-            ready,
-            task_queue=names.node_queue(ready.node_id),
-            start_to_close_timeout=retry.NODE_TIME,
-            retry_policy=retry.UNTIL_DONE,
-            summary=f"tell {ready.node_id} that {self._po.part} is ready at {ready.place}",
-        )
+        summary = f"tell {ready.node_id} that {self._po.part} is ready at {ready.place}"
+        await ask_node(ready.node_id, NodeActivities.announce_part, ready, summary=summary)
         self._inbox.put(names.PART_READY, names.PART_READY, PartAnnounced(ready=ready))
 
     async def _record_announcement(self, ready: PartReady) -> None:

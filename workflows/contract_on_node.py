@@ -26,7 +26,7 @@ from schemas.record import AlertResolved, Change, DeploymentChanged, Deployments
 from workflows import retry
 from workflows.book import Book
 from workflows.inbox import Inbox, Refused
-from workflows.steps import step, tell
+from workflows.steps import ask_node, step, tell
 
 
 @workflow.defn
@@ -154,16 +154,16 @@ class ContractOnNodeWorkflow:
             return None
 
     def _asking(self, document: dict[str, Any] | None) -> "workflow.ActivityHandle[ContractReceipt]":
-        order = self._order
+        """One that is given up answers first: it may have happened."""
+        order, node = self._order, self._order.node_id
+        answered = workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED
         if document is None:
-            return workflow.start_activity_method(
-                MaintenanceNodeActivities.retire_contract,
+            end, what = (
                 ContractRetired(contract_id=order.contract_id, number=order.number),
-                task_queue=names.node_queue(order.node_id),
-                start_to_close_timeout=retry.NODE_TIME,
-                retry_policy=retry.UNTIL_DONE,
-                cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-                summary=f"end {order.contract_id} {order.version} on {order.node_id}",
+                f"end {self._what} on {node}",
+            )
+            return ask_node(
+                node, MaintenanceNodeActivities.retire_contract, end, summary=what, cancellation_type=answered
             )
         delivery = ContractDelivery(
             contract_id=order.contract_id,
@@ -172,14 +172,9 @@ class ContractOnNodeWorkflow:
             document=document,
             document_hash=order.document_hash,
         )
-        return workflow.start_activity_method(
-            MaintenanceNodeActivities.take_contract,
-            delivery,
-            task_queue=names.node_queue(order.node_id),
-            start_to_close_timeout=retry.NODE_TIME,
-            retry_policy=retry.UNTIL_DONE,
-            cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-            summary=f"send {order.contract_id} {order.version} to {order.node_id}",
+        what = f"send {self._what} to {node}"
+        return ask_node(
+            node, MaintenanceNodeActivities.take_contract, delivery, summary=what, cancellation_type=answered
         )
 
     # --- what is recorded -----------------------------------------------------------------------------------

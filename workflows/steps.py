@@ -8,6 +8,7 @@ from temporalio import workflow
 from temporalio.exceptions import ApplicationError, FailureError, is_cancelled_exception
 
 from activities.ledger import LedgerActivities
+from schemas import names
 from schemas.alert import Alert, Severity, cause_of
 from schemas.ledger import LedgerEntry, Receipt
 from schemas.record import AlertRaised, AlertResolved, Change, Record
@@ -48,6 +49,25 @@ async def regular_step(
         argument,
         start_to_close_timeout=retry.ACTIVITY_TIME,
         retry_policy=retry.UNTIL_DONE,
+        summary=summary,
+    )
+
+
+def ask_node(
+    node_id: str,
+    activity: Callable[..., Result],
+    *arguments: BaseModel,
+    summary: str,
+    cancellation_type: workflow.ActivityCancellationType = workflow.ActivityCancellationType.TRY_CANCEL,
+) -> "workflow.ActivityHandle[Result]":
+    """Asks until the node has answered, however long it is away: what it does is idempotent."""
+    return workflow.start_activity_method(
+        activity,
+        args=arguments,
+        task_queue=names.node_queue(node_id),
+        start_to_close_timeout=retry.NODE_TIME,
+        retry_policy=retry.UNTIL_DONE,
+        cancellation_type=cancellation_type,
         summary=summary,
     )
 

@@ -65,17 +65,16 @@ from schemas.test_execution import (
     validation_results,
 )
 from schemas.transfer import Disposition, PackageStatus, TransferStart, opened
-from workflows import retry
 from workflows.book import Book
 from workflows.decisions import proof_of, verify
 from workflows.inbox import Inbox, Item, Refused
 from workflows.search_attributes import search_attributes, show_status
-from workflows.steps import record, step
+from workflows.steps import ask_node, record, step
 
 GATE_IS_ASKED_AGAIN = "a blocked test asks its gate again"
 """Tests that were blocked before waited for a new start, and the gate's answer was in no entry of its own."""
 
-Argument = TypeVar("Argument")
+Argument = TypeVar("Argument", bound=BaseModel)
 Result = TypeVar("Result")
 
 
@@ -605,14 +604,7 @@ class TestExecutionWorkflow:
         What is `final` may have happened, so nobody gives it up; else an abort does not wait for it.
         """
         node = self._start.node_id
-        asked = workflow.start_activity_method(
-            activity,
-            argument,
-            task_queue=names.node_queue(node),
-            start_to_close_timeout=retry.NODE_TIME,
-            retry_policy=retry.UNTIL_DONE,
-            summary=f"{node}: {what}",
-        )
+        asked = ask_node(node, activity, argument, summary=f"{node}: {what}")
 
         def over() -> bool:
             return asked.done() or (not final and self._inbox.holds(AbortRequest))
