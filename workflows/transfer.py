@@ -1,8 +1,7 @@
 """The dual transfer of an authorized package: to the vault, and on to the next node (specification 2).
 
-Each leg is a task of its own that prepares, sends, pauses and waits for people as its status says, and never looks at
-another leg. What it finds it puts into the inbox: the main loop alone changes what is known and records it, and the
-leg goes on when that is committed.
+Each leg is a task of its own (`workflows.transfer_leg`), which says by the inbox what it found: the main loop alone
+changes what is known and records it, and the leg goes on when that is committed.
 
 No leg ends without having arrived. One whose retries are used up, or whose receiver refuses it for good, waits for a
 person; so Temporal's Cancel, which would take back what is authorized and may be under way, is refused, recorded and
@@ -10,12 +9,11 @@ alerted.
 """
 
 import asyncio
-from datetime import timedelta
 from typing import Any
 
 from pydantic import BaseModel
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
+from temporalio.exceptions import ApplicationError
 
 from activities.transfer import TransferActivities
 from schemas import names
@@ -29,18 +27,14 @@ from schemas.record import (
 )
 from schemas.test_execution import Disposed, TestVerdict
 from schemas.transfer import (
-    DONE,
     LEG_NAMES,
     MOMENTS,
     REQUESTS,
-    UNDER_WAY,
     Delivery,
     Destination,
     DisposeRequest,
     Disposition,
     LegStatus,
-    Preparation,
-    Prepare,
     RetryRequest,
     Routing,
     Sending,
@@ -52,12 +46,12 @@ from schemas.transfer import (
     leg_outlook,
     read_routing_trigger,
 )
-from workflows import retry
 from workflows.book import Book
 from workflows.decisions import proof_of, verify
 from workflows.inbox import Inbox, Item, Refused
 from workflows.search_attributes import show_status
 from workflows.steps import record, step, tell
+from workflows.transfer_leg import Attempted, PauseOver, Prepared, TransferLeg
 
 ATTEMPTED: dict[Destination, str] = {
     Destination.VAULT: "transfer_to_vault",
@@ -65,31 +59,7 @@ ATTEMPTED: dict[Destination, str] = {
     Destination.BUSINESS_HUB: "notify_business_hub",
 }
 
-
 TRANSFER_FAILURE, CONTRACT_MISSING = "transfer_failure", "contract_missing"
-
-
-class Prepared(BaseModel):
-    """What a leg would send, or why there is nothing to send."""
-
-    destination: Destination
-    preparation: Preparation
-
-
-class Attempted(BaseModel):
-    """How an attempt of a leg ended."""
-
-    destination: Destination
-    delivery: Delivery
-
-
-class PauseOver(BaseModel):
-    """A leg has waited long enough to try again."""
-
-    destination: Destination
-
-
-Event = Prepared | Attempted | PauseOver
 
 
 @workflow.defn
@@ -130,7 +100,10 @@ class TransferWorkflow:
             await self._receive()
             if self._life.disposition is not None:  # started again where it stood: nobody knows whether that was told
                 await self._tell_test(self._life.disposition)
-        self._legs = [asyncio.create_task(self._carry(destination)) for destination in self._life.legs]
+        self._legs = [
+            asyncio.create_task(TransferLeg(destination, self._package, self._life, self._inbox).carry())
+            for destination in self._life.legs
+        ]
         while not self._life.ended:
             if self._inbox:
                 await self._handle(self._inbox.next())
@@ -246,71 +219,6 @@ class TransferWorkflow:
             {**legs, "disposition": self._life.disposition},
             self._row(ended_now=True),
         )
-
-    # --- the legs -------------------------------------------------------------------------------------------
-
-    async def _carry(self, destination: Destination) -> None:
-        """One leg, from wherever it stands until it is complete or does not apply."""
-        leg = self._life.legs[destination]
-        while leg.status not in DONE:
-            match leg.status:
-                case LegStatus.PREPARING:
-                    await self._report(await self._prepare(destination))
-                case LegStatus.TRANSFERRING:
-                    await self._report(await self._send(destination, leg.body or {}))
-                case LegStatus.FAILED:
-                    if await self._pause(destination):
-                        await self._report(PauseOver(destination=destination))
-                case _:
-                    await workflow.wait_condition(lambda: leg.status in UNDER_WAY | DONE)
-
-    async def _report(self, event: Event) -> None:
-        """Waits until the main loop has recorded it."""
-        await self._inbox.put(event.destination, type(event).__name__, event).outcome()
-
-    async def _prepare(self, destination: Destination) -> Event:
-        prepare = Prepare(destination=destination, package=self._package)
-        try:
-            preparation = await workflow.execute_activity_method(
-                TransferActivities.prepare,
-                prepare,
-                start_to_close_timeout=retry.ACTIVITY_TIME,
-                retry_policy=retry.ONCE,
-                summary=f"prepare what the {LEG_NAMES[destination]} leg sends",
-            )
-        except ActivityError as error:
-            return Attempted(destination=destination, delivery=_failure(error))
-        return Prepared(destination=destination, preparation=preparation)
-
-    async def _send(self, destination: Destination, body: dict[str, Any]) -> Event:
-        sending = Sending(destination=destination, package_id=self._package.package_id, body=body)
-        number = self._life.legs[destination].attempts + 1
-        patience = timedelta(seconds=self._life.policies[destination].patience)
-        try:
-            delivery = await workflow.execute_activity_method(
-                TransferActivities.send,
-                sending,
-                start_to_close_timeout=patience + retry.BEYOND_PATIENCE,
-                retry_policy=retry.ONCE,
-                summary=f"{LEG_NAMES[destination]} leg, attempt {number}",
-            )
-        except ActivityError as error:
-            delivery = _failure(error)
-        return Attempted(destination=destination, delivery=delivery)
-
-    async def _pause(self, destination: Destination) -> bool:
-        """False where a person retried in between."""
-        leg = self._life.legs[destination]
-        pause: timedelta = self._life.policies[destination].pause(leg.retries + 1)
-        try:
-            await workflow.wait_condition(
-                lambda: leg.status is not LegStatus.FAILED,
-                timeout=pause,
-                timeout_summary=f"{LEG_NAMES[destination]} leg: before retry {leg.retries + 1}",
-            )
-        except TimeoutError:
-            return True
-        return False
 
     # --- what comes in --------------------------------------------------------------------------------------
 
@@ -563,11 +471,3 @@ class TransferWorkflow:
         workflow.set_current_details("\n\n".join(lines))
         if life.status not in MOMENTS:
             show_status(life.status)
-
-
-def _failure(error: ActivityError) -> Delivery:
-    """An activity that failed or timed out is a failed attempt; only its worker knows whether anything was sent."""
-    if is_cancelled_exception(error):
-        raise error
-    cause = error.cause or error
-    return Delivery(error=f"no outcome: {getattr(cause, 'message', cause)}")
