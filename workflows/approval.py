@@ -76,7 +76,7 @@ class ApprovalWorkflow:
                 kept = {"life": self._life, "signals": self._inbox.signals}
                 workflow.continue_as_new(self._start.model_copy(update=kept))
             due = self._life.next_step(self._request.rule)
-            if await self._message_before(due):
+            if await self._inbox.filled(max((due.at - workflow.now()).total_seconds(), 0)):
                 await self._handle(self._inbox.next())
             else:
                 await self._pass(due)
@@ -85,14 +85,6 @@ class ApprovalWorkflow:
         while not await self._inbox.drained():
             await self._handle(self._inbox.next())
         return self._life.outcome
-
-    async def _message_before(self, due: TimedStep) -> bool:
-        left = due.at - workflow.now()
-        try:
-            await workflow.wait_condition(lambda: bool(self._inbox), timeout=max(left.total_seconds(), 0))
-        except TimeoutError:
-            return False
-        return True
 
     def _refusal(self, _message: BaseModel) -> str | None:
         return f"the approval is {self._life.status}" if self._life.outcome else None

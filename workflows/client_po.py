@@ -130,7 +130,7 @@ class ClientPOWorkflow:
             elif self._life.may_release:
                 await self._release()
             else:
-                await workflow.wait_condition(lambda: bool(self._inbox))
+                await self._inbox.filled(None)
         self._show()
         while not await self._inbox.drained():
             await self._handle(self._inbox.next())

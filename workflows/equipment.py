@@ -81,13 +81,7 @@ class EquipmentWorkflow:
         """False when nothing more has come, and everybody has their answer."""
         if workflow.info().is_continue_as_new_suggested() and await self._inbox.drained():
             return False  # whoever asks next starts it anew
-        try:
-            await workflow.wait_condition(
-                lambda: bool(self._inbox), timeout=LINGER, timeout_summary="stays for a next request"
-            )
-        except TimeoutError:
-            return not await self._inbox.drained()
-        return True
+        return await self._inbox.filled(LINGER, "stays for a next request") or not await self._inbox.drained()
 
     async def _handle(self, item: Item) -> None:
         request = item.payload

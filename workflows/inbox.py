@@ -11,6 +11,7 @@ import asyncio
 import hashlib
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from datetime import timedelta
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -122,6 +123,14 @@ class Inbox:
     def holds(self, kind: type[BaseModel]) -> bool:
         """Whether a message of that kind waits."""
         return any(isinstance(item.payload, kind) for item in self._items)
+
+    async def filled(self, timeout: timedelta | float | None, summary: str | None = None) -> bool:
+        """Waits for a message; False where none came in time (seconds, None is for ever)."""
+        try:
+            await workflow.wait_condition(lambda: bool(self), timeout=timeout, timeout_summary=summary)
+        except TimeoutError:
+            return False
+        return True
 
     async def drained(self) -> bool:
         """Waits until there is a message (False), or until there is none and everybody has their answer (True).

@@ -143,15 +143,10 @@ class MaintenanceContractWorkflow:
     async def _wait(self) -> None:
         due = self._life.publish_again if self._life.status is ContractStatus.VALIDATED else self._life.monitored_until
         if self._life.status not in (ContractStatus.VALIDATED, ContractStatus.MONITORING) or due is None:
-            await workflow.wait_condition(lambda: bool(self._inbox))
+            await self._inbox.filled(None)
             return
         left = max((due - workflow.now()).total_seconds(), 0)
-        try:
-            await workflow.wait_condition(
-                lambda: bool(self._inbox), timeout=left, timeout_summary=f"{self._life.status} until {due.isoformat()}"
-            )
-        except TimeoutError:
-            return
+        await self._inbox.filled(left, f"{self._life.status} until {due.isoformat()}")
 
     def _is_past(self, moment: datetime | None) -> bool:
         return moment is None or workflow.now() >= moment

@@ -115,15 +115,7 @@ class MaintenancePatternWorkflow:
         """Whether a message came before there is nothing left to count."""
         ends = self._life.forgotten_at(self._start.window)
         left = None if ends is None or self._life.review else ends - workflow.now() + timedelta(seconds=1)
-        try:
-            await workflow.wait_condition(
-                lambda: bool(self._inbox),
-                timeout=left and max(left, timedelta(seconds=1)),
-                timeout_summary="no alert can count any more",
-            )
-        except TimeoutError:
-            return False
-        return True
+        return await self._inbox.filled(left and max(left, timedelta(seconds=1)), "no alert can count any more")
 
     # --- what comes in --------------------------------------------------------------------------------------
 

@@ -9,7 +9,6 @@ contracts first, because without them it would ask for no check. What it reports
 the same numbers; only a report that is the same in every word, and in its time, counts as told before.
 """
 
-import contextlib
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -186,10 +185,7 @@ class NodeSyncWorkflow:
         alert = self._book.alert(event, "policy_fault", text, contract.contract_id)
         await self._book.enter("policy_fault", event, text, {}, alert)
         workflow.set_current_details(f"Waits for {what}: {fault}. Moved on by: whoever mends that.")
-        with contextlib.suppress(TimeoutError):
-            await workflow.wait_condition(
-                lambda: bool(self._inbox), timeout=retry.LONGEST_PAUSE, timeout_summary="a person must look"
-            )
+        await self._inbox.filled(retry.LONGEST_PAUSE, "a person must look")
 
     # --- what it reports ------------------------------------------------------------------------------------
 

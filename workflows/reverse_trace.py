@@ -91,7 +91,7 @@ class ReverseTraceWorkflow:
                 workflow.continue_as_new(self._start.model_copy(update=kept))
             if self._life.over:
                 await self._close()
-            elif await self._message_in_time():
+            elif await self._inbox.filled(self._life.patience(workflow.now()), "searches for results that came since"):
                 await self._handle(self._inbox.next())
             else:
                 await self._search()
@@ -99,17 +99,6 @@ class ReverseTraceWorkflow:
         while not await self._inbox.drained():
             await self._handle(self._inbox.next())
         return self._life.found
-
-    async def _message_in_time(self) -> bool:
-        """False when it is time to search again."""
-        left = self._life.patience(workflow.now())
-        try:
-            await workflow.wait_condition(
-                lambda: bool(self._inbox), timeout=left, timeout_summary="searches for results that came since"
-            )
-        except TimeoutError:
-            return False
-        return True
 
     # --- the search -----------------------------------------------------------------------------------------
 

@@ -127,7 +127,7 @@ class TestExecutionWorkflow:
     async def _only_wait(self) -> TestEnd:
         """Started before a test could be performed, without its document; Temporal's Cancel ends it."""
         while True:
-            await workflow.wait_condition(lambda: bool(self._inbox))
+            await self._inbox.filled(None)
             item = self._inbox.next()
             if isinstance(item.payload, Refused):
                 await self._book.refuse_request(item, item.payload.reason)
@@ -154,12 +154,7 @@ class TestExecutionWorkflow:
 
     async def _message_before(self, due: TimedStep | None) -> bool:
         left = max((due.at - workflow.now()).total_seconds(), 0) if due else None
-        summary = f"{due.kind}: {due.owner}" if due else None
-        try:
-            await workflow.wait_condition(lambda: bool(self._inbox), timeout=left, timeout_summary=summary)
-        except TimeoutError:
-            return False
-        return True
+        return await self._inbox.filled(left, f"{due.kind}: {due.owner}" if due else None)
 
     @property
     def _status(self) -> TestStatus:
