@@ -4,7 +4,6 @@ It pauses whoever asked and nothing else. A signal wakes them and says no more t
 read where it is recorded, so that nobody can forge one by sending a signal.
 """
 
-import asyncio
 import json
 
 from pydantic import BaseModel
@@ -61,17 +60,13 @@ class ApprovalWorkflow:
             target=self._request.approval_id,
             subject=self._request.subject,
             metadata={"subject": self._request.subject},
+            life=self._life,
         )
         self._inbox = Inbox(signals=MESSAGES, updates=MESSAGES, refusal=self._refusal, signals_before=start.signals)
 
     @workflow.run
     async def run(self, start: ApprovalStart) -> ApprovalOutcome:
-        life = asyncio.create_task(self._live())
-        try:
-            return await asyncio.shield(life)
-        except asyncio.CancelledError:
-            self._inbox.put("temporal", names.CANCEL, CancelApproval(reason="cancelled in Temporal"))
-            return await life
+        return await self._inbox.outlive_cancel(self._live(), CancelApproval(reason="cancelled in Temporal"))
 
     async def _live(self) -> ApprovalOutcome:
         if self._start.life is None:
@@ -82,7 +77,7 @@ class ApprovalWorkflow:
                 kept = {"life": self._life, "signals": self._inbox.signals}
                 workflow.continue_as_new(self._start.model_copy(update=kept))
             due = self._life.next_step(self._request.rule)
-            if await self._message_before(due):
+            if await self._inbox.filled(max((due.at - workflow.now()).total_seconds(), 0)):
                 await self._handle(self._inbox.next())
             else:
                 await self._pass(due)
@@ -92,14 +87,6 @@ class ApprovalWorkflow:
             await self._handle(self._inbox.next())
         return self._life.outcome
 
-    async def _message_before(self, due: TimedStep) -> bool:
-        left = due.at - workflow.now()
-        try:
-            await workflow.wait_condition(lambda: bool(self._inbox), timeout=max(left.total_seconds(), 0))
-        except TimeoutError:
-            return False
-        return True
-
     def _refusal(self, _message: BaseModel) -> str | None:
         return f"the approval is {self._life.status}" if self._life.outcome else None
 
@@ -108,11 +95,11 @@ class ApprovalWorkflow:
     async def _handle(self, item: Item) -> None:
         match item.payload:
             case Refused() as refused:
-                await self._refuse(item, refused.reason)
+                await self._book.refuse_request(item, refused.reason)
             case CancelApproval() if self._life.outcome is not None and not item.asked:
                 pass  # whoever asked gave it up while it was answered
             case _ if reason := self._refusal(item.payload):
-                await self._refuse(item, reason)
+                await self._book.refuse_request(item, reason)
             case Respond() as response:
                 await self._respond(item, response)
             case AddNote() as note:
@@ -138,7 +125,7 @@ class ApprovalWorkflow:
         decision = verdict.decision
         reason = verdict.refusal or (decision and self._life.refusal(self._request, decision, response.note))
         if decision is None or reason:
-            await self._refuse_decision(item, reason or "", verdict.person)
+            await self._book.refuse_decision(item, reason or "", verdict.person)
             return
         outcome = ApprovalOutcome(
             approval_id=self._request.approval_id,
@@ -164,15 +151,6 @@ class ApprovalWorkflow:
         event = self._book.numbered("note", item)
         await self._book.enter("note_approval", event, note.note, {}, user_id=sender, asked=item.asked)
         item.answer(note)
-
-    async def _refuse(self, item: Item, reason: str) -> None:
-        if not item.asked:
-            self._life.last_refusal = f"`{item.name}` was refused: {reason}"
-        await self._book.refuse_request(item, reason)
-
-    async def _refuse_decision(self, item: Item, reason: str, person: str) -> None:
-        self._life.last_refusal = f"an answer was refused: {reason}"
-        await self._book.refuse_decision(item, reason, person)
 
     # --- time -----------------------------------------------------------------------------------------------
 
@@ -279,12 +257,8 @@ class ApprovalWorkflow:
 
     def _waits(self, event: str, text: str, severity: Severity = Severity.HIGH) -> AlertRaised:
         """One is open at a time, and its owner is whoever is asked now."""
-        raised = self._book.alert(event, "approval_waits", text, severity=severity)
-        now = {
-            "owner": self._life.owner(self._request.rule),
-            "cause": waiting_cause(self._request.approval_id, event),
-        }
-        return AlertRaised(alert=raised.alert.model_copy(update=now))
+        owner, cause = self._life.owner(self._request.rule), waiting_cause(self._request.approval_id, event)
+        return self._book.alert(event, "approval_waits", text, severity=severity, cause=cause, owner=owner)
 
     def _nobody_waits(self) -> list[AlertResolved]:
         causes = waiting_causes(self._request.approval_id, self._request.rule)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from temporalio import workflow
 
@@ -10,6 +10,7 @@ from schemas.alert import Alert, Severity, cause_of
 from schemas.base import timestamp
 from schemas.changes.alert import AlertRaised
 from schemas.ledger import LedgerEntry, Receipt
+from schemas.permission import Role
 from schemas.record import Change
 from workflows.inbox import Item
 from workflows.steps import record
@@ -18,12 +19,19 @@ REFUSED_AFTER_THE_TASK = "refused decisions are recorded after the task"
 """Those that came by signal were recorded within it."""
 
 
+class Refusing(Protocol):
+    """The state of a workflow that shows operators what it refused last."""
+
+    last_refusal: str | None
+
+
 class Book:
     """Of one workflow.
 
     `key` begins whatever names an event or a cause of its own; `source` is the workflow's ID. Entries are about
     `target`, alerts about `subject`; `smart_id` is the node that acts, where it is not the hub. `since` is when this
-    life of an entity began whose messages are numbered anew in each. `metadata` stands in every entry.
+    life of an entity began whose messages are numbered anew in each. `metadata` stands in every entry. What is refused
+    is kept in `life`.
     """
 
     def __init__(
@@ -37,6 +45,7 @@ class Book:
         smart_id: str | None = None,
         since: datetime | None = None,
         metadata: Mapping[str, Any] | None = None,
+        life: Refusing | None = None,
     ) -> None:
         self._key = key
         self._source = source
@@ -44,12 +53,13 @@ class Book:
         self._target = target
         self._subject = subject or target
         self._smart_id = smart_id
-        self._life = f"{timestamp(since)}:" if since else ""
+        self._since = f"{timestamp(since)}:" if since else ""
         self._metadata = metadata or {}
+        self._life = life
 
     def numbered(self, event: str, item: Item) -> str:
         """The name of an event that can happen again, by the message that is its cause."""
-        return f"{event}:{self._life}{item.key}"
+        return f"{event}:{self._since}{item.key}"
 
     async def enter(
         self,
@@ -81,9 +91,19 @@ class Book:
         return await record(entry, *changes, asked=asked)
 
     def alert(
-        self, event: str, alert_type: str, text: str, *what: str, severity: Severity = Severity.HIGH
+        self,
+        event: str,
+        alert_type: str,
+        text: str,
+        *what: str,
+        severity: Severity = Severity.HIGH,
+        cause: str | None = None,
+        owner: Role | None = None,
     ) -> AlertRaised:
-        """To be entered with the event that it reports; `what` tells its cause from others of its type."""
+        """To be entered with the event that it reports; `what` tells its cause from others of its type.
+
+        A `cause` that others know too is given whole; an `owner` where it is another role than the type's.
+        """
         return AlertRaised(
             alert=Alert(
                 alert_id=f"{self._key}:{event}",
@@ -92,7 +112,8 @@ class Book:
                 source=self._source,
                 subject=self._subject,
                 text=text,
-                cause=cause_of(alert_type, self._key, *what),
+                cause=cause or cause_of(alert_type, self._key, *what),
+                owner=owner,
             )
         )
 
@@ -101,6 +122,7 @@ class Book:
         item.refuse(reason)
         if item.asked:
             return
+        self._keep(item, reason)
         event = self.numbered("refuse_request", item)
         text = f"Signal {item.name} was refused: {reason}"
         await self.enter(
@@ -117,6 +139,7 @@ class Book:
         Entered after the task: verified again later, it may be refused for another reason, under the same key.
         """
         item.refuse(reason)
+        self._keep(item, reason)
         event = self.numbered("refuse_decision", item)
         text = f"Decision {item.name} was refused: {reason}"
         await self.enter(
@@ -128,3 +151,7 @@ class Book:
             user_id=person,
             asked=item.asked or workflow.patched(REFUSED_AFTER_THE_TASK),
         )
+
+    def _keep(self, item: Item, reason: str) -> None:
+        if self._life is not None:
+            self._life.last_refusal = f"`{item.name}` was refused: {reason}"

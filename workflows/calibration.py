@@ -7,7 +7,6 @@ from pydantic import BaseModel
 from activities.equipment import EquipmentActivities
 from schemas.alert import cause_of
 from schemas.base import excerpt
-from schemas.changes.alert import AlertRaised
 from schemas.changes.equipment import EquipmentChanged
 from schemas.equipment import CalibrationRecord
 from schemas.equipment_register import CalibrationAsked, CalibrationFound, same_calibration
@@ -46,10 +45,7 @@ async def _conflict(book: Book, event: str, record: CalibrationRecord, found: Ca
         f"Certificate {record.certificate_number} of {record.equipment_id} was recorded twice with different content;"
         " the first stands. Compare both with the certificate, and record what it says under a number of its own."
     )
-    alert = book.alert(event, "calibration_conflict", text).alert
-    alert = alert.model_copy(
-        update={"cause": cause_of("calibration_conflict", record.equipment_id, excerpt(record.certificate_number, 200))}
-    )
+    cause = cause_of("calibration_conflict", record.equipment_id, excerpt(record.certificate_number, 200))
     await book.enter(
         "calibration_conflict",
         event,
@@ -59,7 +55,7 @@ async def _conflict(book: Book, event: str, record: CalibrationRecord, found: Ca
             "recorded": found.recorded.model_dump(mode="json") if found.recorded else None,
         },
         EquipmentChanged(equipment_id=record.equipment_id),
-        AlertRaised(alert=alert),
+        book.alert(event, "calibration_conflict", text, cause=cause),
         target=record.equipment_id,
     )
     return f"certificate {record.certificate_number} was recorded a moment ago with other content: look at it"

@@ -1,23 +1,15 @@
 """The life of a SmartClientPO: held until its part is there, then released to its node (specification 1).
 
-One main loop handles what comes in, one message at a time, and releases when nothing more is missing. A release is
-interrupted by whatever comes in while the node has not begun to take the PO; from then on the node's answer comes
-first: if the node took it, it is released and a hold or cancel that came too late is refused.
-
-The dispatch is one activity attempt at a time (`retry.ONCE`), because a cancelled attempt says for certain whether
-it ever began only where no earlier attempt can hide behind it. After an attempt that timed out the node may have
-the PO, so nothing interrupts the next attempts until the node has answered.
+One main loop handles what comes in, one message at a time, and releases when nothing more is missing; the release
+itself is told in `workflows.client_po_dispatch`.
 """
 
 import asyncio
-from collections.abc import Callable
-from datetime import datetime, timedelta
 from typing import Any
 
 from temporalio import workflow
 from temporalio.common import WorkflowIDReusePolicy
-from temporalio.exceptions import ActivityError, ApplicationError, WorkflowAlreadyStartedError, is_cancelled_exception
-from temporalio.exceptions import TimeoutError as ActivityTimeout
+from temporalio.exceptions import WorkflowAlreadyStartedError
 
 from activities.client_po import ClientPOActivities
 from activities.node import NodeActivities
@@ -51,26 +43,23 @@ from schemas.client_po_life import (
     outlook,
     release_failure,
 )
-from schemas.node import NodeDelivery, NodeReceipt, PartReady
+from schemas.node import NodeReceipt, PartReady
 from schemas.part_arrival import AcceptedQuantity, Allotment, Count, Damage, PORef, Reorder, Revocation, WaitingPO
 from schemas.part_line import JoinLine, LineRef, PartArrivalStart
-from schemas.record import Change
 from schemas.request import Request
 from schemas.test_execution import TestExecutionStart, TestStatus
-from workflows import retry
 from workflows.approval import ask_approval, cancel_approval, outcome_of
 from workflows.book import Book
+from workflows.client_po_dispatch import Dispatch, row_of
 from workflows.decisions import proof_of, verify
 from workflows.inbox import Inbox, Item, Refused
 from workflows.search_attributes import DUE, search_attributes, show_status
-from workflows.steps import step, tell
+from workflows.steps import ask_node, step, tell
 
 ACCEPTANCE_NEEDS_APPROVAL = "acceptance needs approval"
 """POs that were staged before took an acceptance from one person alone."""
 PARTS_ARE_LOOKED_UP = "parts are looked up"
 """POs that were staged before believed whoever told them that their parts are there."""
-RETRY_HAS_TIME_OF_ITS_OWN = "a retry has time of its own"
-"""A node that refused a PO was late, or not, for good: a retry after that raised no alert, or one at once."""
 
 FROM_THE_LINE: dict[str, type[PORef]] = {
     names.PARTS_CONFIRMED: Allotment,
@@ -96,6 +85,7 @@ class ClientPOWorkflow:
             action_type="handoff",
             target=name,
             metadata={"staging_id": names.staging_id(name), "part_id": self._po.part},
+            life=self._life,
         )
         self._announcing: asyncio.Task[None] | None = None
         self._inbox = Inbox(
@@ -109,15 +99,13 @@ class ClientPOWorkflow:
             refusal=self._life.refusal,
             signals_before=start.signals,
         )
+        self._dispatch = Dispatch(start, self._po, self._life, self._book, self._inbox, self._handle)
 
     @workflow.run
     async def run(self, start: ClientPOStart) -> ClientPOEnd:
-        life = asyncio.create_task(self._live())
-        try:
-            return await asyncio.shield(life)
-        except asyncio.CancelledError:
-            self._inbox.put("temporal", names.CANCEL, CancelRequest(reason="cancelled in Temporal", user_id="temporal"))
-            return await life
+        return await self._inbox.outlive_cancel(
+            self._live(), CancelRequest(reason="cancelled in Temporal", user_id="temporal")
+        )
 
     async def _live(self) -> ClientPOEnd:
         if self._start.life is None:
@@ -134,7 +122,7 @@ class ClientPOWorkflow:
             elif self._life.may_release:
                 await self._release()
             else:
-                await workflow.wait_condition(lambda: bool(self._inbox))
+                await self._inbox.filled(None)
         self._show()
         while not await self._inbox.drained():
             await self._handle(self._inbox.next())
@@ -190,7 +178,7 @@ class ClientPOWorkflow:
         if isinstance(message, Request):
             await self._handle_request(item, message)
         elif isinstance(message, Refused):
-            await self._refuse_request(item, message.reason)
+            await self._book.refuse_request(item, message.reason)
         elif isinstance(message, ApprovalEnded):
             await self._end_acceptance(item, message)
         elif isinstance(message, PartReady):
@@ -203,7 +191,7 @@ class ClientPOWorkflow:
     async def _handle_request(self, item: Item, request: Request) -> None:
         reason = self._life.refusal(request)
         if reason is not None:
-            await self._refuse_request(item, reason)
+            await self._book.refuse_request(item, reason)
             return
         self._life.last_refusal = None
         sender = item.sender(request.user_id)
@@ -268,7 +256,7 @@ class ClientPOWorkflow:
         verdict = await verify(request.token, wanted, self._life.tokens)
         decision = verdict.decision
         if decision is None or verdict.refusal is not None:
-            await self._refuse_decision(item, verdict.refusal or "", verdict.person)
+            await self._book.refuse_decision(item, verdict.refusal or "", verdict.person)
             return
         self._life.acceptances += 1
         asked = acceptance_request(
@@ -279,7 +267,9 @@ class ClientPOWorkflow:
             requested_by=decision.person,
         )
         if not await ask_approval(asked):
-            await self._refuse_decision(item, f"{asked.approval_id} exists and was not asked for here", decision.person)
+            await self._book.refuse_decision(
+                item, f"{asked.approval_id} exists and was not asked for here", decision.person
+            )
             return
         self._life.acceptance = PendingAcceptance(
             approval_id=asked.approval_id, content_hash=asked.content_hash, quantity=quantity
@@ -307,7 +297,7 @@ class ClientPOWorkflow:
         ):
             if outcome is not None and outcome.wakes == names.client_po_id(self._po.smart_contract_id):
                 return
-            await self._refuse_request(item, f"{ended.approval_id} has not ended, or nothing waits for it here")
+            await self._book.refuse_request(item, f"{ended.approval_id} has not ended, or nothing waits for it here")
             return
         self._life.acceptance = None
         if outcome.status is ApprovalStatus.APPROVED:
@@ -373,7 +363,7 @@ class ClientPOWorkflow:
             asked = LineRef(line_id=self._line_id, po=self._ref())
             held = await step(PartArrivalActivities.read_held, asked, summary=f"what was given of {self._po.part}")
             if held is None:
-                await self._refuse_request(item, f"{self._line_id} has given it no parts")
+                await self._book.refuse_request(item, f"{self._line_id} has given it no parts")
                 return
             if held.revoked:
                 return  # it is about to be told
@@ -387,7 +377,7 @@ class ClientPOWorkflow:
         """Fewer are enough only when two persons say so here: whoever told the line did not ask this PO."""
         reason = f"{allotment.quantity} parts were given to it, {self._life.needed} are needed"
         self._life.ticket += 1
-        await self._refuse_decision(item, reason, "unidentified")
+        await self._book.refuse_decision(item, reason, "unidentified")
         await self._join_line()
 
     async def _count(self, item: Item, arrived: int) -> None:
@@ -454,12 +444,12 @@ class ClientPOWorkflow:
         What the signal says is looked up: anybody can send one.
         """
         if (ready.smart_contract_id, ready.node_id) != (self._po.smart_contract_id, self._po.target_node):
-            await self._refuse_request(item, f"it is about {ready.smart_contract_id} at {ready.node_id}")
+            await self._book.refuse_request(item, f"it is about {ready.smart_contract_id} at {ready.node_id}")
             return
         if self._life.ready is not None or self._life.ended:
             return
         if not await step(ClientPOActivities.is_routed, ready, summary=f"did {ready.package_id} bring it?"):
-            await self._refuse_request(item, f"{ready.package_id} did not bring it from {ready.place}")
+            await self._book.refuse_request(item, f"{ready.package_id} did not bring it from {ready.place}")
         else:
             self._life.ready = ready
             self._announcing = asyncio.create_task(self._announce(ready))
@@ -469,14 +459,8 @@ class ClientPOWorkflow:
 
         Nobody waits for it. Once the node has taken the PO itself, there is nothing left to announce.
         """
-        await workflow.execute_activity_method(
-            NodeActivities.announce_part,
-            ready,
-            task_queue=names.node_queue(ready.node_id),
-            start_to_close_timeout=retry.NODE_TIME,
-            retry_policy=retry.UNTIL_DONE,
-            summary=f"tell {ready.node_id} that {self._po.part} is ready at {ready.place}",
-        )
+        summary = f"tell {ready.node_id} that {self._po.part} is ready at {ready.place}"
+        await ask_node(ready.node_id, NodeActivities.announce_part, ready, summary=summary)
         self._inbox.put(names.PART_READY, names.PART_READY, PartAnnounced(ready=ready))
 
     async def _record_announcement(self, ready: PartReady) -> None:
@@ -491,16 +475,17 @@ class ClientPOWorkflow:
     # --- release --------------------------------------------------------------------------------------------
 
     async def _release(self) -> None:
-        receipt = await self._dispatch()
+        receipt = await self._dispatch.until_taken()
         if receipt is None:
             return
         self._life.receipt_hash = receipt.receipt_hash
         allotment = self._life.allotment
-        await self._record_release(
+        await self._book.enter(
             "release_client_po",
             "release",
             f"SmartClientPO released to {receipt.node_id}",
             {
+                "target_node": self._po.target_node,
                 "receipt_hash": receipt.receipt_hash,
                 "document_hash": self._start.document_hash,
                 "broadcast_ids": list(allotment.broadcast_ids) if allotment else [],
@@ -511,124 +496,12 @@ class ClientPOWorkflow:
         await self._start_test(receipt)
         await self._tell_line(names.SETTLE, self._ref())
 
-    async def _dispatch(self) -> NodeReceipt | None:
-        """Offers the PO to its node until the node has taken it; None where something that came in goes first."""
-        if self._life.late_at is None:
-            self._life.late_at = workflow.now() + timedelta(seconds=self._start.release_alert_after)
-            self._life.late_told = False
-        late = asyncio.create_task(self._lateness(self._life.late_at))
-        try:
-            return await self._offer_until_taken(late)
-        finally:
-            late.cancel()
-
-    async def _lateness(self, late_at: datetime) -> None:
-        """Ends when the release is late; whatever interrupts it in between does not make it younger."""
-        left = late_at - workflow.now()
-        if left > timedelta():
-            await workflow.sleep(left, summary=f"alert when {self._po.target_node} does not answer")
-
-    async def _offer_until_taken(self, late: "asyncio.Task[None]") -> NodeReceipt | None:
-        may_have_it = False
-        pause = timedelta(seconds=1)
-
-        def interrupted() -> bool:
-            return not may_have_it and (bool(self._inbox) or workflow.info().is_continue_as_new_suggested())
-
-        while not interrupted():
-            taking = self._offer()
-            await self._wait(taking, late, interrupted)
-            if not taking.done():
-                taking.cancel()
-            try:
-                return await taking
-            except ActivityError as error:
-                if is_cancelled_exception(error):
-                    return None
-                if isinstance(error.cause, ApplicationError) and error.cause.non_retryable:
-                    await self._release_refused(error.cause.message)
-                    return None
-                may_have_it = may_have_it or isinstance(error.cause, ActivityTimeout)
-            rest = asyncio.create_task(workflow.sleep(pause, summary="before the next try"))
-            await self._wait(rest, late, lambda: interrupted() or self._inbox.holds(RetryRequest))
-            pause = min(pause * 2, retry.LONGEST_PAUSE)
-            if not rest.done():
-                rest.cancel()
-                pause = timedelta(seconds=1)
-            if may_have_it and (asked := self._inbox.take(RetryRequest)):
-                await self._handle(asked)
-        return None
-
-    async def _wait(
-        self, something: "asyncio.Task[Any]", late: "asyncio.Task[None]", interrupted: Callable[[], bool]
-    ) -> None:
-        """Until it is done or interrupted; on the way the alert goes out, once, when it is time."""
-        while not (something.done() or interrupted()):
-            await workflow.wait_condition(
-                lambda: something.done() or interrupted() or (late.done() and not self._life.late_told)
-            )
-            # Done and late at once is what a worker sees that takes over from a killed one: then it is not late.
-            if late.done() and not self._life.late_told and not something.done():
-                self._life.late_told = True
-                await self._release_late()
-
-    def _offer(self) -> "workflow.ActivityHandle[NodeReceipt]":
-        allotment = self._life.allotment
-        delivery = NodeDelivery(
-            smart_contract_id=self._po.smart_contract_id,
-            number=self._life.delivery_number,
-            document=self._start.document,
-            document_hash=self._start.document_hash,
-            priority=self._life.priority,
-            due_date=self._life.due_date,
-            quantity=allotment.quantity if allotment else 0,
-            broadcast_ids=allotment.broadcast_ids if allotment else (),
-        )
-        return workflow.start_activity_method(
-            NodeActivities.take_client_po,
-            delivery,
-            task_queue=names.node_queue(self._po.target_node),
-            start_to_close_timeout=retry.NODE_TIME,
-            retry_policy=retry.ONCE,
-            cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-            summary=f"release to {self._po.target_node}",
-        )
-
-    async def _release_late(self) -> None:
-        waited = f"{self._start.release_alert_after} s"
-        text = f"node {self._po.target_node} has not taken the PO for {waited}"
-        await self._record_failure(
-            LATE, text, f"{text}. It goes out by itself when the node's worker is back: start it."
-        )
-
-    async def _release_refused(self, error: str) -> None:
-        self._life.release_error = error
-        if workflow.patched(RETRY_HAS_TIME_OF_ITS_OWN):
-            self._life.late_at = None
-        text = f"{error}. Mend the cause, then retry the release."
-        await self._record_failure(
-            REFUSED, error, text, AlertResolved(cause=release_failure(self._po.smart_contract_id, LATE))
-        )
-
     def _release_ended(self) -> list[AlertResolved]:
         """Nothing is to be done about failures of a release that is over."""
         return (
             [AlertResolved(cause=release_failure(self._po.smart_contract_id, what)) for what in (LATE, REFUSED)]
             if self._life.failures
             else []
-        )
-
-    async def _record_failure(self, what: str, error: str, text: str, *changes: Change) -> None:
-        self._life.failures += 1
-        event = f"release_failed:{what}:{self._life.failures}"
-        await self._record_release(
-            "release_failed",
-            event,
-            f"Failed to release SmartClientPO: {error}",
-            {"error": error},
-            self._row(),
-            self._book.alert(event, "release_failed", text, what),
-            *changes,
         )
 
     async def _start_test(self, receipt: NodeReceipt) -> None:
@@ -658,15 +531,7 @@ class ClientPOWorkflow:
     # --- recording ------------------------------------------------------------------------------------------
 
     def _row(self, **changes: Any) -> ClientPOChanged:
-        """The row's change; the status is what it follows from, unless the caller knows better."""
-        life = self._life
-        values = {
-            "status": life.status,
-            "hold_reason": life.hold_reason,
-            "release_error": life.release_error,
-            **changes,
-        }
-        return ClientPOChanged(smart_contract_id=self._po.smart_contract_id, **values)
+        return row_of(self._po, self._life, **changes)
 
     async def _record(
         self,
@@ -688,20 +553,6 @@ class ClientPOWorkflow:
         changes = [self._row(**(row or {})), *(self._release_ended() if release_ends else ())]
         event, asked = self._book.numbered(action, item), item.asked or decided
         await self._book.enter(action, event, details, metadata or {}, *changes, user_id=user_id, asked=asked)
-
-    async def _record_release(
-        self, action: str, event: str, details: str, metadata: dict[str, Any], *changes: Change
-    ) -> None:
-        await self._book.enter(action, event, details, {"target_node": self._po.target_node, **metadata}, *changes)
-
-    async def _refuse_request(self, item: Item, reason: str) -> None:
-        if not item.asked:
-            self._life.last_refusal = f"`{item.name}` was refused: {reason}"
-        await self._book.refuse_request(item, reason)
-
-    async def _refuse_decision(self, item: Item, reason: str, person: str) -> None:
-        self._life.last_refusal = f"`{item.name}` was refused: {reason}"
-        await self._book.refuse_decision(item, reason, person)
 
     async def _alert_too_late(self, item: Item, action: str, reason: str) -> None:
         event = self._book.numbered("too_late", item)

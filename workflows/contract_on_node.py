@@ -14,7 +14,7 @@ from temporalio.exceptions import ActivityError
 from activities.maintenance import MaintenanceActivities
 from activities.maintenance_node import MaintenanceNodeActivities
 from schemas import names
-from schemas.changes.alert import AlertRaised, AlertResolved
+from schemas.changes.alert import AlertResolved
 from schemas.changes.maintenance import DeploymentChanged, DeploymentsSuperseded
 from schemas.maintenance import ContractDelivery, ContractReceipt, ContractRetired, DeploymentStatus
 from schemas.maintenance_life import ContractRef, DeploymentsChanged
@@ -24,7 +24,7 @@ from schemas.policy_repository import PolicyRef
 from workflows import retry
 from workflows.book import Book
 from workflows.inbox import Inbox, Refused
-from workflows.steps import step, tell
+from workflows.steps import ask_node, step, tell
 
 if TYPE_CHECKING:
     from schemas.record import Change
@@ -58,13 +58,8 @@ class ContractOnNodeWorkflow:
 
     @workflow.run
     async def run(self, order: NodeOrder) -> ContractReceipt | None:
-        life = asyncio.create_task(self._live())
-        try:
-            return await asyncio.shield(life)
-        except asyncio.CancelledError:
-            reason = "what a node is to do is not cancelled: retire the version, or start the node's worker"
-            self._inbox.put("temporal", "cancel", Refused(reason=reason))
-            return await life
+        reason = "what a node is to do is not cancelled: retire the version, or start the node's worker"
+        return await self._inbox.outlive_cancel(self._live(), Refused(reason=reason))
 
     async def _live(self) -> ContractReceipt | None:
         if self._order.retire:
@@ -160,16 +155,14 @@ class ContractOnNodeWorkflow:
             return None
 
     def _asking(self, document: dict[str, Any] | None) -> "workflow.ActivityHandle[ContractReceipt]":
-        order = self._order
+        """One that is given up answers first: it may have happened."""
+        order, node = self._order, self._order.node_id
+        answered = workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED
         if document is None:
-            return workflow.start_activity_method(
-                MaintenanceNodeActivities.retire_contract,
-                ContractRetired(contract_id=order.contract_id, number=order.number, restores=order.restores),
-                task_queue=names.node_queue(order.node_id),
-                start_to_close_timeout=retry.NODE_TIME,
-                retry_policy=retry.UNTIL_DONE,
-                cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-                summary=f"end {order.contract_id} {order.version} on {order.node_id}",
+            end = ContractRetired(contract_id=order.contract_id, number=order.number, restores=order.restores)
+            what = f"end {self._what} on {node}"
+            return ask_node(
+                node, MaintenanceNodeActivities.retire_contract, end, summary=what, cancellation_type=answered
             )
         delivery = ContractDelivery(
             contract_id=order.contract_id,
@@ -178,14 +171,9 @@ class ContractOnNodeWorkflow:
             document=document,
             document_hash=order.document_hash,
         )
-        return workflow.start_activity_method(
-            MaintenanceNodeActivities.take_contract,
-            delivery,
-            task_queue=names.node_queue(order.node_id),
-            start_to_close_timeout=retry.NODE_TIME,
-            retry_policy=retry.UNTIL_DONE,
-            cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-            summary=f"send {order.contract_id} {order.version} to {order.node_id}",
+        what = f"send {self._what} to {node}"
+        return ask_node(
+            node, MaintenanceNodeActivities.take_contract, delivery, summary=what, cancellation_type=answered
         )
 
     # --- what is recorded -----------------------------------------------------------------------------------
@@ -208,9 +196,8 @@ class ContractOnNodeWorkflow:
     async def _alert(self, action: str, text: str) -> None:
         """Late or refused, an order that is outstanding at its node is one cause, and ends with the answer."""
         event = self._numbered(action)
-        raised = self._book.alert(event, "deployment_late", text)
-        alert = raised.alert.model_copy(update={"cause": self._order.late_cause})
-        await self._book.enter(action, event, text, {}, AlertRaised(alert=alert))
+        alert = self._book.alert(event, "deployment_late", text, cause=self._order.late_cause)
+        await self._book.enter(action, event, text, {}, alert)
 
     def _numbered(self, event: str) -> str:
         """Once for this run of it: one that was closed from outside and started again may find another fault."""

@@ -4,7 +4,6 @@ The line is its row, and not this workflow's: each request is judged by what the
 a node records calibrations of its own.
 """
 
-import asyncio
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
@@ -72,11 +71,7 @@ class EquipmentWorkflow:
 
     @workflow.run
     async def run(self, start: EquipmentStart) -> None:
-        life = asyncio.create_task(self._live())
-        try:
-            await asyncio.shield(life)
-        except asyncio.CancelledError:
-            await life
+        await self._inbox.outlive_cancel(self._live(), None)
 
     async def _live(self) -> None:
         while await self._asked():
@@ -86,28 +81,22 @@ class EquipmentWorkflow:
         """False when nothing more has come, and everybody has their answer."""
         if workflow.info().is_continue_as_new_suggested() and await self._inbox.drained():
             return False  # whoever asks next starts it anew
-        try:
-            await workflow.wait_condition(
-                lambda: bool(self._inbox), timeout=LINGER, timeout_summary="stays for a next request"
-            )
-        except TimeoutError:
-            return not await self._inbox.drained()
-        return True
+        return await self._inbox.filled(LINGER, "stays for a next request") or not await self._inbox.drained()
 
     async def _handle(self, item: Item) -> None:
         request = item.payload
         if isinstance(request, Refused):
-            await self._refuse(item, request.reason)
+            await self._book.refuse_request(item, request.reason)
             return
         if getattr(request, "equipment_id", self._name) != self._name:
-            await self._refuse(item, f"this is {self._name}: ask where what you name is")
+            await self._book.refuse_request(item, f"this is {self._name}: ask where what you name is")
             return
         question = self._question(item, request)
         found = await step(EquipmentActivities.look_up_line, question, summary=f"look up {self._name}")
         if found.done:
             item.answer(LineAnswer(equipment_id=self._name, changed=True))
         elif reason := refusal(request, found):
-            await self._refuse(item, f"{self._name}: {reason}")
+            await self._book.refuse_request(item, f"{self._name}: {reason}")
         else:
             await self._do(item, request, found)
 
@@ -222,6 +211,3 @@ class EquipmentWorkflow:
     async def _done(self, item: Item, node_id: str, *, changed: bool = True) -> None:
         await refresh(node_id)
         item.answer(LineAnswer(equipment_id=self._name, changed=changed))
-
-    async def _refuse(self, item: Item, reason: str) -> None:
-        await self._book.refuse_request(item, reason)

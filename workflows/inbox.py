@@ -7,22 +7,29 @@ line.) An update is refused before it enters the history where that is known alr
 `ApplicationError` once the main loop has decided.
 """
 
+import asyncio
 import hashlib
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from datetime import timedelta
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from temporalio import workflow
 from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
+from schemas import names
 from schemas.base import excerpt
 from schemas.faults import faults
+
+Result = TypeVar("Result")
 
 REFUSED = "Refused"
 """Error type of an update that the state forbids or that says nothing understandable."""
 
+CANCELLED = "temporal"
+"""Key of the message that stands for Temporal's own Cancel."""
 
 CROWD = 1000
 """Messages that wait. Temporal lets one run have ten thousand signals."""
@@ -61,7 +68,7 @@ class Item:
 
     def sender(self, user_id: str) -> str:
         """The API says who sends an update; in a signal anybody can say anything."""
-        return user_id if self.asked or self.key == "temporal" else "unidentified"
+        return user_id if self.asked or self.key == CANCELLED else "unidentified"
 
     async def outcome(self) -> BaseModel:
         """Waits for the main loop; raises `ApplicationError` when it refused."""
@@ -117,6 +124,14 @@ class Inbox:
         """Whether a message of that kind waits."""
         return any(isinstance(item.payload, kind) for item in self._items)
 
+    async def filled(self, timeout: timedelta | float | None, summary: str | None = None) -> bool:
+        """Waits for a message; False where none came in time (seconds, None is for ever)."""
+        try:
+            await workflow.wait_condition(lambda: bool(self), timeout=timeout, timeout_summary=summary)
+        except TimeoutError:
+            return False
+        return True
+
     async def drained(self) -> bool:
         """Waits until there is a message (False), or until there is none and everybody has their answer (True).
 
@@ -130,6 +145,18 @@ class Inbox:
         item = Item(key, name, payload, asked=asked)
         self._items.append(item)
         return item
+
+    async def outlive_cancel(
+        self, life: Coroutine[Any, Any, Result], cancel: BaseModel | None, *, name: str = names.CANCEL
+    ) -> Result:
+        """Lives on to its own end: Temporal's Cancel becomes the message `cancel`, or nothing where there is none."""
+        living = asyncio.create_task(life)
+        try:
+            return await asyncio.shield(living)
+        except asyncio.CancelledError:
+            if cancel is not None:
+                self.put(CANCELLED, name, cancel)
+            return await living
 
     def _signalled(self, name: str, payload: BaseModel) -> None:
         self.signals += 1

@@ -1,11 +1,11 @@
 """One version of a maintenance contract, from its draft until it is archived (specification 3).
 
-What it does next follows from its state alone; messages come first. What happens on a node is another workflow's
-(`workflows.contract_on_node`): this one is told that something changed, and reads what was recorded. So it is small
-however many nodes there are, and may continue as new at any time.
+What it does next follows from its state alone; messages come first. How it is deployed is told in
+`workflows.maintenance_deployment`. What happens on a node is another workflow's (`workflows.contract_on_node`): this
+one is told that something changed, and reads what was recorded. So it is small however many nodes there are, and may
+continue as new at any time.
 """
 
-import asyncio
 import json
 from datetime import datetime
 from typing import Any
@@ -16,9 +16,9 @@ from temporalio import workflow
 from activities.maintenance import MaintenanceActivities
 from schemas import names
 from schemas.alert import cause_of
-from schemas.approval import ApprovalEnded, ApprovalStatus
+from schemas.approval import ApprovalEnded
 from schemas.changes.alert import AlertResolved
-from schemas.changes.maintenance import ContractChanged, DeploymentOpened
+from schemas.changes.maintenance import ContractChanged
 from schemas.maintenance import ContractStatus, validate
 from schemas.maintenance_life import (
     REQUESTS,
@@ -28,27 +28,22 @@ from schemas.maintenance_life import (
     ContractStart,
     DeployContract,
     DeploymentsChanged,
-    PendingDeployment,
     RetireContract,
     ReviseContract,
     ValidateContract,
     contract_outlook,
-    deployment_approval_id,
-    deployment_request,
-    deployment_wanted,
     retirement_wanted,
 )
-from schemas.maintenance_orders import NodeOrders, OrdersRefused, WantedNodes
+from schemas.maintenance_orders import NodeOrders, OrdersRefused
 from schemas.maintenance_version import VersionRef, title_of
-from schemas.policy_repository import Publication
 from schemas.record import Change
-from workflows import retry
-from workflows.approval import ask_approval, cancel_approval, outcome_of
+from workflows.approval import cancel_approval, outcome_of
 from workflows.book import Book
-from workflows.decisions import verify
+from workflows.decisions import proof_of, verify
 from workflows.inbox import Inbox, Item, Refused
+from workflows.maintenance_deployment import Deployment, row_of
 from workflows.search_attributes import show_status
-from workflows.steps import step
+from workflows.steps import regular_step, step
 
 MESSAGES: dict[str, type[BaseModel]] = {
     **REQUESTS,
@@ -77,20 +72,17 @@ class MaintenanceContractWorkflow:
             action_type="maintenance",
             target=start.contract_id,
             metadata={"version": start.version},
+            life=self._life,
         )
+        self._deployment = Deployment(start, self._ref, self._life, self._book)
         self._inbox = Inbox(
             signals=MESSAGES, updates=REQUESTS, refusal=self._life.refusal, signals_before=start.signals
         )
 
     @workflow.run
     async def run(self, start: ContractStart) -> ContractEnd:
-        life = asyncio.create_task(self._live())
-        try:
-            return await asyncio.shield(life)
-        except asyncio.CancelledError:
-            reason = "a contract is not cancelled: retire it, with a reason"
-            self._inbox.put("temporal", "cancel", Refused(reason=reason))
-            return await life
+        reason = "a contract is not cancelled: retire it, with a reason"
+        return await self._inbox.outlive_cancel(self._live(), Refused(reason=reason))
 
     async def _live(self) -> ContractEnd:
         if self._start.life is not None and workflow.info().continued_run_id is None:
@@ -132,7 +124,7 @@ class MaintenanceContractWorkflow:
         life = self._life
         match life.status:
             case ContractStatus.VALIDATED if life.approved and self._is_past(life.publish_again):
-                await self._deploy(life.approved)
+                await self._deployment.publish(life.approved)
             case ContractStatus.DEPLOYED if not life.sent:
                 refused = await self._send(retire=False)
                 life.sent = True
@@ -154,15 +146,10 @@ class MaintenanceContractWorkflow:
     async def _wait(self) -> None:
         due = self._life.publish_again if self._life.status is ContractStatus.VALIDATED else self._life.monitored_until
         if self._life.status not in (ContractStatus.VALIDATED, ContractStatus.MONITORING) or due is None:
-            await workflow.wait_condition(lambda: bool(self._inbox))
+            await self._inbox.filled(None)
             return
         left = max((due - workflow.now()).total_seconds(), 0)
-        try:
-            await workflow.wait_condition(
-                lambda: bool(self._inbox), timeout=left, timeout_summary=f"{self._life.status} until {due.isoformat()}"
-            )
-        except TimeoutError:
-            return
+        await self._inbox.filled(left, f"{self._life.status} until {due.isoformat()}")
 
     def _is_past(self, moment: datetime | None) -> bool:
         return moment is None or workflow.now() >= moment
@@ -179,22 +166,17 @@ class MaintenanceContractWorkflow:
             late_after=self._start.late_after,
             retire=retire,
         )
-        return await workflow.execute_activity_method(
-            MaintenanceActivities.send_orders,
-            orders,
-            start_to_close_timeout=retry.ACTIVITY_TIME,
-            retry_policy=retry.UNTIL_DONE,
-            summary=f"{'end' if retire else 'begin'} {ref} on {len(life.nodes)} nodes",
-        )
+        summary = f"{'end' if retire else 'begin'} {ref} on {len(life.nodes)} nodes"
+        return await regular_step(MaintenanceActivities.send_orders, orders, summary=summary)
 
     # --- what comes in --------------------------------------------------------------------------------------
 
     async def _handle(self, item: Item) -> None:
         match item.payload:
             case Refused() as refused:
-                await self._refuse_request(item, refused.reason)
+                await self._book.refuse_request(item, refused.reason)
             case ApprovalEnded() as ended:
-                await self._approval_ended(item, ended)
+                await self._deployment.approval_ended(item, ended)
             case DeploymentsChanged():
                 while self._inbox.take(DeploymentsChanged):
                     pass  # they all say the same
@@ -205,7 +187,7 @@ class MaintenanceContractWorkflow:
     async def _handle_request(self, item: Item, request: ContractRequest) -> None:
         reason = self._life.refusal(request)
         if reason is not None:
-            await self._refuse_request(item, reason)
+            await self._book.refuse_request(item, reason)
             return
         self._life.last_refusal = None
         match request:
@@ -214,7 +196,7 @@ class MaintenanceContractWorkflow:
             case ValidateContract():
                 await self._validate(item, request)
             case DeployContract():
-                await self._ask_deployment(item, request)
+                await self._deployment.ask(item, request)
             case RetireContract():
                 await self._retire(item, request)
 
@@ -223,9 +205,9 @@ class MaintenanceContractWorkflow:
         try:
             life.revise(request.document, self._start.parent, request.reason)
         except ValueError as error:
-            await self._refuse_request(item, str(error))
+            await self._book.refuse_request(item, str(error))
             return
-        await self._record(
+        await self._book.enter(
             "revise_contract",
             self._book.numbered("revise", item),
             f"Revised: {request.reason}",
@@ -247,7 +229,7 @@ class MaintenanceContractWorkflow:
         found = life.validation = validate(life.document)
         if found.valid:
             life.enter(ContractStatus.VALIDATED)
-        await self._record(
+        await self._book.enter(
             "validate_contract",
             self._book.numbered("validate", item),
             f"Contract validation {'passed' if found.valid else 'failed'}",
@@ -264,154 +246,6 @@ class MaintenanceContractWorkflow:
         )
         item.answer(life)
 
-    # --- deployment -----------------------------------------------------------------------------------------
-
-    async def _ask_deployment(self, item: Item, request: DeployContract) -> None:
-        life = self._life
-        chosen = await step(
-            MaintenanceActivities.choose_nodes,
-            WantedNodes(**dict(self._ref), nodes=request.nodes),
-            summary=f"which nodes does {self._ref} go to?",
-        )
-        if chosen.refusal is not None:
-            await self._refuse_request(item, chosen.refusal)
-            return
-        wanted = deployment_wanted(self._ref, life.document_hash, chosen.nodes)
-        verdict = await verify(request.token, wanted, life.tokens)
-        decision = verdict.decision
-        if decision is None or verdict.refusal is not None:
-            await self._refuse_decision(item, verdict.refusal or "", verdict.person)
-            return
-        life.asked += 1
-        asked = deployment_request(self._start, life, chosen.nodes, reason=request.reason, requested_by=decision.person)
-        if not await ask_approval(asked):
-            await self._refuse_decision(item, f"{asked.approval_id} exists and was not asked for here", decision.person)
-            return
-        life.deployment = PendingDeployment(
-            approval_id=asked.approval_id, content_hash=asked.content_hash, nodes=chosen.nodes
-        )
-        await self._record(
-            "ask_approval",
-            self._book.numbered("ask_deployment", item),
-            f"Asked that {self._ref} be deployed to {len(chosen.nodes)} nodes: {request.reason}",
-            {
-                "approval_id": asked.approval_id,
-                "approval_hash": asked.content_hash,
-                "nodes": list(chosen.nodes),
-                "document_hash": life.document_hash,
-                "decision": decision.model_dump(mode="json"),
-                "proof": request.token,
-            },
-            self._row(pending_approval=asked.approval_id),
-            user_id=decision.person,
-            asked=True,
-        )
-        item.answer(life)
-
-    async def _approval_ended(self, item: Item, ended: ApprovalEnded) -> None:
-        """What the signal says is looked up: anybody can send one. Being told again changes nothing."""
-        life = self._life
-        pending, outcome = life.deployment, await outcome_of(ended)
-        given_up = {deployment_approval_id(self._ref, number) for number in range(1, life.asked + 1)}
-        if (pending is None or pending.approved_by is not None) and ended.approval_id in given_up:
-            return
-        if (
-            pending is None
-            or outcome is None
-            or (pending.approval_id, pending.content_hash) != (ended.approval_id, outcome.content_hash)
-        ):
-            await self._refuse_request(item, f"{ended.approval_id} has not ended, or nothing waits for it here")
-        elif outcome.status is ApprovalStatus.APPROVED and outcome.decided_by is not None:
-            life.deployment = pending.model_copy(update={"approved_by": outcome.decided_by})
-            await self._record(
-                "approve_deployment",
-                f"approved:{ended.approval_id}",
-                f"The deployment of {self._ref} is approved: it is published",
-                {"approval_id": ended.approval_id, "nodes": list(pending.nodes)},
-                self._row(pending_approval=None),
-                user_id=outcome.decided_by,
-            )
-        else:
-            await self._keep(ended.approval_id, f"{ended.approval_id} is {outcome.status}", outcome.decided_by)
-
-    async def _keep(self, approval_id: str, reason: str, user_id: str | None, *changes: Change) -> None:
-        """It is not deployed, and may be asked for again."""
-        life = self._life
-        life.deployment = life.publish_fault = life.publish_again = None
-        await self._record(
-            "keep_contract",
-            f"keep:{approval_id}",
-            f"{self._ref} is not deployed: {reason}",
-            {"approval_id": approval_id, "reason": reason},
-            self._row(pending_approval=None, publish_fault=None),
-            AlertResolved(cause=cause_of("policy_fault", self._start.workflow_id)),
-            *changes,
-            user_id=user_id or "system",
-            asked=True,  # what was read stands in the history before it is recorded
-        )
-
-    async def _deploy(self, approved: PendingDeployment) -> None:
-        """Into the policy repository, then to its nodes. The number of the entry is that of the deployment.
-
-        What its nodes have is looked at again: another version may have come there while this one was waited for.
-        """
-        life, ref = self._life, self._ref
-        chosen = await step(
-            MaintenanceActivities.choose_nodes,
-            WantedNodes(**dict(ref), nodes=approved.nodes),
-            summary=f"may {ref} still go there?",
-        )
-        if chosen.refusal is not None:
-            text = f"{ref} is approved and not deployed: {chosen.refusal}"
-            alert = self._book.alert(f"keep:{approved.approval_id}", "request_refused", text, names.DEPLOY)
-            await self._keep(approved.approval_id, chosen.refusal, None, alert)
-            return
-        published = await step(
-            MaintenanceActivities.publish_contract,
-            Publication(contract_id=ref.contract_id, version=ref.version, document=life.document),
-            summary=f"publish {ref}",
-        )
-        if published.file_hash is None:
-            await self._not_published(published.fault or "")
-            return
-        life.nodes, life.file_hash, life.deployment = approved.nodes, published.file_hash, None
-        life.publish_fault = life.publish_again = None
-        life.enter(ContractStatus.DEPLOYED)
-        opened = (
-            DeploymentOpened(contract_id=ref.contract_id, version=ref.version, node_id=node) for node in life.nodes
-        )
-        receipt = await self._record(
-            "deploy_contract",
-            "deploy",
-            f"SmartMaintenance contract deployed to {len(life.nodes)} nodes",
-            {
-                "nodes": list(life.nodes),
-                "path": published.path,
-                "file_hash": published.file_hash,
-                "document_hash": life.document_hash,
-                "approval_id": approved.approval_id,
-                "approval_hash": approved.content_hash,
-            },
-            self._row(deployed_now=True, file_hash=published.file_hash, publish_fault=None),
-            *opened,
-            AlertResolved(cause=cause_of("policy_fault", self._start.workflow_id)),
-            user_id=approved.approved_by or "",
-        )
-        life.number = receipt
-
-    async def _not_published(self, fault: str) -> None:
-        """Alerted once for the same fault; tried again until a person has mended it."""
-        life = self._life
-        life.publish_again = workflow.now() + retry.LONGEST_PAUSE
-        if life.publish_fault == fault:
-            return
-        life.publish_fault = fault
-        life.publish_faults += 1
-        event = f"policy_fault:{life.publish_faults}"
-        text = f"{self._ref} is approved and cannot be published: {fault}. Mend it; it goes on by itself."
-        alert = self._book.alert(event, "policy_fault", text)
-        await self._record("policy_fault", event, text, {}, self._row(publish_fault=fault), alert, asked=True)
-
     # --- what its nodes said --------------------------------------------------------------------------------
 
     async def _look(self) -> None:
@@ -424,7 +258,7 @@ class MaintenanceContractWorkflow:
             case ContractStatus.ACTIVE:
                 self._life.enter(ContractStatus.ACTIVE)
                 self._life.active_since = workflow.now()
-                await self._record(
+                await self._book.enter(
                     "activate_contract",
                     "activate",
                     f"{self._ref} is acknowledged by all of its nodes",
@@ -436,19 +270,19 @@ class MaintenanceContractWorkflow:
                 await self._deprecate("superseded by a newer version, or its nodes are gone", "superseded")
             case ContractStatus.ARCHIVED:
                 self._life.enter(ContractStatus.ARCHIVED)
-                await self._record(
+                await self._book.enter(
                     "archive_contract", "archive", f"{self._ref} is archived", {}, self._row(archived_now=True)
                 )
 
     async def _monitor(self) -> None:
         self._life.enter(ContractStatus.MONITORING)
-        await self._record(
+        await self._book.enter(
             "monitor_contract", "monitor", f"Alerts of {self._ref} are watched for its first 30 days", {}, self._row()
         )
 
     async def _end_monitoring(self) -> None:
         self._life.enter(ContractStatus.ACTIVE)
-        await self._record(
+        await self._book.enter(
             "end_monitoring", "end_monitoring", f"The first 30 days of {self._ref} are over", {}, self._row()
         )
 
@@ -459,11 +293,10 @@ class MaintenanceContractWorkflow:
         verdict = await verify(request.token, retirement_wanted(self._ref), life.tokens)
         decision = verdict.decision
         if decision is None or verdict.refusal is not None:
-            await self._refuse_decision(item, verdict.refusal or "", verdict.person)
+            await self._book.refuse_decision(item, verdict.refusal or "", verdict.person)
             return
         pending, life.deployment = life.deployment, None
-        proof = {"decision": decision.model_dump(mode="json"), "proof": request.token}
-        await self._deprecate(request.reason, "retire", proof, user_id=decision.person)
+        await self._deprecate(request.reason, "retire", proof_of(decision, request.token), user_id=decision.person)
         if pending is not None:
             await cancel_approval(pending.approval_id, f"{self._ref} is retired")
         item.answer(life)
@@ -488,7 +321,7 @@ class MaintenanceContractWorkflow:
         life.enter(ContractStatus.DEPRECATED)
         life.retirement_reason = reason
         active = (workflow.now() - life.active_since).days if life.active_since else 0
-        await self._record(
+        await self._book.enter(
             "retire_contract",
             event,
             f"Contract retired: {reason}",
@@ -503,30 +336,7 @@ class MaintenanceContractWorkflow:
     # --- recording ------------------------------------------------------------------------------------------
 
     def _row(self, **columns: Any) -> ContractChanged:
-        ref = self._ref
-        return ContractChanged(contract_id=ref.contract_id, version=ref.version, status=self._life.status, **columns)
-
-    async def _record(
-        self,
-        action: str,
-        event: str,
-        details: str,
-        metadata: dict[str, Any],
-        *changes: Change,
-        user_id: str = "system",
-        asked: bool = False,
-    ) -> int:
-        """The number of the entry."""
-        receipt = await self._book.enter(action, event, details, metadata, *changes, user_id=user_id, asked=asked)
-        return receipt.seq
-
-    async def _refuse_request(self, item: Item, reason: str) -> None:
-        self._life.last_refusal = f"`{item.name}` was refused: {reason}"
-        await self._book.refuse_request(item, reason)
-
-    async def _refuse_decision(self, item: Item, reason: str, person: str) -> None:
-        self._life.last_refusal = f"`{item.name}` was refused: {reason}"
-        await self._book.refuse_decision(item, reason, person)
+        return row_of(self._ref, self._life, **columns)
 
     # --- the operator's eye ---------------------------------------------------------------------------------
 

@@ -4,7 +4,6 @@ The gateway reaches it by signal-with-start. The rules are `schemas.maintenance_
 came and what was decided. Nothing here reaches into a node: what changes is a draft, which goes its own way from there.
 """
 
-import asyncio
 import json
 from datetime import timedelta
 
@@ -39,13 +38,16 @@ from schemas.maintenance_pattern import (
 )
 from schemas.maintenance_proposal import behind, propose
 from schemas.maintenance_version import NOT_CREATED, NewVersion
-from workflows import retry
 from workflows.approval import ask_approval, how_to_answer, outcome_of
 from workflows.book import Book
 from workflows.inbox import Inbox, Item, Refused
 from workflows.search_attributes import show_status
+from workflows.steps import regular_step
 
 SIGNALS: dict[str, type[BaseModel]] = {names.ALERT_RECEIVED: TeachingAlert, names.APPROVAL_ENDED: ApprovalEnded}
+
+ROW = {"alert_id", "contract_id", "issue_type", "equipment_id", "equipment_type", "node_id"}
+"""What an alert and its row call the same."""
 
 
 @workflow.defn
@@ -68,13 +70,8 @@ class MaintenancePatternWorkflow:
 
     @workflow.run
     async def run(self, start: PatternStart) -> None:
-        life = asyncio.create_task(self._live())
-        try:
-            await asyncio.shield(life)
-        except asyncio.CancelledError:
-            reason = "what was counted would be forgotten: it ends by itself when no alert can count any more"
-            self._inbox.put("temporal", "Temporal's Cancel", Refused(reason=reason))
-            await life
+        reason = "what was counted would be forgotten: it ends by itself when no alert can count any more"
+        await self._inbox.outlive_cancel(self._live(), Refused(reason=reason), name="Temporal's Cancel")
 
     async def _live(self) -> None:
         if self._start.life is None:
@@ -99,12 +96,8 @@ class MaintenancePatternWorkflow:
             window_seconds=start.window_seconds,
             at=workflow.now(),
         )
-        self._life = await workflow.execute_activity_method(
-            MaintenancePatternActivities.read_life,
-            asked,
-            start_to_close_timeout=retry.ACTIVITY_TIME,
-            retry_policy=retry.UNTIL_DONE,
-            summary="what was counted before",
+        self._life = await regular_step(
+            MaintenancePatternActivities.read_life, asked, summary="what was counted before"
         )
         if self._life.review is not None:
             await self._ask(self._life.review)
@@ -122,15 +115,7 @@ class MaintenancePatternWorkflow:
         """Whether a message came before there is nothing left to count."""
         ends = self._life.forgotten_at(self._start.window)
         left = None if ends is None or self._life.review else ends - workflow.now() + timedelta(seconds=1)
-        try:
-            await workflow.wait_condition(
-                lambda: bool(self._inbox),
-                timeout=left and max(left, timedelta(seconds=1)),
-                timeout_summary="no alert can count any more",
-            )
-        except TimeoutError:
-            return False
-        return True
+        return await self._inbox.filled(left and max(left, timedelta(seconds=1)), "no alert can count any more")
 
     # --- what comes in --------------------------------------------------------------------------------------
 
@@ -183,13 +168,8 @@ class MaintenancePatternWorkflow:
 
     async def _is_received(self, event: str) -> bool:
         """A regular activity: else a worker that dies behind its entry would find the alert known, and not count it."""
-        return await workflow.execute_activity_method(
-            MaintenancePatternActivities.is_received,
-            EntryAsked(key=f"{self._id}:{event}"),
-            start_to_close_timeout=retry.ACTIVITY_TIME,
-            retry_policy=retry.UNTIL_DONE,
-            summary="whether it came before",
-        )
+        asked = EntryAsked(key=f"{self._id}:{event}")
+        return await regular_step(MaintenancePatternActivities.is_received, asked, summary="whether it came before")
 
     # --- reviews --------------------------------------------------------------------------------------------
 
@@ -200,12 +180,9 @@ class MaintenancePatternWorkflow:
 
     async def _open(self, finding: Finding) -> None:
         start = self._start
-        # A regular activity: what it read is in the history before anything is written down because of it.
-        executed = await workflow.execute_activity_method(
+        executed = await regular_step(
             MaintenancePatternActivities.read_executed,
             ContractAsked(contract_id=start.contract_id),
-            start_to_close_timeout=retry.ACTIVITY_TIME,
-            retry_policy=retry.UNTIL_DONE,
             summary=f"the version of {start.contract_id} in force",
         )
         review = Review(
@@ -303,12 +280,8 @@ class MaintenancePatternWorkflow:
             key=review.review_id,
         )
         try:
-            created = await workflow.execute_activity_method(
-                MaintenanceActivities.create_version,
-                new,
-                start_to_close_timeout=retry.ACTIVITY_TIME,
-                retry_policy=retry.UNTIL_DONE,
-                summary=f"draft after {review.review_id}",
+            created = await regular_step(
+                MaintenanceActivities.create_version, new, summary=f"draft after {review.review_id}"
             )
         except ActivityError as error:
             if not isinstance(error.cause, ApplicationError) or error.cause.type != NOT_CREATED:
@@ -329,7 +302,3 @@ class MaintenancePatternWorkflow:
             lines += [f"Asked: {request}", f"To answer: {how_to_answer(request.approval_id, request.content_hash)}"]
         workflow.set_current_details("\n\n".join(lines))
         show_status(REVIEWING if review else COUNTING)
-
-
-ROW = {"alert_id", "contract_id", "issue_type", "equipment_id", "equipment_type", "node_id"}
-"""What an alert and its row call the same."""

@@ -9,10 +9,10 @@ contracts first, because without them it would ask for no check. What it reports
 the same numbers; only a report that is the same in every word, and in its time, counts as told before.
 """
 
-import contextlib
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
+from pydantic import BaseModel
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, FailureError, is_cancelled_exception
 
@@ -44,7 +44,7 @@ from workflows import retry
 from workflows.book import Book
 from workflows.calibration import follow_up, refresh
 from workflows.inbox import Inbox, Refused
-from workflows.steps import step, tell
+from workflows.steps import ask_node, step, tell
 
 Result = TypeVar("Result")
 
@@ -127,16 +127,9 @@ class NodeSyncWorkflow:
         what = f"{len(page.items)} lines of the register, up to {page.revision}"
         return await self._at_node(MaintenanceNodeActivities.take_register, what, page)
 
-    async def _at_node(self, activity: Callable[..., Result], what: str, *arguments: Any) -> Result:
+    async def _at_node(self, activity: Callable[..., Result], what: str, *arguments: BaseModel) -> Result:
         """What a run asked that gives way to the next falls away with it, and is asked again: each is idempotent."""
-        asking: workflow.ActivityHandle[Result] = workflow.start_activity_method(
-            activity,
-            args=arguments,
-            task_queue=names.node_queue(self._node),
-            start_to_close_timeout=retry.NODE_TIME,
-            retry_policy=retry.UNTIL_DONE,
-            summary=f"{self._node}: {what}",
-        )
+        asking = ask_node(self._node, activity, *arguments, summary=f"{self._node}: {what}")
         await workflow.wait_condition(lambda: asking.done() or self._inbox.crowded)
         if not asking.done():
             await self._hear()
@@ -193,10 +186,7 @@ class NodeSyncWorkflow:
         alert = self._book.alert(event, "policy_fault", text, contract.contract_id)
         await self._book.enter("policy_fault", event, text, {}, alert)
         workflow.set_current_details(f"Waits for {what}: {fault}. Moved on by: whoever mends that.")
-        with contextlib.suppress(TimeoutError):
-            await workflow.wait_condition(
-                lambda: bool(self._inbox), timeout=retry.LONGEST_PAUSE, timeout_summary="a person must look"
-            )
+        await self._inbox.filled(retry.LONGEST_PAUSE, "a person must look")
 
     # --- what it reports ------------------------------------------------------------------------------------
 

@@ -86,13 +86,8 @@ class PartArrivalWorkflow:
 
     @workflow.run
     async def run(self, start: PartArrivalStart) -> None:
-        life = asyncio.create_task(self._live())
-        try:
-            await asyncio.shield(life)
-        except asyncio.CancelledError:
-            reason = "arrivals and POs would be lost: withdraw an arrival, or cancel a PO, instead"
-            self._inbox.put("temporal", "Temporal's Cancel", Refused(reason=reason))
-            await life
+        reason = "arrivals and POs would be lost: withdraw an arrival, or cancel a PO, instead"
+        await self._inbox.outlive_cancel(self._live(), Refused(reason=reason), name="Temporal's Cancel")
 
     async def _live(self) -> None:
         clock = asyncio.create_task(self._clock())

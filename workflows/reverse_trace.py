@@ -7,7 +7,6 @@ each day, and at least once a day after the instrument's node has heard of it. A
 does not end it, and nor does Temporal's Cancel.
 """
 
-import asyncio
 from datetime import date, datetime
 from typing import TYPE_CHECKING
 
@@ -48,7 +47,7 @@ from schemas.reverse_trace import (
 from schemas.test_execution import HoldRequest
 from workflows import retry
 from workflows.book import Book
-from workflows.decisions import verify
+from workflows.decisions import proof_of, verify
 from workflows.inbox import Inbox, Item, Refused
 from workflows.search_attributes import search_attributes, show_status
 from workflows.steps import step, tell
@@ -74,18 +73,14 @@ class ReverseTraceWorkflow:
             action_type="maintenance",
             target=start.trace_id,
             metadata={"equipment_id": start.equipment_id, "certificate_number": start.certificate_number},
+            life=self._life,
         )
         self._inbox = Inbox(signals=MESSAGES, updates=MESSAGES, refusal=self._refusal, signals_before=start.signals)
 
     @workflow.run
     async def run(self, start: TraceStart) -> int:
-        life = asyncio.create_task(self._live())
-        try:
-            return await asyncio.shield(life)
-        except asyncio.CancelledError:
-            reason = "a reverse trace is not cancelled: decide on each of its results"
-            self._inbox.put("temporal", "cancel", Refused(reason=reason))
-            return await life
+        reason = "a reverse trace is not cancelled: decide on each of its results"
+        return await self._inbox.outlive_cancel(self._live(), Refused(reason=reason))
 
     async def _live(self) -> int:
         if self._start.life is None:
@@ -99,7 +94,7 @@ class ReverseTraceWorkflow:
                 workflow.continue_as_new(self._start.model_copy(update=kept))
             if self._life.over:
                 await self._close()
-            elif await self._message_in_time():
+            elif await self._inbox.filled(self._life.patience(workflow.now()), "searches for results that came since"):
                 await self._handle(self._inbox.next())
             else:
                 await self._search()
@@ -107,17 +102,6 @@ class ReverseTraceWorkflow:
         while not await self._inbox.drained():
             await self._handle(self._inbox.next())
         return self._life.found
-
-    async def _message_in_time(self) -> bool:
-        """False when it is time to search again."""
-        left = self._life.patience(workflow.now())
-        try:
-            await workflow.wait_condition(
-                lambda: bool(self._inbox), timeout=left, timeout_summary="searches for results that came since"
-            )
-        except TimeoutError:
-            return False
-        return True
 
     # --- the search -----------------------------------------------------------------------------------------
 
@@ -184,9 +168,9 @@ class ReverseTraceWorkflow:
     async def _handle(self, item: Item) -> None:
         match item.payload:
             case Refused() as refused:
-                await self._refuse(item, refused.reason)
+                await self._book.refuse_request(item, refused.reason)
             case _ if reason := self._refusal(item.payload):
-                await self._refuse(item, reason)
+                await self._book.refuse_request(item, reason)
             case DisposeTraced() as request:
                 await self._dispose(item, request)
 
@@ -199,7 +183,7 @@ class ReverseTraceWorkflow:
             summary=f"which results are decided on: {selection}",
         )
         if not selected.count:
-            await self._refuse(item, f"none of the selected results waits for a disposition ({selection})")
+            await self._book.refuse_request(item, f"none of the selected results waits for a disposition ({selection})")
             return
         verdict = await verify(request.token, disposition_wanted(trace, selected.content_hash), self._life.tokens)
         decision = verdict.decision
@@ -207,7 +191,6 @@ class ReverseTraceWorkflow:
         if decision is not None and reason is None and decision.person in selected.involved:
             reason = f"{decision.person} performed or signed some of these tests: another person must decide"
         if decision is None or reason is not None:
-            self._life.last_refusal = f"a disposition was refused: {reason}"
             await self._book.refuse_decision(item, reason or "", verdict.person)
             return
         await self._disposed(item, request, selection, selected, decision)
@@ -246,8 +229,7 @@ class ReverseTraceWorkflow:
                 "results": selected.count,
                 "content_hash": selected.content_hash,
                 "reason": request.reason,
-                "decision": decision.model_dump(mode="json"),
-                "proof": request.token,
+                **proof_of(decision, request.token),
             },
             *changes,
             user_id=decision.person,
@@ -266,11 +248,6 @@ class ReverseTraceWorkflow:
             return self._book.alert(event, "retest_wanted", text, event)
         text = f"{about} are withdrawn: tell the client and send the amended report, or {open_tests}. {where}."
         return self._book.alert(event, "results_withdrawn", text, event, severity=Severity.HIGH)
-
-    async def _refuse(self, item: Item, reason: str) -> None:
-        if not item.asked:
-            self._life.last_refusal = f"`{item.name}` was refused: {reason}"
-        await self._book.refuse_request(item, reason)
 
     # --- the operator's eye ---------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from temporalio import workflow
 from temporalio.exceptions import ApplicationError, FailureError, is_cancelled_exception
 
 from activities.ledger import LedgerActivities
+from schemas import names
 from schemas.alert import Alert, Severity, cause_of
 from schemas.changes.alert import AlertRaised, AlertResolved
 from schemas.ledger import LedgerEntry, Receipt
@@ -37,17 +38,37 @@ async def step(activity: Callable[[Any, Argument], Awaitable[Result]], argument:
     except FailureError as error:
         if is_cancelled_exception(error):
             raise
-        return await _regular(activity, argument, summary=summary)
+        return await regular_step(activity, argument, summary=summary)
 
 
-async def _regular(
+async def regular_step(
     activity: Callable[[Any, Argument], Awaitable[Result]], argument: Argument, *, summary: str
 ) -> Result:
+    """As `step`, by a regular activity: its result is in the history before anything is done because of it."""
     return await workflow.execute_activity_method(
         activity,
         argument,
         start_to_close_timeout=retry.ACTIVITY_TIME,
         retry_policy=retry.UNTIL_DONE,
+        summary=summary,
+    )
+
+
+def ask_node(
+    node_id: str,
+    activity: Callable[..., Result],
+    *arguments: BaseModel,
+    summary: str,
+    cancellation_type: workflow.ActivityCancellationType = workflow.ActivityCancellationType.TRY_CANCEL,
+) -> "workflow.ActivityHandle[Result]":
+    """Asks until the node has answered, however long it is away: what it does is idempotent."""
+    return workflow.start_activity_method(
+        activity,
+        args=arguments,
+        task_queue=names.node_queue(node_id),
+        start_to_close_timeout=retry.NODE_TIME,
+        retry_policy=retry.UNTIL_DONE,
+        cancellation_type=cancellation_type,
         summary=summary,
     )
 
@@ -84,7 +105,7 @@ async def record(entry: LedgerEntry, *changes: Change, asked: bool = False) -> R
     request = Record(entry=entry, changes=changes)
     summary = f"{entry.action} {entry.target}"
     try:
-        return await (_regular if asked else step)(LedgerActivities.record, request, summary=summary)
+        return await (regular_step if asked else step)(LedgerActivities.record, request, summary=summary)
     except FailureError as error:
         if is_cancelled_exception(error):
             raise
@@ -93,7 +114,7 @@ async def record(entry: LedgerEntry, *changes: Change, asked: bool = False) -> R
     while True:
         await workflow.sleep(retry.LONGEST_PAUSE, summary=f"the ledger refuses {summary}: a person must look")
         try:
-            return await _regular(LedgerActivities.record, request, summary=summary)
+            return await regular_step(LedgerActivities.record, request, summary=summary)
         except FailureError as error:
             workflow.logger.warning("the ledger still refuses %s: %s", summary, error)
 

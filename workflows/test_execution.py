@@ -5,9 +5,7 @@ What is asked of the node waits for the node, however long that takes; only an a
 not even that once everything is signed: from then on the package may exist.
 """
 
-import asyncio
-import contextlib
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
@@ -52,17 +50,16 @@ from schemas.test_execution import (
 )
 from schemas.test_results import Begun, KeptResults, TestVerdict
 from schemas.transfer import Disposition, PackageStatus, TransferStart, opened
-from workflows import retry
 from workflows.book import Book
 from workflows.decisions import proof_of, verify
 from workflows.inbox import Inbox, Item, Refused
 from workflows.search_attributes import search_attributes, show_status
-from workflows.steps import record, step
+from workflows.steps import ask_node, record, step
 
 GATE_IS_ASKED_AGAIN = "a blocked test asks its gate again"
 """Tests that were blocked before waited for a new start, and the gate's answer was in no entry of its own."""
 
-Argument = TypeVar("Argument")
+Argument = TypeVar("Argument", bound=BaseModel)
 Result = TypeVar("Result")
 
 
@@ -83,7 +80,12 @@ class TestExecutionWorkflow:
         self._life = start.life or TestLife()
         workflow_id = names.test_execution_id(self._name)
         self._book = Book(
-            key=workflow_id, source=workflow_id, action_type="test", target=self._name, smart_id=start.node_id
+            key=workflow_id,
+            source=workflow_id,
+            action_type="test",
+            target=self._name,
+            smart_id=start.node_id,
+            life=self._life,
         )
         if start.document is None:
             self._inbox = Inbox(signals={}, updates={})
@@ -103,17 +105,14 @@ class TestExecutionWorkflow:
     async def run(self, start: TestExecutionStart) -> TestEnd:
         if start.document is None:
             return await self._only_wait()
-        life = asyncio.create_task(self._live())
-        try:
-            return await asyncio.shield(life)
-        except asyncio.CancelledError:
-            self._inbox.put("temporal", names.ABORT, AbortRequest(reason="cancelled in Temporal", user_id="temporal"))
-            return await life
+        return await self._inbox.outlive_cancel(
+            self._live(), AbortRequest(reason="cancelled in Temporal", user_id="temporal"), name=names.ABORT
+        )
 
     async def _only_wait(self) -> TestEnd:
         """Started before a test could be performed, without its document; Temporal's Cancel ends it."""
         while True:
-            await workflow.wait_condition(lambda: bool(self._inbox))
+            await self._inbox.filled(None)
             item = self._inbox.next()
             if isinstance(item.payload, Refused):
                 await self._book.refuse_request(item, item.payload.reason)
@@ -140,12 +139,7 @@ class TestExecutionWorkflow:
 
     async def _message_before(self, due: TimedStep | None) -> bool:
         left = max((due.at - workflow.now()).total_seconds(), 0) if due else None
-        summary = f"{due.kind}: {due.owner}" if due else None
-        try:
-            await workflow.wait_condition(lambda: bool(self._inbox), timeout=left, timeout_summary=summary)
-        except TimeoutError:
-            return False
-        return True
+        return await self._inbox.filled(left, f"{due.kind}: {due.owner}" if due else None)
 
     @property
     def _status(self) -> TestStatus:
@@ -156,24 +150,20 @@ class TestExecutionWorkflow:
     async def _handle(self, item: Item) -> None:
         match item.payload:
             case Refused() as refused:
-                await self._refuse(item, refused.reason)
+                await self._book.refuse_request(item, refused.reason)
             case Disposed() as disposed:
                 await self._dispose(item, disposed)
             case EquipmentNews():
                 while self._inbox.take(EquipmentNews):
                     pass  # however many say so: the gate is asked once
-                with contextlib.suppress(NodeRefused):  # nobody asked for it: it stays blocked, or is being aborted
-                    await self._begin_again(item)
+                await self._begin_again(item)
             case message if reason := self._life.refusal(self._po, message):
-                await self._refuse(item, reason)
+                await self._book.refuse_request(item, reason)
             case message:
-                await self._attempt(item, self._do(item, message))
-
-    async def _attempt(self, item: Item, what: Coroutine[Any, Any, None]) -> None:
-        try:
-            await what
-        except NodeRefused as refused:
-            await self._refuse(item, str(refused))
+                try:
+                    await self._do(item, message)
+                except NodeRefused as refused:
+                    await self._book.refuse_request(item, str(refused))
 
     async def _do(self, item: Item, message: BaseModel) -> None:
         self._life.last_refusal = None
@@ -219,11 +209,17 @@ class TestExecutionWorkflow:
             await self._begin_again(item)
 
     async def _begin_again(self, item: Item) -> None:
-        """What was blocked is asked of the gate again; where that gives nothing new, nothing is recorded."""
+        """What was blocked is asked of the gate again; where that gives nothing new, nothing is recorded.
+
+        Nobody waits for it: whatever made it ask is done. A node that refuses, or an abort meanwhile, refuses nothing.
+        """
         blocked = self._life.blocked
         if blocked is None or self._status is not TestStatus.BLOCKED:
             return
-        answer = await self._ask_gate(blocked.request)
+        try:
+            answer = await self._ask_gate(blocked.request)
+        except NodeRefused:
+            return
         if answer.missing == self._life.missing:
             return
         key = f"{item.key}:again"
@@ -303,7 +299,7 @@ class TestExecutionWorkflow:
         if decision is not None and reason is None and decision.person != begun.performer:
             reason = f"{begun.performer} performs this test, and gives its results"
         if decision is None or reason is not None:
-            await self._refuse_decision(item, reason or "", verdict.person)
+            await self._book.refuse_decision(item, reason or "", verdict.person)
             return
         kept = KeptResults(
             smart_contract_id=self._name,
@@ -366,10 +362,10 @@ class TestExecutionWorkflow:
         decision = verdict.decision
         reason = verdict.refusal or (decision and self._life.signoff_refusal(test, decision))
         if decision is None or reason:
-            await self._refuse_decision(item, reason or "", verdict.person)
+            await self._book.refuse_decision(item, reason or "", verdict.person)
             return
         if decision.decision == SignOffDecision.REJECT and request.reason is None:
-            await self._refuse_decision(item, "a rejection says why: give a reason", decision.person)
+            await self._book.refuse_decision(item, "a rejection says why: give a reason", decision.person)
             return
         qualification = await step(
             TestExecutionActivities.check_qualification,
@@ -379,7 +375,7 @@ class TestExecutionWorkflow:
             summary=f"qualification of {decision.person} as {decision.role}",
         )
         if qualification.refusal is not None:
-            await self._refuse_decision(item, qualification.refusal, decision.person)
+            await self._book.refuse_decision(item, qualification.refusal, decision.person)
         elif decision.decision == SignOffDecision.REJECT:
             await self._reject(item, request, decision, qualification.certificate)
         else:
@@ -547,14 +543,14 @@ class TestExecutionWorkflow:
         if disposed.package_id == self._life.replaces:
             return  # it is being tested again already
         if disposed.package_id != self._life.package_id or self._life.closed:
-            await self._refuse(item, f"{disposed.package_id} does not wait for a disposition here")
+            await self._book.refuse_request(item, f"{disposed.package_id} does not wait for a disposition here")
             return
         disposition = await step(
             TestExecutionActivities.read_disposition, disposed, summary=f"disposition of {disposed.package_id}"
         )
         match disposition:
             case None:
-                await self._refuse(item, f"{disposed.package_id} has no disposition")
+                await self._book.refuse_request(item, f"{disposed.package_id} has no disposition")
             case Disposition.REWORK:
                 await self._reopen(disposed.package_id)
             case _:
@@ -588,14 +584,7 @@ class TestExecutionWorkflow:
         What is `final` may have happened, so nobody gives it up; else an abort does not wait for it.
         """
         node = self._start.node_id
-        asked = workflow.start_activity_method(
-            activity,
-            argument,
-            task_queue=names.node_queue(node),
-            start_to_close_timeout=retry.NODE_TIME,
-            retry_policy=retry.UNTIL_DONE,
-            summary=f"{node}: {what}",
-        )
+        asked = ask_node(node, activity, argument, summary=f"{node}: {what}")
 
         def over() -> bool:
             return asked.done() or (not final and self._inbox.holds(AbortRequest))
@@ -660,10 +649,10 @@ class TestExecutionWorkflow:
         return [SignOffsVoided(smart_contract_id=self._name, test_id=test_id) for test_id in test_ids]
 
     def _lasting(self, event: str, alert_type: str, text: str, owner: Role | None = None) -> AlertRaised:
-        alert = self._book.alert(event, alert_type, text).alert.model_copy(update={"owner": owner})
-        if alert.cause not in self._life.alerted:
-            self._life.alerted.append(alert.cause)
-        return AlertRaised(alert=alert)
+        raised = self._book.alert(event, alert_type, text, owner=owner)
+        if raised.alert.cause not in self._life.alerted:
+            self._life.alerted.append(raised.alert.cause)
+        return raised
 
     def _over(self, *alert_types: str) -> list[AlertResolved]:
         """Of those of these types that are open."""
@@ -671,17 +660,6 @@ class TestExecutionWorkflow:
         over = [cause for cause in causes if cause in self._life.alerted]
         self._life.alerted = [cause for cause in self._life.alerted if cause not in over]
         return [AlertResolved(cause=cause) for cause in over]
-
-    # --- refusing -------------------------------------------------------------------------------------------
-
-    async def _refuse(self, item: Item, reason: str) -> None:
-        if not item.asked:
-            self._life.last_refusal = f"`{item.name}` was refused: {reason}"
-        await self._book.refuse_request(item, reason)
-
-    async def _refuse_decision(self, item: Item, reason: str, person: str) -> None:
-        self._life.last_refusal = f"`{item.name}` was refused: {reason}"
-        await self._book.refuse_decision(item, reason, person)
 
     # --- what it knows --------------------------------------------------------------------------------------
 

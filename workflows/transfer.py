@@ -1,8 +1,7 @@
 """The dual transfer of an authorized package: to the vault, and on to the next node (specification 2).
 
-Each leg is a task of its own that prepares, sends, pauses and waits for people as its status says, and never looks at
-another leg. What it finds it puts into the inbox: the main loop alone changes what is known and records it, and the
-leg goes on when that is committed.
+Each leg is a task of its own (`workflows.transfer_leg`), which says by the inbox what it found: the main loop alone
+changes what is known and records it, and the leg goes on when that is committed.
 
 No leg ends without having arrived. One whose retries are used up, or whose receiver refuses it for good, waits for a
 person; so Temporal's Cancel, which would take back what is authorized and may be under way, is refused, recorded and
@@ -10,12 +9,11 @@ alerted.
 """
 
 import asyncio
-from datetime import timedelta
 from typing import Any
 
 from pydantic import BaseModel
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
+from temporalio.exceptions import ApplicationError
 
 from activities.transfer import TransferActivities
 from schemas import names
@@ -27,18 +25,14 @@ from schemas.routing import Routing, read_routing_trigger
 from schemas.test_execution import Disposed
 from schemas.test_results import TestVerdict
 from schemas.transfer import (
-    DONE,
     LEG_NAMES,
     MOMENTS,
     REQUESTS,
-    UNDER_WAY,
     Delivery,
     Destination,
     DisposeRequest,
     Disposition,
     LegStatus,
-    Preparation,
-    Prepare,
     RetryRequest,
     Sending,
     TransferEnd,
@@ -48,12 +42,12 @@ from schemas.transfer import (
     disposition_wanted,
     leg_outlook,
 )
-from workflows import retry
 from workflows.book import Book
 from workflows.decisions import proof_of, verify
 from workflows.inbox import Inbox, Item, Refused
 from workflows.search_attributes import show_status
 from workflows.steps import record, step, tell
+from workflows.transfer_leg import Attempted, PauseOver, Prepared, TransferLeg
 
 ATTEMPTED: dict[Destination, str] = {
     Destination.VAULT: "transfer_to_vault",
@@ -61,31 +55,7 @@ ATTEMPTED: dict[Destination, str] = {
     Destination.BUSINESS_HUB: "notify_business_hub",
 }
 
-
 TRANSFER_FAILURE, CONTRACT_MISSING = "transfer_failure", "contract_missing"
-
-
-class Prepared(BaseModel):
-    """What a leg would send, or why there is nothing to send."""
-
-    destination: Destination
-    preparation: Preparation
-
-
-class Attempted(BaseModel):
-    """How an attempt of a leg ended."""
-
-    destination: Destination
-    delivery: Delivery
-
-
-class PauseOver(BaseModel):
-    """A leg has waited long enough to try again."""
-
-    destination: Destination
-
-
-Event = Prepared | Attempted | PauseOver
 
 
 @workflow.defn
@@ -111,26 +81,25 @@ class TransferWorkflow:
             target=package_id,
             smart_id=self._package.test_data.node_id,
             metadata={"transfer_id": f"XFER-{package_id}"},
+            life=self._life,
         )
         self._legs: list[asyncio.Task[None]] = []
         self._inbox = Inbox(signals=REQUESTS, updates=REQUESTS, refusal=self._refusal, signals_before=start.signals)
 
     @workflow.run
     async def run(self, start: TransferStart) -> TransferEnd:
-        life = asyncio.create_task(self._live())
-        try:
-            return await asyncio.shield(life)
-        except asyncio.CancelledError:
-            reason = "an authorized transfer is not cancelled: mend what keeps a leg from arriving, and retry it"
-            self._inbox.put("temporal", "cancel", Refused(reason=reason))
-            return await life
+        reason = "an authorized transfer is not cancelled: mend what keeps a leg from arriving, and retry it"
+        return await self._inbox.outlive_cancel(self._live(), Refused(reason=reason))
 
     async def _live(self) -> TransferEnd:
         if not self._life.policies:
             await self._receive()
             if self._life.disposition is not None:  # started again where it stood: nobody knows whether that was told
                 await self._tell_test(self._life.disposition)
-        self._legs = [asyncio.create_task(self._carry(destination)) for destination in self._life.legs]
+        self._legs = [
+            asyncio.create_task(TransferLeg(destination, self._package, self._life, self._inbox).carry())
+            for destination in self._life.legs
+        ]
         while not self._life.ended:
             if self._inbox:
                 await self._handle(self._inbox.next())
@@ -247,71 +216,6 @@ class TransferWorkflow:
             self._row(ended_now=True),
         )
 
-    # --- the legs -------------------------------------------------------------------------------------------
-
-    async def _carry(self, destination: Destination) -> None:
-        """One leg, from wherever it stands until it is complete or does not apply."""
-        leg = self._life.legs[destination]
-        while leg.status not in DONE:
-            match leg.status:
-                case LegStatus.PREPARING:
-                    await self._report(await self._prepare(destination))
-                case LegStatus.TRANSFERRING:
-                    await self._report(await self._send(destination, leg.body or {}))
-                case LegStatus.FAILED:
-                    if await self._pause(destination):
-                        await self._report(PauseOver(destination=destination))
-                case _:
-                    await workflow.wait_condition(lambda: leg.status in UNDER_WAY | DONE)
-
-    async def _report(self, event: Event) -> None:
-        """Waits until the main loop has recorded it."""
-        await self._inbox.put(event.destination, type(event).__name__, event).outcome()
-
-    async def _prepare(self, destination: Destination) -> Event:
-        prepare = Prepare(destination=destination, package=self._package)
-        try:
-            preparation = await workflow.execute_activity_method(
-                TransferActivities.prepare,
-                prepare,
-                start_to_close_timeout=retry.ACTIVITY_TIME,
-                retry_policy=retry.ONCE,
-                summary=f"prepare what the {LEG_NAMES[destination]} leg sends",
-            )
-        except ActivityError as error:
-            return Attempted(destination=destination, delivery=_failure(error))
-        return Prepared(destination=destination, preparation=preparation)
-
-    async def _send(self, destination: Destination, body: dict[str, Any]) -> Event:
-        sending = Sending(destination=destination, package_id=self._package.package_id, body=body)
-        number = self._life.legs[destination].attempts + 1
-        patience = timedelta(seconds=self._life.policies[destination].patience)
-        try:
-            delivery = await workflow.execute_activity_method(
-                TransferActivities.send,
-                sending,
-                start_to_close_timeout=patience + retry.BEYOND_PATIENCE,
-                retry_policy=retry.ONCE,
-                summary=f"{LEG_NAMES[destination]} leg, attempt {number}",
-            )
-        except ActivityError as error:
-            delivery = _failure(error)
-        return Attempted(destination=destination, delivery=delivery)
-
-    async def _pause(self, destination: Destination) -> bool:
-        """False where a person retried in between."""
-        leg = self._life.legs[destination]
-        pause: timedelta = self._life.policies[destination].pause(leg.retries + 1)
-        try:
-            await workflow.wait_condition(
-                lambda: leg.status is not LegStatus.FAILED,
-                timeout=pause,
-                timeout_summary=f"{LEG_NAMES[destination]} leg: before retry {leg.retries + 1}",
-            )
-        except TimeoutError:
-            return True
-        return False
-
     # --- what comes in --------------------------------------------------------------------------------------
 
     def _refusal(self, message: BaseModel) -> str | None:
@@ -328,9 +232,9 @@ class TransferWorkflow:
     async def _handle(self, item: Item) -> None:
         match item.payload:
             case Refused() as refused:
-                await self._refuse(item, refused.reason)
+                await self._book.refuse_request(item, refused.reason)
             case _ if reason := self._refusal(item.payload):
-                await self._refuse(item, reason)
+                await self._book.refuse_request(item, reason)
             case RetryRequest() as request:
                 await self._retry(item, request)
             case DisposeRequest() as request:
@@ -469,7 +373,7 @@ class TransferWorkflow:
         decision = verdict.decision
         reason = verdict.refusal or (decision and self._involved(decision.person))
         if decision is None or reason:
-            await self._refuse_decision(item, reason or "", verdict.person)
+            await self._book.refuse_decision(item, reason or "", verdict.person)
             return
         disposition = Disposition(decision.decision)
         disposed = self._life.model_copy(deep=True)
@@ -521,15 +425,6 @@ class TransferWorkflow:
                 self._book.alert("disposition_unheard", "disposition_unheard", text),
             )
 
-    async def _refuse(self, item: Item, reason: str) -> None:
-        if not item.asked:
-            self._life.last_refusal = f"`{item.name}` was refused: {reason}"
-        await self._book.refuse_request(item, reason)
-
-    async def _refuse_decision(self, item: Item, reason: str, person: str) -> None:
-        self._life.last_refusal = f"a disposition was refused: {reason}"
-        await self._book.refuse_decision(item, reason, person)
-
     # --- recording ------------------------------------------------------------------------------------------
 
     def _row(self, life: TransferLife | None = None, **columns: Any) -> TransferChanged:
@@ -572,11 +467,3 @@ class TransferWorkflow:
         workflow.set_current_details("\n\n".join(lines))
         if life.status not in MOMENTS:
             show_status(life.status)
-
-
-def _failure(error: ActivityError) -> Delivery:
-    """An activity that failed or timed out is a failed attempt; only its worker knows whether anything was sent."""
-    if is_cancelled_exception(error):
-        raise error
-    cause = error.cause or error
-    return Delivery(error=f"no outcome: {getattr(cause, 'message', cause)}")

@@ -132,6 +132,15 @@ class TestADeployment:
         await version.ask(names.DEPLOY, reason="now", nodes=[f"X-{contracts.shop.name}"])
         assert "station type LP" in (await version.recorded("refuse_request")).metadata["reason"]
 
+    async def test_that_an_update_asks_in_vain_is_told_to_whoever_asked_alone(self, contracts: Contracts) -> None:
+        version = await contracts.create()
+        await version.ask(names.VALIDATE)
+        await version.is_("validated")
+        asked = {"reason": "now", "nodes": [f"X-{contracts.shop.name}"]}
+        with pytest.raises(WorkflowUpdateFailedError):
+            await version.handle.execute_update(names.DEPLOY, asked)
+        assert "⚠" not in await details(version.handle)
+
     async def test_goes_to_the_named_nodes_alone(self, contracts: Contracts) -> None:
         first, second = contracts.stations
         version = await contracts.create()

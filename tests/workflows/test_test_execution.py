@@ -253,6 +253,19 @@ class TestAGateThatIsAskedWhileItsNodeIsAway:
             await tested.is_("blocked")
         assert f"was due for calibration on {last_day}" in (await tested.recorded("equipment_not_ready")).details
 
+    async def test_again_refuses_nothing_that_is_done_where_the_test_is_aborted_meanwhile(self, shop: Shop) -> None:
+        tested = await released(shop, one("T-1", equipment=("LAMP-1",)))
+        async with shop.node_online():
+            await tested.start("ivan", "LAMP-1")
+            await tested.is_("blocked")
+            await tested.ask("hold", reason="because")
+            await tested.is_("hold")
+        await tested.ask("resume", reason="go on")
+        await tested.recorded("resume_test")
+        await tested.ask("abort", reason="enough")
+        assert (await tested.handle.result())["status"] == "aborted"
+        assert tested.entries("refuse_request") == []
+
 
 def linked(shop: Shop) -> list[LedgerEntry]:
     """What the gate found, each time that it was written down."""
