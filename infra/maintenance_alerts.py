@@ -3,7 +3,7 @@
 import json
 from datetime import datetime, timedelta
 
-from sqlalchemy import select, tuple_
+from sqlalchemy import or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client, WorkflowHandle
 from temporalio.common import (
@@ -112,7 +112,9 @@ class MaintenanceReviews:
             .order_by(told.occurred_at.desc(), told.alert_id)
             .limit(KNOWN)
         )
-        reviews = select(maintenance_reviews).where(tuple_(reviewed.contract_id, reviewed.issue_type) == of)
+        # What an older review used has happened before it was opened, and counts no more.
+        counts = or_(reviewed.status == ReviewStatus.OPEN, reviewed.opened_at >= asked.at - 2 * window)
+        reviews = select(maintenance_reviews).where(tuple_(reviewed.contract_id, reviewed.issue_type) == of, counts)
         async with self._engine.connect() as connection:
             alerts = await rows(connection, newest)
             asked_for = await rows(connection, reviews)

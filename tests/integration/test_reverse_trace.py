@@ -12,7 +12,7 @@ from sqlalchemy import select, text
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from infra import reverse_trace
+from infra import trace_search
 from infra.ledger import Ledger
 from infra.registry import Registry
 from infra.reverse_trace import ReverseTraces
@@ -182,8 +182,8 @@ class TestTheSearch:
         self, shop: Shop, seed: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         chance = random.Random(seed)
-        monkeypatch.setattr(reverse_trace, "STRETCH", 37)
-        monkeypatch.setattr(reverse_trace, "PAGE", 5)
+        monkeypatch.setattr(trace_search, "STRETCH", 37)
+        monkeypatch.setattr(trace_search, "PAGE", 5)
         await written_in_disorder(shop.ledger, made_up(chance), chance)
         entries = await whole(shop.ledger)
         sizes = []
@@ -242,9 +242,9 @@ class TestTheSearch:
 class TestAnInterruptedSearch:
     @pytest.fixture
     def short(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(reverse_trace, "STRETCH", 10)
-        monkeypatch.setattr(reverse_trace, "PAGE", 2)
-        monkeypatch.setattr(reverse_trace, "ALERTS", 2)
+        monkeypatch.setattr(trace_search, "STRETCH", 10)
+        monkeypatch.setattr(trace_search, "PAGE", 2)
+        monkeypatch.setattr(trace_search, "ALERTS", 2)
 
     @pytest.mark.parametrize("heartbeats", [True, False])
     async def test_goes_on_and_has_recorded_everything_once(self, shop: Shop, short: None, heartbeats: bool) -> None:

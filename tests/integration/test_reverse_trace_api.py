@@ -18,7 +18,7 @@ from temporalio.worker import Worker
 from activities.decision import DecisionActivities
 from activities.ledger import LedgerActivities
 from activities.reverse_trace import ReverseTraceActivities
-from infra import reverse_trace
+from infra import trace_search
 from infra.decisions import DecisionVerifier
 from infra.repairs import Repairs
 from infra.reverse_trace import ReverseTraces
@@ -367,7 +367,7 @@ class TestASearchWhoseWorkerIsKilled:
     async def test_goes_on_behind_what_it_had_recorded(
         self, hubs: Hubs, settings: Settings, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(reverse_trace, "STRETCH", 5)
+        monkeypatch.setattr(trace_search, "STRETCH", 5)
         floor = Floor(hubs, settings)
         killed = Killed(floor.house.engine, floor.house.ledger, floor.house.registry)
         killed.tried_from = []
