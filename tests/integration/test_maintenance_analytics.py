@@ -1,6 +1,5 @@
 """The analytics of maintenance: of rows and a ledger whose story is known."""
 
-import json
 from datetime import UTC, date, datetime, timedelta
 from itertools import count
 from typing import Any
@@ -21,11 +20,11 @@ from schemas.record import (
     MaintenanceAlertReceived,
     Record,
     ReviewEnded,
-    ReviewOpened,
 )
+from tests.opened import FOREVER, opened_review
 
 DAY = datetime(2026, 6, 1, 8, tzinfo=UTC)
-LONG_AGO, FOREVER = datetime(2000, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
+LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 class Story:
@@ -64,18 +63,7 @@ class Story:
         await self.tell("receive_alert", received)
 
     async def review(self, name: str, status: str | None, draft: str | None = None) -> None:
-        opened = ReviewOpened(
-            review_id=name,
-            review_type="contract_review",
-            contract_id="LP-uv",
-            version="1.0",
-            issue_type="check_failed",
-            alert_ids=json.dumps([]),
-            node_ids=json.dumps([]),
-            proposed="{}",
-            approval_id=name,
-        )
-        await self.tell("analyze_alerts", opened)
+        await self.tell("analyze_alerts", opened_review(name))
         if status:
             ended = ReviewEnded(review_id=name, status=status, decided_by="mia", note=None, draft_version=draft)
             await self.tell("end_review", ended)
