@@ -56,7 +56,7 @@ def up() -> None:
 
 @app.command()
 def demo() -> None:
-    """Show the main job on the embedded shop, and check it; exit status 0 only if all came out as it should."""
+    """Play the main job, a chain and maintenance; exit status 0 only if all came out as it should."""
     console = Console()
     try:
         well = asyncio.run(play_demo(Settings(), console))

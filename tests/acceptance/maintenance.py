@@ -48,6 +48,16 @@ class Instrument:
     equipment_type: str
     node_id: str
 
+    async def register(self) -> None:
+        body = {
+            "equipment_id": self.equipment_id,
+            "equipment_type": self.equipment_type,
+            "description": "Digital thermometer",
+            "node_id": self.node_id,
+            "calibration_interval_days": INTERVAL,
+        }
+        done(await ask(self.floor, MIKE, "POST", "/equipment", body))
+
     async def look(self) -> Json:
         return dict(await self.floor.get(f"/api/v1/equipment/{self.equipment_id}"))
 
@@ -86,14 +96,7 @@ class Instrument:
 async def registered(floor: Floor, *, node_id: str = LP, equipment_type: str = "thermometer") -> Instrument:
     """A new instrument; it has no calibration yet."""
     instrument = Instrument(floor, new("INST"), equipment_type, node_id)
-    body = {
-        "equipment_id": instrument.equipment_id,
-        "equipment_type": equipment_type,
-        "description": "Digital thermometer",
-        "node_id": node_id,
-        "calibration_interval_days": INTERVAL,
-    }
-    done(await ask(floor, MIKE, "POST", "/equipment", body))
+    await instrument.register()
     return instrument
 
 

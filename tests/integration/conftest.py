@@ -17,6 +17,8 @@ from infra.ledger import Ledger
 from infra.settings import Settings
 from schemas.permission import Role
 from tests.integration.hubs import Hubs
+from tests.integration.lab import Lab, open_lab
+from tests.workflows.eager import EagerTemporal
 
 
 @pytest_asyncio.fixture
@@ -54,6 +56,20 @@ def caller(api: FastAPI, settings: Settings) -> Callable[..., httpx.AsyncClient]
         )
 
     return of
+
+
+@pytest_asyncio.fixture(scope="module")
+async def eager(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EagerTemporal]:
+    server = EagerTemporal(tmp_path_factory.mktemp("eager"), report=lambda _: None, durable=False, headless=True)
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest_asyncio.fixture
+async def lab(api: FastAPI, settings: Settings, caller: Callable[..., httpx.AsyncClient]) -> AsyncIterator[Lab]:
+    async with open_lab(api, settings, caller) as lab:
+        yield lab
 
 
 @pytest_asyncio.fixture

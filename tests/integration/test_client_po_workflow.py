@@ -27,14 +27,6 @@ from tests.workflows.nodes import SlowNode, occupy_node
 from tests.workflows.shop import PO, MemoryLedger, Shop, check_histories, details, event_types, main_worker, until
 
 
-@pytest_asyncio.fixture(scope="module")
-async def eager(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EagerTemporal]:
-    server = EagerTemporal(tmp_path_factory.mktemp("eager"), report=lambda _: None, durable=False, headless=True)
-    await server.start()
-    yield server
-    await server.stop()
-
-
 @pytest_asyncio.fixture
 async def shop(eager: EagerTemporal, tmp_path: Path) -> AsyncIterator[Shop]:
     client = await connect(Settings(temporal_address=eager.address))

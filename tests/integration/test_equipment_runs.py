@@ -17,14 +17,6 @@ from tests.workflows.register import Station, calibrated
 from tests.workflows.shop import MemoryLedger, Shop, check_histories, main_worker
 
 
-@pytest_asyncio.fixture(scope="module")
-async def eager(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EagerTemporal]:
-    server = EagerTemporal(tmp_path_factory.mktemp("eager"), report=lambda _: None, durable=False, headless=True)
-    await server.start()
-    yield server
-    await server.stop()
-
-
 @pytest_asyncio.fixture
 async def shop(eager: EagerTemporal, tmp_path: Path) -> AsyncIterator[Shop]:
     client = await connect(Settings(temporal_address=eager.address))

@@ -35,11 +35,11 @@ from infra.verify_export import Broken, verify_export
 from schemas.alert import Alert, Severity
 from schemas.canonical import NotCanonical
 from schemas.changes.alert import AlertRaised
-from schemas.changes.approval import ApprovalOpened
 from schemas.changes.client_po import ClientPOStaged
 from schemas.changes.transfer import TransferOpened
 from schemas.ledger import LedgerEntry
 from schemas.record import Record
+from tests.opened import opened_approval
 from workers import checkpoints, worker
 from workers.checkpoints import keep_checkpoints
 from workers.ledger import app
@@ -355,22 +355,7 @@ class TestReading:
         assert [entry.seq for entry in await ledger.timeline("SC-1")] == [3, 4, 5]
 
     async def test_finds_what_is_about_a_subject_under_other_names_too(self, ledger: Ledger) -> None:
-        asked = ApprovalOpened(
-            approval_id="SC-1.fewer-parts.1",
-            request_type="fewer_parts",
-            subject="SC-1",
-            requested_by="maria",
-            on_behalf_of=None,
-            summary="fewer",
-            changes="[]",
-            reason="r",
-            content_hash="00",
-            permission="disposition:decide",
-            owner="quality_manager",
-            wakes=None,
-            status="open",
-            expires_at=NOW,
-        )
+        asked = opened_approval("SC-1.fewer-parts.1")
         moved = TransferOpened(
             package_id="PKG-SC-1-R1",
             smart_contract_id="SC-1",

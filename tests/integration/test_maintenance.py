@@ -1,14 +1,12 @@
 """Maintenance contracts over HTTP, with the real database, policy repository and nodes' disks."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
-import pytest_asyncio
 import yaml
 from fastapi import FastAPI
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -32,7 +30,7 @@ from schemas.maintenance_version import ContractChange, NewVersion, VersionRef
 from schemas.permission import Role
 from schemas.record import Change, Record
 from tests.fleet import fleet, registry_of
-from tests.integration.lab import PATH, Caller, Json, Lab, open_lab, with_cells
+from tests.integration.lab import PATH, Caller, Json, Lab, with_cells
 from workers.worker import main_worker
 
 if TYPE_CHECKING:
@@ -42,12 +40,6 @@ if TYPE_CHECKING:
 @pytest.fixture
 def settings(settings: Settings, tmp_path: Path) -> Settings:
     return with_cells(settings, tmp_path)
-
-
-@pytest_asyncio.fixture
-async def lab(api: FastAPI, settings: Settings, caller: Caller) -> AsyncIterator[Lab]:
-    async with open_lab(api, settings, caller) as lab:
-        yield lab
 
 
 class TestCreating:

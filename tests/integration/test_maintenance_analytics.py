@@ -1,6 +1,5 @@
 """The analytics of maintenance: of rows and a ledger whose story is known."""
 
-import json
 from datetime import UTC, date, datetime, timedelta
 from itertools import count
 from typing import Any
@@ -13,13 +12,14 @@ from infra.maintenance_analytics import compliance, maintenance_figures
 from schemas.calibration import CalibrationState
 from schemas.changes.equipment import EquipmentEvent
 from schemas.changes.maintenance import DeploymentChanged, DeploymentOpened
-from schemas.changes.maintenance_pattern import MaintenanceAlertReceived, ReviewEnded, ReviewOpened
+from schemas.changes.maintenance_pattern import MaintenanceAlertReceived, ReviewEnded
 from schemas.equipment import EquipmentItem, EquipmentState, Standing
 from schemas.ledger import LedgerEntry
 from schemas.record import Change, Record
+from tests.opened import FOREVER, opened_review
 
 DAY = datetime(2026, 6, 1, 8, tzinfo=UTC)
-LONG_AGO, FOREVER = datetime(2000, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
+LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 class Story:
@@ -58,18 +58,7 @@ class Story:
         await self.tell("receive_alert", received)
 
     async def review(self, name: str, status: str | None, draft: str | None = None) -> None:
-        opened = ReviewOpened(
-            review_id=name,
-            review_type="contract_review",
-            contract_id="LP-uv",
-            version="1.0",
-            issue_type="check_failed",
-            alert_ids=json.dumps([]),
-            node_ids=json.dumps([]),
-            proposed="{}",
-            approval_id=name,
-        )
-        await self.tell("analyze_alerts", opened)
+        await self.tell("analyze_alerts", opened_review(name))
         if status:
             ended = ReviewEnded(review_id=name, status=status, decided_by="mia", note=None, draft_version=draft)
             await self.tell("end_review", ended)

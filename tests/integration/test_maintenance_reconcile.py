@@ -1,13 +1,10 @@
 """Maintenance contracts whose workflows were closed from outside, and nodes that are gone."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
-from fastapi import FastAPI
 
 from infra.approvals import Approvals
 from infra.maintenance_order_reconcile import NodeOrderReconciler
@@ -20,19 +17,13 @@ from infra.settings import Settings
 from infra.temporal import workflow_status
 from schemas.maintenance import ContractDelivery
 from schemas.maintenance_version import VersionRef
-from tests.integration.lab import Caller, Lab, open_lab, with_cells
+from tests.integration.lab import Lab, with_cells
 from tests.integration.test_maintenance import acknowledged
 
 
 @pytest.fixture
 def settings(settings: Settings, tmp_path: Path) -> Settings:
     return with_cells(settings, tmp_path)
-
-
-@pytest_asyncio.fixture
-async def lab(api: FastAPI, settings: Settings, caller: Caller) -> AsyncIterator[Lab]:
-    async with open_lab(api, settings, caller) as lab:
-        yield lab
 
 
 async def reconcile(lab: Lab) -> list[str]:

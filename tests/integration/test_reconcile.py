@@ -28,13 +28,13 @@ from infra.transfer import Transfers
 from infra.transfer_reconcile import TransferReconciler
 from schemas import names
 from schemas.canonical import document_hash
-from schemas.changes.approval import ApprovalOpened
 from schemas.changes.client_po import ClientPOStaged
 from schemas.changes.test_execution import TestOpened
 from schemas.changes.transfer import TransferOpened
 from schemas.ledger import LedgerEntry
 from schemas.reconcile import Reconciled
 from schemas.record import Change, Record
+from tests.opened import opened_approval
 
 
 def staged(name: str, document: dict[str, Any]) -> Record:
@@ -116,26 +116,6 @@ async def test_rows_that_cannot_be_repaired_are_named_after_all_others_are(
         await handle.terminate()
 
 
-def unknown_approval(name: str) -> ApprovalOpened:
-    """Of a type for which there are no rules."""
-    return ApprovalOpened(
-        approval_id=name,
-        request_type="forgotten",
-        subject="SC-1",
-        requested_by="ada",
-        on_behalf_of=None,
-        summary="-",
-        changes="[]",
-        reason="-",
-        content_hash="-",
-        permission="-",
-        owner="quality_manager",
-        wakes=None,
-        status="open",
-        expires_at=datetime.now(UTC),
-    )
-
-
 def unreadable_transfer(name: str) -> TransferOpened:
     """Its package is none."""
     return TransferOpened(
@@ -163,7 +143,7 @@ async def test_a_row_of_another_kind_that_cannot_be_repaired_does_not_keep_a_po_
     run = uuid4().hex
     approval, tested, package, po = f"AP-{run}", f"SC-0-{run}", f"PKG-{run}", f"SC-1-{run}"
     test = names.test_execution_id(tested)
-    await note(ledger, "unknown", unknown_approval(approval))
+    await note(ledger, "unknown", opened_approval(approval, request_type="forgotten"))
     await note(ledger, "opened", TestOpened(smart_contract_id=tested, clientpo_id="C", node_id="N", status="running"))
     await note(ledger, f"{test}:workflow_closed")  # in other words than those of its abort
     await note(ledger, "unreadable", unreadable_transfer(package))

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import pytest
 import pytest_asyncio
 from temporalio.testing import WorkflowEnvironment
 
@@ -17,14 +16,6 @@ from tests.workflows.shop import MemoryLedger, Shop, check_histories, main_worke
 from tests.workflows.transfers import Transfer
 
 VAULT, NEXT_NODE = Destination.VAULT, Destination.NEXT_NODE
-
-
-@pytest_asyncio.fixture(scope="module")
-async def eager(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EagerTemporal]:
-    server = EagerTemporal(tmp_path_factory.mktemp("eager"), report=lambda _: None, durable=False, headless=True)
-    await server.start()
-    yield server
-    await server.stop()
 
 
 @pytest_asyncio.fixture

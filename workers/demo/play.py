@@ -20,7 +20,7 @@ from schemas.permission import Role
 from workers.demo.chain import Chain
 from workers.demo.main_job import MainJob
 from workers.demo.maintenance import Maintenance
-from workers.demo.stage import PATIENCE, REFRESH, Stage
+from workers.demo.stage import PATIENCE, Stage
 
 FIRST_PAUSE = timedelta(seconds=0.4)
 """Before a leg's first retry: short, so that all of them are seen."""
@@ -73,7 +73,7 @@ async def demo(settings: Settings, console: Console) -> bool:
     """Plays all scenes with a live table; True when every one came out as it should."""
     async with _open(settings, console) as show:
         job, chain, maintenance = MainJob(show), Chain(show), Maintenance(show)
-        show.pictures += [job, chain, maintenance]
+        show.pictures = [job]  # those of one act at a time: all of them are longer than most terminals
         with Live(show.view(), console=console, refresh_per_second=8) as live:
             watching = asyncio.create_task(show.watch(live))
             await show.stage(show.sample("fi-actuator-rod"))
@@ -83,9 +83,11 @@ async def demo(settings: Settings, console: Console) -> bool:
             await show.play("A duplicate broadcast changes nothing: 6 of 10, and 10 with the rest", job.duplicate)
             await show.play("Two persons accept six of ten; who asked cannot answer", job.four_eyes)
             await show.play("A worker killed amid a release: nothing lost, nothing twice", job.worker_killed)
+            show.pictures = [chain]
             await show.play("Two sign, the Guardian authorizes; no vault, and the part moves on", chain.vault_away)
             await show.play("The vault's leg tries four times, then a person retries it", chain.vault_back)
             await show.play("Three contracts, three stations: the client order is complete", chain.chain_ends)
+            show.pictures = [maintenance]
             await show.play(
                 "An expired thermometer blocks a test, until its calibration is recorded",
                 maintenance.expired_thermometer,
@@ -94,9 +96,9 @@ async def demo(settings: Settings, console: Console) -> bool:
             await show.play("The better version takes over on both nodes", maintenance.improved)
             await show.play("A PO whose part never comes stays gated", job.gated)
             await show.play("The ledger verifies", job.ledger_verifies)
-            await asyncio.sleep(2 * REFRESH)
             watching.cancel()
-            live.update(show.view())
+            show.pictures = [job, chain, maintenance]
+            await show.look(live)
         well = all(scene.outcome == "" for scene in show.scenes)
         console.print("\nEverything came out as it should." if well else "\nNot everything came out as it should.")
         console.print("The shop stops now; `make up` starts it again with all that happened here:")

@@ -195,11 +195,15 @@ class Stage:
 
     async def watch(self, live: Live) -> None:
         while True:
-            for picture in self.pictures:
-                with suppress(httpx.HTTPError):
-                    await picture.fetch()
-            live.update(self.view())
+            await self.look(live)
             await asyncio.sleep(REFRESH)
+
+    async def look(self, live: Live) -> None:
+        """Shows the pictures as they are now."""
+        for picture in self.pictures:
+            with suppress(httpx.HTTPError):
+                await picture.fetch()
+        live.update(self.view())
 
 
 def check(condition: bool, otherwise: str) -> None:
