@@ -3,7 +3,8 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from schemas.record import ApprovalOpened, ReviewOpened
+from schemas.changes.approval import ApprovalOpened
+from schemas.changes.maintenance_pattern import ReviewOpened
 
 FOREVER = datetime(9999, 1, 1, tzinfo=UTC)
 
