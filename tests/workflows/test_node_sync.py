@@ -255,6 +255,7 @@ class TestANodeThatLostItsDisk:
         """The hub has not recorded yet that it is retired."""
         contract = await deployed(repository)
         shop.ledger.register.in_force = (contract,)
+        station.maintenance.take_contract(delivered(in_force("1.2"), contract.number))
         retired = ContractRetired(contract_id=contract.contract_id, number=contract.number)
         station.maintenance.retire_contract(retired)
         await synced(shop, station)
