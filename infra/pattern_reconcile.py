@@ -43,10 +43,10 @@ class PatternReconciler:
         return Repaired.STARTED
 
     async def _record(self, name: str, row: Row, how: str) -> None:
-        number = len(await self._ledger.entries(target=row["contract_id"], action="restart_pattern"))
+        newest = await self._ledger.entries(target=row["contract_id"], action="restart_pattern", limit=1)
         review = row["review_id"]
         entry = LedgerEntry(
-            idempotency_key=f"{name}:workflow_closed:{number}",
+            idempotency_key=f"{name}:workflow_closed:{newest[0].seq if newest else 0}",
             action_type="maintenance",
             action="restart_pattern",
             target=row["contract_id"],

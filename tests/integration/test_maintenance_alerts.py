@@ -323,6 +323,22 @@ class TestThreeAlertsOverTwoNodes:
             await until(asked, bool)
             yield look
 
+    async def close(self, air: Air) -> None:
+        """From outside."""
+        await air.client.get_workflow_handle(
+            names.maintenance_pattern_id(air.contract_id, "calibration_failed")
+        ).terminate()
+
+    async def repaired(self, air: Air, api: FastAPI, settings: Settings) -> None:
+        house = api.state.house
+        patterns = MaintenancePatterns(
+            air.client, settings.maintenance_pattern_window, MaintenanceContracts(house.engine)
+        )
+        reconciler = PatternReconciler(air.client, MaintenanceReviews(house.engine), patterns, house.ledger)
+        repairs = Repairs(house.alerts, house.ledger)
+        pattern = names.maintenance_pattern_id(air.contract_id, "calibration_failed")
+        assert pattern in [name async for name, repaired in reconciler.repair(repairs) if repaired]
+
     async def answer(self, engineer: httpx.AsyncClient, review: Json, **answer: Any) -> httpx.Response:
         approval = review["links"]["approval"]
         seen = (await engineer.get(approval)).json()
@@ -350,23 +366,36 @@ class TestThreeAlertsOverTwoNodes:
         review: Callable[[], Awaitable[Json]],
         engineer: httpx.AsyncClient,
     ) -> None:
-        house, opened = api.state.house, await review()
-        pattern = names.maintenance_pattern_id(air.contract_id, "calibration_failed")
-        await air.client.get_workflow_handle(pattern).terminate()
+        opened = await review()
+        await self.close(air)
         assert (await self.answer(engineer, opened, decision="approve")).status_code == 200
-        contracts = MaintenanceContracts(house.engine)
-        patterns = MaintenancePatterns(air.client, settings.maintenance_pattern_window, contracts)
-        reconciler = PatternReconciler(air.client, MaintenanceReviews(house.engine), patterns, house.ledger)
-        repairs = Repairs(house.alerts, house.ledger)
-        assert pattern in [name async for name, repaired in reconciler.repair(repairs) if repaired]
+        await self.repaired(air, api, settings)
         ended = await until(review, lambda seen: seen["status"] != "open")
         assert (ended["status"], ended["decided_by"], ended["draft_version"]) == ("accepted", "mia", "1.1")
         await air.say(air.alert(2, "N2"), air.alert(3), air.alert(4))
         await until(air.told, lambda told: len(told) == 3)
         received = await until(
-            lambda: house.ledger.entries(target=air.contract_id, action="receive_alert"), lambda found: len(found) == 4
+            lambda: api.state.house.ledger.entries(target=air.contract_id, action="receive_alert"),
+            lambda found: len(found) == 4,
         )
         assert received[0].metadata["pattern_count"] == 1  # those of the review are known, and count no more
+
+    @pytest.mark.usefixtures("review")
+    async def test_open_a_review_whose_pattern_goes_on_however_often_it_was_closed(
+        self, air: Air, api: FastAPI, settings: Settings
+    ) -> None:
+        often = range(101)
+        about = {"action_type": "maintenance", "action": "restart_pattern", "target": air.contract_id}
+        entries = (
+            LedgerEntry(idempotency_key=f"{air.contract_id}:restart:{number}", details=f"{number}", **about)
+            for number in often
+        )
+        await asyncio.gather(*(air.ledger.record(Record(entry=entry)) for entry in entries))
+        for _ in range(2):
+            await self.close(air)
+            await self.repaired(air, api, settings)
+        told = await air.ledger.entries(target=air.contract_id, action="restart_pattern", limit=999)
+        assert len(told) == len(often) + 2
 
     async def test_open_a_review_that_is_declined_with_a_reason_alone(
         self, review: Callable[[], Awaitable[Json]], engineer: httpx.AsyncClient
