@@ -1,5 +1,8 @@
 """The broker: MQTT 3.1.1, QoS 1, and acknowledgements by hand."""
 
+import asyncio
+import json
+from collections.abc import Mapping
 from typing import Any
 
 import aiomqtt
@@ -35,3 +38,20 @@ def _client(settings: Settings, **session: Any) -> aiomqtt.Client:
 def acknowledge(client: aiomqtt.Client, message: aiomqtt.Message) -> None:
     """Tells the broker that the message need not come again."""
     client._client.ack(message.mid, message.qos)
+
+
+async def publish(client: aiomqtt.Client, topic: str, body: Mapping[str, Any]) -> None:
+    """As JSON, once the broker has it."""
+    await client.publish(topic, json.dumps(body), qos=1)
+    heed_cancellation()
+
+
+def heed_cancellation() -> None:
+    """Raises the cancellation that was forgotten while the broker answered.
+
+    aiomqtt waits in `asyncio.wait_for`, which before Python 3.12 forgets one that comes together with the answer: a
+    task that goes on then is waited for, by whoever cancelled it, for ever.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError

@@ -7,7 +7,6 @@ Alerts come from other houses and from this one: what the gateway publishes, it 
 
 import asyncio
 import hashlib
-import json
 import logging
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -21,7 +20,7 @@ from infra.alerts import AlertOutbox, Message
 from infra.ledger import Ledger
 from infra.maintenance import MaintenanceContracts
 from infra.maintenance_alerts import MaintenancePatterns
-from infra.mqtt import acknowledge, persistent_client
+from infra.mqtt import acknowledge, heed_cancellation, persistent_client, publish
 from infra.recorder import open_ledger
 from infra.registry import Registry, load_registry
 from infra.settings import Settings
@@ -125,6 +124,7 @@ class Gateway:
         try:
             async with client:
                 await client.subscribe([(topic, 1) for topic in (names.PART_ARRIVAL_TOPIC, *ALERTS)])
+                heed_cancellation()
                 say_ready()
                 await self._serve(client)
         except* aiomqtt.MqttError as group:
@@ -191,14 +191,14 @@ class Gateway:
             changes=() if _is_alert(message) else (_unreadable(message, reason, key, topic, fault),),
         )
         await _persist(lambda: self._ledger.record(record))
-        await client.publish(topic, json.dumps(letter), qos=1)
+        await publish(client, topic, letter)
         self._dead_lettered.add(1)
 
     async def _publish_alerts(self, client: aiomqtt.Client) -> None:
         while True:
             try:
                 for message in await self._outbox.unpublished():
-                    await client.publish(_topic(message), json.dumps(message.body()), qos=1)
+                    await publish(client, _topic(message), message.body())
                     await self._outbox.published(message.message_id)
             except aiomqtt.MqttError:
                 raise

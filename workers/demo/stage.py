@@ -5,7 +5,6 @@ cut for a while. Every scene works on IDs of this run, so that the demo can be r
 """
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from rich.text import Text
 from infra.documents import read_document
 from infra.embedded.line import Line
 from infra.embedded.shop import Shop
+from infra.mqtt import publish
 from schemas import names
 from schemas.client_po import ClientPOStatus
 from schemas.permission import Role
@@ -115,7 +115,7 @@ class Stage:
             "location": place,
             "timestamp": datetime.now(UTC).isoformat(),
         }
-        await self.mqtt.publish(names.PART_ARRIVAL_TOPIC, json.dumps(body), qos=1)
+        await publish(self.mqtt, names.PART_ARRIVAL_TOPIC, body)
 
     async def act(self, name: str, verb: str, reason: str) -> None:
         answer = await self.http.post(f"/client-pos/{name}/{verb}", json={"reason": reason})
