@@ -1,13 +1,15 @@
 """Real servers for the tests: each is started once in a test process, by the first test that asks for it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import asyncpg
 import pytest
 import pytest_asyncio
 from temporalio.client import Client
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from infra.database import migrate
 from infra.embedded.broker import Broker
@@ -18,6 +20,25 @@ from infra.settings import Settings
 from infra.temporal import connect
 
 TEMPLATE = "smartfloor_template"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def prepared_once() -> Iterator[None]:
+    """A worker that begins tries out each of its workflows; of all workers of a test process, the first one alone.
+
+    It is half of the time that a test of a workflow takes.
+    """
+    prepare = SandboxedWorkflowRunner.prepare_workflow
+    prepared = set()
+
+    def prepare_once(runner: SandboxedWorkflowRunner, workflow: Any) -> None:
+        if workflow.cls not in prepared:
+            prepare(runner, workflow)
+            prepared.add(workflow.cls)
+
+    with pytest.MonkeyPatch.context() as patching:
+        patching.setattr(SandboxedWorkflowRunner, "prepare_workflow", prepare_once)
+        yield
 
 
 @pytest.fixture(scope="session")
