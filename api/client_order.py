@@ -39,7 +39,7 @@ class StandResource(BaseModel):
     moved_on_by: str
 
 
-class ContractResource(StandResource):
+class ChainedContractResource(StandResource):
     """One contract of the chain; of one that is still to come only name, station and place in the chain are known.
 
     `verdict` and `disposition` are those of the last revision that was authorized; `times` those of the ledger.
@@ -82,7 +82,7 @@ class ClientOrderResource(StandResource):
 class ClientOrderDetails(ClientOrderResource):
     """A client order with its chain, in the order of the sequence numbers."""
 
-    contracts: list[ContractResource]
+    contracts: list[ChainedContractResource]
 
 
 class ClientOrderList(BaseModel):
@@ -130,7 +130,7 @@ def _resource(order: ClientOrder) -> ClientOrderResource:
     )
 
 
-def _chain(house: House, order: ClientOrder) -> list[ContractResource]:
+def _chain(house: House, order: ClientOrder) -> list[ChainedContractResource]:
     """What is to come stands after the contract that names it."""
     to_come = {contract.after: contract for contract in order.to_come()}
     chain = []
@@ -138,7 +138,7 @@ def _chain(house: House, order: ClientOrder) -> list[ContractResource]:
         chain.append(_contract(house, contract, contract_stand(contract)))
         if (following := to_come.get(contract.smart_contract_id)) is not None:
             chain.append(
-                ContractResource(
+                ChainedContractResource(
                     smart_contract_id=following.smart_contract_id,
                     node=following.node,
                     **to_come_stand(following).model_dump(),
@@ -147,7 +147,7 @@ def _chain(house: House, order: ClientOrder) -> list[ContractResource]:
     return chain
 
 
-def _contract(house: House, contract: Contract, stand: Stand) -> ContractResource:
+def _contract(house: House, contract: Contract, stand: Stand) -> ChainedContractResource:
     name = contract.smart_contract_id
     workflow_id = names.client_po_id(name) if contract.test is None else names.test_execution_id(name)
     links = {"client_po": f"/api/v1/client-pos/{name}"}
@@ -159,7 +159,7 @@ def _contract(house: House, contract: Contract, stand: Stand) -> ContractResourc
         workflow_id = names.transfer_id(package_id)
         if any(transfer.vault_entry is not None for transfer in contract.transfers):
             links |= {"vault": f"/api/v1/vault/{name}", "report": f"/api/v1/vault/{name}/report"}
-    return ContractResource(
+    return ChainedContractResource(
         smart_contract_id=name,
         node=contract.node,
         sequence_number=contract.sequence_number,

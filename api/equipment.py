@@ -92,7 +92,7 @@ class EventResource(BaseModel):
     ledger_entry: int
 
 
-class ContractResource(BaseModel):
+class ContractInForceResource(BaseModel):
     """A version of a maintenance contract that the instrument's node executes for its type."""
 
     contract_id: str
@@ -106,7 +106,7 @@ class EquipmentDetails(EquipmentResource):
     registered_at: datetime
     certificates: list[CertificateResource]
     events: list[EventResource]
-    contracts: list[ContractResource]
+    contracts: list[ContractInForceResource]
 
 
 class EquipmentList(BaseModel):
@@ -314,7 +314,7 @@ def _details(house: House, record: EquipmentRecord) -> EquipmentDetails:
             for row in record.events
         ],
         contracts=[
-            ContractResource(
+            ContractInForceResource(
                 contract_id=each.contract.smart_contract_id, version=each.version, title=each.contract.title
             )
             for each in record.contracts

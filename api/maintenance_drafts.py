@@ -40,7 +40,7 @@ class Template(BaseModel):
     document: dict[str, Any]
 
 
-class Amendment(Model):
+class VersionAmendment(Model):
     """Fields that another version changes, and why."""
 
     parent_version: Version
@@ -91,7 +91,7 @@ async def create(request: Request, response: Response, house: TheHouse, who: May
 
 @router.post("/contracts/{contract_id}/versions", status_code=201, responses=CREATED_BEFORE)
 async def create_version(
-    contract_id: ContractId, amendment: Amendment, response: Response, house: TheHouse, who: MayDeploy
+    contract_id: ContractId, amendment: VersionAmendment, response: Response, house: TheHouse, who: MayDeploy
 ) -> VersionResource:
     """Create a version that changes another one, as a draft: 201 when it is new, 200 for the same request again."""
     asked = amendment.model_dump(mode="json")

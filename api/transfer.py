@@ -32,9 +32,9 @@ from schemas.transfer import (
     Dispose,
     DisposeRequest,
     Disposition,
+    LegRetrial,
     LegStatus,
     PackageStatus,
-    Retrial,
     RetryRequest,
     TransferStart,
     authorization_refusal,
@@ -164,7 +164,7 @@ async def show(package_id: str, house: TheHouse) -> TransferDetails:
 @router.post("/transfers/{package_id}/retry")
 async def retry(
     package_id: str,
-    retrial: Retrial,
+    retrial: LegRetrial,
     house: TheHouse,
     once: Annotated[Once, Depends()],
     who: Annotated[Identity, requires(Permission.TRANSFER_RETRY)],

@@ -61,7 +61,7 @@ CHECKLIST = "checklist"
 """The check type of a contract's checklist."""
 
 
-class Procedure(Model):
+class MaintenanceProcedure(Model):
     """A check that is due again and again, as the process checks of ASTM E1417 and E1444 are."""
 
     title: Text
@@ -82,17 +82,19 @@ class MaintenanceContract(Model):
     warning_days: Annotated[int, Field(strict=True, ge=0, le=3650)] = WARNING_DAYS
     checklist_steps: Annotated[tuple[CheckStep, ...], Field(max_length=100)] = ()
     checklist_every: Every = "shift"
-    maintenance_procedures: Annotated[dict[Identifier, Procedure], Field(max_length=50)] = Field(default_factory=dict)
+    maintenance_procedures: Annotated[dict[Identifier, MaintenanceProcedure], Field(max_length=50)] = Field(
+        default_factory=dict
+    )
     validation_rules: Annotated[dict[Identifier, ValidationRule], Field(max_length=100)] = Field(default_factory=dict)
 
     @property
     def station_type(self) -> str:
         return station_type(self.smart_contract_id)
 
-    def procedure(self, check_type: str) -> Procedure | None:
+    def procedure(self, check_type: str) -> MaintenanceProcedure | None:
         """What a check of this type consists of; the checklist is one of them. None where there is none."""
         if check_type == CHECKLIST and self.checklist_steps:
-            return Procedure(title="Checklist", every=self.checklist_every, steps=self.checklist_steps)
+            return MaintenanceProcedure(title="Checklist", every=self.checklist_every, steps=self.checklist_steps)
         return self.maintenance_procedures.get(check_type)
 
     def asks(self, check_type: str, equipment_type: str) -> bool:
@@ -105,7 +107,7 @@ class MaintenanceContract(Model):
         return (*self.maintenance_procedures, *([CHECKLIST] if self.checklist_steps else []))
 
     @property
-    def required_checks(self) -> dict[str, Procedure]:
+    def required_checks(self) -> dict[str, MaintenanceProcedure]:
         """By check type, what must have been done for the equipment to be ready."""
         required = dict(self.maintenance_procedures)
         if Condition.ACKNOWLEDGE in self.conditions and (checklist := self.procedure(CHECKLIST)):

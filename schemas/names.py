@@ -158,7 +158,6 @@ SMART_DUE = "SmartDue"
 
 # MQTT topics
 PART_ARRIVAL_TOPIC = "smart/infobroadcast/part_arrival"
-PART_READY_TOPIC = "smart/infobroadcast/part_ready"
 DEADLETTER_TOPIC = "smart/deadletter"
 ALERT_TOPIC = "smart/alertbroadcast"
 ALERT_INFO_TOPIC = "smart/infobroadcast/alert"  # _acknowledged, _resolved

@@ -223,7 +223,7 @@ class DisposeRequest(Model):
 REQUESTS: dict[str, type[BaseModel]] = {names.RETRY_TRANSFER: RetryRequest, names.DISPOSE: DisposeRequest}
 
 
-class Retrial(Reasoned):
+class LegRetrial(Reasoned):
     """What a person asks over HTTP."""
 
     reason: Text = "retry"

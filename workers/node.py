@@ -243,7 +243,7 @@ def _given(text: str) -> tuple[str, GivenReading]:
 
 
 def _reading(text: str) -> GivenReading:
-    value, _, unit = text.partition(" ")
+    value, _, unit = text.strip().partition(" ")
     try:
         return GivenReading.model_validate({"value": value, "unit": unit})
     except ValidationError:
@@ -287,7 +287,7 @@ def _ask(steps: tuple[CheckStep, ...], work: CheckWork) -> CheckWork:
         if step.kind is StepKind.READING:
             asked = f"{step.description} (value and unit)"
             if reading := typer.prompt(
-                asked, default="", show_default=False, value_proc=lambda text: text and _reading(text)
+                asked, default="", show_default=False, value_proc=lambda text: text.strip() and _reading(text)
             ):
                 readings[step.step_id] = reading
         elif typer.confirm(f"{step.description}: is it so?", default=False):

@@ -229,6 +229,14 @@ class TestCheck:
         assert "1250 is no reading: write its value and its unit" in done.output
 
     @pytest.mark.usefixtures("at_a_terminal")
+    @pytest.mark.parametrize(("typed", "completed"), [(" 1250 uW/cm2 ", 2), ("  ", 1)])
+    def test_takes_a_reading_with_blanks_around_it_and_blanks_alone_as_not_done(
+        self, node: AtTheNode, typed: str, completed: int
+    ) -> None:
+        done = self.check(node, "--json", "--confirm", "filter", given=f"{typed}\n")
+        assert done.stdout.count('"completed"') == completed, done.output
+
+    @pytest.mark.usefixtures("at_a_terminal")
     def test_that_is_left_half_done_is_not_recorded_and_ends_with_2(self, node: AtTheNode) -> None:
         done = self.check(node, given="1250 uW/cm2\n")
         assert (done.exit_code, node.told()) == (2, [])
