@@ -1,13 +1,17 @@
 """Real servers for the tests: each is started once in a test process, by the first test that asks for it."""
 
-from collections.abc import AsyncIterator, Iterator
+import faulthandler
+import os
+from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
+from threading import Timer
 from typing import Any
 from uuid import uuid4
 
 import asyncpg
 import pytest
 import pytest_asyncio
+from _pytest.faulthandler import fault_handler_stderr_fd_key
 from temporalio.client import Client
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
@@ -20,6 +24,29 @@ from infra.settings import Settings
 from infra.temporal import connect
 
 TEMPLATE = "smartfloor_template"
+
+HANGS = 900.0
+"""Seconds after which a test does not end any more."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """A test that hangs ends its process, and shows where: pytest-timeout stops counting once the test has failed.
+
+    What hangs then is a fixture that waits for what the test left behind.
+    """
+
+    def end() -> None:
+        faulthandler.dump_traceback(item.config.stash[fault_handler_stderr_fd_key])
+        os._exit(1)
+
+    timer = Timer(HANGS, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        return (yield)
+    finally:
+        timer.cancel()
 
 
 @pytest.fixture(scope="session", autouse=True)
