@@ -20,6 +20,8 @@ from tests.workflows.shop import DEADLINE, Shop, check_histories, main_worker, u
 from tests.workflows.test_maintenance import in_force
 from workflows import retry
 
+CHANGES: tuple[dict[str, int], ...] = ({"calibration_interval_days": 90}, {"warning_days": 10})
+
 
 async def take_unheard(contracts: Contracts, version: ContractVersion) -> None:
     """Each node takes the version, and dies before its answer is heard."""
@@ -120,6 +122,21 @@ class TestAnAnswerThatNobodyHeard:
         assert old.deployments == lost.deployments == ["superseded", "superseded"]
 
 
+async def crossed(contracts: Contracts) -> tuple[ContractVersion, ContractVersion]:
+    """Two drafts of one parent that are approved at once while the nodes are away: the second is retired."""
+    old = await in_force(contracts)
+    drafts = [await contracts.improve(old, **change) for change in CHANGES]
+    contracts.repository.meeting = asyncio.Barrier(2)
+    for draft in drafts:
+        await draft.ask(names.VALIDATE)
+    for draft, asked in [(draft, await draft.ask_deployment()) for draft in drafts]:
+        await draft.answer(asked)
+    await until(lambda: len(contracts.shop.entries("retire_contract")) == 1, lambda: str(contracts.shop))
+    contracts.repository.meeting = None
+    first, second = sorted(drafts, key=lambda draft: bool(draft.entries("retire_contract")))
+    return first, second
+
+
 class TestTwoDraftsOfOneParent:
     async def test_do_not_undo_each_other(self, contracts: Contracts) -> None:
         old = await in_force(contracts)
@@ -146,18 +163,8 @@ class TestTwoDraftsOfOneParent:
         assert not (contracts.folder / "v1.2").exists()
 
     async def test_that_are_approved_at_the_same_moment_do_not_undo_each_other(self, contracts: Contracts) -> None:
-        old = await in_force(contracts)
-        one = await contracts.improve(old, calibration_interval_days=90)
-        two = await contracts.improve(old, warning_days=10)
-        contracts.repository.meeting = asyncio.Barrier(2)
-        for draft in (one, two):
-            await draft.ask(names.VALIDATE)
-        for draft, asked in [(draft, await draft.ask_deployment()) for draft in (one, two)]:
-            await draft.answer(asked)
-        await until(lambda: len(contracts.shop.entries("retire_contract")) == 1, lambda: str(contracts.shop))
-        [refused] = contracts.shop.entries("retire_contract")
-        first, second = (one, two) if refused.metadata["version"] == "1.2" else (two, one)
-        assert f"make it from {first.ref.version}" in refused.metadata["retirement_reason"]
+        first, second = await crossed(contracts)
+        assert f"make it from {first.ref.version}" in second.row["retirement_reason"]
         async with contracts.online():
             await second.is_("archived")
             await first.is_("monitoring")
@@ -192,6 +199,42 @@ class TestTwoDraftsOfOneParent:
             await two.deploy()
             await two.is_("monitoring")
         assert [station.in_force for station in contracts.stations] == [["1.2"], ["1.2"]]
+
+
+class TestAVersionThatWasRetiredOnItsWay:
+    """While its nodes are away, and have not been told so."""
+
+    async def test_is_no_parent_that_a_draft_must_have(self, contracts: Contracts) -> None:
+        old = await in_force(contracts)
+        wrong = await contracts.improve(old, calibration_interval_days=60)
+        await wrong.deploy()
+        await wrong.retire()
+        await wrong.recorded("retire_contract")
+        right = await contracts.improve(old, calibration_interval_days=90)
+        await right.deploy()
+        async with contracts.online():
+            await right.is_("monitoring")
+        assert [station.in_force for station in contracts.stations] == [["1.2"], ["1.2"]]
+
+    async def test_because_two_crossed_gives_way_to_what_is_made_from_the_other_as_advised(
+        self, contracts: Contracts
+    ) -> None:
+        first, _ = await crossed(contracts)
+        both = await contracts.improve(first, description="Both")
+        await both.deploy()
+        async with contracts.online():
+            await both.is_("monitoring")
+        assert [station.in_force for station in contracts.stations] == [["1.3"], ["1.3"]]
+
+    async def test_because_two_crossed_is_no_parent_that_lets_a_draft_undo_the_other(
+        self, contracts: Contracts
+    ) -> None:
+        first, second = await crossed(contracts)
+        draft = await contracts.improve(second, description="One alone")
+        await draft.ask(names.VALIDATE)
+        await draft.ask(names.DEPLOY, reason="ready", token=await draft.deployment_token())
+        reason = (await draft.recorded("refuse_request")).metadata["reason"]
+        assert f"make it from {first.ref.version}" in reason
 
 
 async def unreadable(contracts: Contracts, version: ContractVersion) -> None:
