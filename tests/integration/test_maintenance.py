@@ -344,6 +344,8 @@ class TestARowOfADeployment:
         assert await rows.last_deployed("LP-lamp") == {"N1": "1.1", "N2": "1.1"}
         await enter(ledger, "ended", DeploymentChanged(**key, node_id="N1", status="retired"))
         assert await rows.open_nodes(VersionRef(**key)) == {"N2": "pending"}
+        await enter(ledger, "late", heard, DeploymentsSuperseded(contract_id="LP-lamp", node_id="N1", below=last))
+        assert (await statuses(engine))[:2] == [["pending", "pending"]] * 2
 
 
 async def enter(ledger: Ledger, key: str, *changes: Change) -> int:

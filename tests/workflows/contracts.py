@@ -78,10 +78,9 @@ class ContractLedger(MemoryLedger):
                     self._become(key, status)
             case DeploymentsSuperseded():
                 of_it = [key for key in self.numbers if (key[0], key[2]) == (change.contract_id, change.node_id)]
-                if (DeploymentStatus.PENDING, change.below) in [(self.deployments[k], self.numbers[k]) for k in of_it]:
-                    return
+                heard = {self.numbers[k] for k in of_it if self.deployments[k] is DeploymentStatus.ACKNOWLEDGED}
                 for key in of_it:
-                    if self.numbers[key] < change.below:
+                    if change.below in heard and self.numbers[key] < change.below:
                         self._become(key, DeploymentStatus.SUPERSEDED)
             case _:
                 super()._change(change, entry)

@@ -16,7 +16,7 @@ from schemas.maintenance import ContractDelivery
 from schemas.maintenance_orders import NodeOrders, OrdersRefused
 from tests.workflows.contracts import ContractLedger, Contracts, ContractVersion
 from tests.workflows.eager import EagerTemporal
-from tests.workflows.shop import DEADLINE, Shop, check_histories, main_worker, until
+from tests.workflows.shop import DEADLINE, Shop, check_histories, event_types, main_worker, until
 from tests.workflows.test_maintenance import in_force
 from workflows import retry
 
@@ -31,6 +31,27 @@ async def take_unheard(contracts: Contracts, version: ContractVersion) -> None:
     for station in contracts.stations:
         key = {"contract_id": version.ref.contract_id, "version": version.ref.version, "number": number}
         station.maintenance.take_contract(ContractDelivery(**key, document=document, document_hash=hash_))
+
+
+def hold_back(contracts: Contracts, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """No node is told anything more before this is set."""
+    send, told = contracts.ordering.send, asyncio.Event()
+
+    async def send_late(orders: NodeOrders) -> OrdersRefused | None:
+        await told.wait()
+        return await send(orders)
+
+    monkeypatch.setattr(contracts.ordering, "send", send_late)
+    return told
+
+
+async def answered(contracts: Contracts, version: ContractVersion) -> None:
+    """Every node has said what it has, when it was sent the version."""
+    for station in contracts.stations:
+        order = await version.order(station)
+        async with asyncio.timeout(DEADLINE):
+            while "ACTIVITY_TASK_COMPLETED" not in event_types(await order.fetch_history()):
+                await asyncio.sleep(0.05)
 
 
 class TestARetirement:
@@ -65,6 +86,7 @@ class TestARetirement:
         await new.deploy()
         await take_unheard(contracts, new)
         await new.retire()
+        await new.recorded("retire_contract")
         async with contracts.online():
             await new.is_("archived")
         assert (new.deployments, old.deployments) == (["retired", "retired"], ["acknowledged", "acknowledged"])
@@ -77,13 +99,7 @@ class TestARetirement:
         new = await contracts.improve(old, calibration_interval_days=90)
         await new.deploy()
         await new.sent()
-        send, told = contracts.ordering.send, asyncio.Event()
-
-        async def send_late(orders: NodeOrders) -> OrdersRefused | None:
-            await told.wait()
-            return await send(orders)
-
-        monkeypatch.setattr(contracts.ordering, "send", send_late)
+        told = hold_back(contracts, monkeypatch)
         await new.retire()
         await new.recorded("retire_contract")
         async with contracts.online():
@@ -104,6 +120,35 @@ class TestARetirement:
             await new.retire()
             await new.is_("archived")
         assert [station.in_force for station in contracts.stations] == [[], []]
+
+
+class TestANewerVersionThatIsRetiredUnheard:
+    @pytest.mark.parametrize("taken", [["1.2"], ["1.1", "1.2"]])
+    async def test_gives_way_to_the_one_before_it_that_is_still_on_its_way(
+        self, contracts: Contracts, monkeypatch: pytest.MonkeyPatch, taken: list[str]
+    ) -> None:
+        old = await in_force(contracts)
+        wanted = await contracts.improve(old, calibration_interval_days=90)
+        await wanted.deploy()
+        newer = await contracts.improve(wanted, calibration_interval_days=60)
+        await newer.deploy()
+        await wanted.sent()
+        await newer.sent()
+        for version in (wanted, newer):
+            if version.ref.version in taken:
+                await take_unheard(contracts, version)
+        told = hold_back(contracts, monkeypatch)
+        await newer.retire()
+        await newer.recorded("retire_contract")
+        async with contracts.online():
+            await answered(contracts, wanted)
+            told.set()
+            await newer.is_("archived")
+            await contracts.shop.pass_time(2 * retry.LONGEST_PAUSE)
+            await wanted.is_("monitoring")
+        assert [station.in_force for station in contracts.stations] == [["1.1"], ["1.1"]]
+        assert (wanted.deployments, newer.deployments) == (["acknowledged"] * 2, ["retired"] * 2)
+        assert old.deployments == ["superseded", "superseded"]
 
 
 class TestAnAnswerThatNobodyHeard:
