@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, func, select
+from sqlalchemy import ColumnElement, and_, exists, func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from infra.database import Row, many, one, page
+from infra.rows.maintenance import RETIRED
 from infra.tables.maintenance import maintenance_contracts, maintenance_deployments
 from schemas.maintenance import ContractStatus, DeploymentStatus
 from schemas.maintenance_life import Progress
@@ -90,12 +91,17 @@ class MaintenanceContracts:
     async def last_deployed(self, contract_id: str, *, before: int | None = None) -> dict[str, str]:
         """By node, the version that it executes or that is on its way there: the last one that was deployed.
 
-        `before` is the number of a deployment that does not count, nor any later one.
+        One that was retired on its way does not count: it never comes into force there. `before` is the number of a
+        deployment that does not count, nor any later one.
         """
-        on_node = maintenance_deployments.c
+        version, on_node = maintenance_contracts.c, maintenance_deployments.c
+        retired = exists().where(
+            version.contract_id == on_node.contract_id, version.version == on_node.version, version.status.in_(RETIRED)
+        )
         query = (
             select(on_node.node_id, on_node.version)
             .where(on_node.contract_id == contract_id, on_node.status.in_(OPEN))
+            .where(~and_(on_node.status == DeploymentStatus.PENDING, retired))
             .order_by(on_node.number)
         )
         if before is not None:

@@ -169,13 +169,17 @@ def retire(database: sqlite3.Connection, retired: ContractRetired) -> bool:
 
 
 def restore(database: sqlite3.Connection, contract_id: str) -> ContractInForce | None:
-    """Puts the newest version back that was taken over from and has not ended; None where there is none."""
+    """Puts the newest version back that was taken over from and has not ended.
+
+    None where there is none: then nothing came, and what was sent before it may still come.
+    """
     row = database.execute(
         "SELECT number, version, contract, document_hash FROM replaced_contracts WHERE contract_id = ?"
         " ORDER BY number DESC LIMIT 1",
         (contract_id,),
     ).fetchone()
     if row is None:
+        database.execute("DELETE FROM contracts WHERE contract_id = ?", (contract_id,))
         return None
     number, version, text, hash_ = row
     database.execute("DELETE FROM replaced_contracts WHERE contract_id = ? AND number = ?", (contract_id, number))

@@ -94,7 +94,8 @@ class ContractOnNodeWorkflow:
         if order.retire:
             return await self._ask(None)
         document = await self._document()
-        return await self._ask(document) if document is not None else None
+        receipt = await self._ask(document) if document is not None else None
+        return None if receipt is not None and await self._is_overtaken(receipt) else receipt
 
     # --- what the node is sent ------------------------------------------------------------------------------
 
@@ -107,9 +108,18 @@ class ContractOnNodeWorkflow:
             await self._policy_fault(file.fault or "")
         return file.document
 
+    async def _is_overtaken(self, receipt: ContractReceipt) -> bool:
+        """A newer version is there: it ends this one when it is acknowledged, and gives way if it is retired before."""
+        order = self._order
+        if receipt.number is None or receipt.number <= order.number:
+            return False
+        self._show(f"the newer version that {order.node_id} has to be acknowledged or retired", "that, by itself")
+        self._changed = not await self._is_wanted()
+        return True
+
     async def _pause(self) -> None:
         """Until what a person must mend is tried again, or something changed; messages are answered meanwhile."""
-        over = asyncio.create_task(workflow.sleep(retry.LONGEST_PAUSE, summary="a person must look"))
+        over = asyncio.create_task(workflow.sleep(retry.LONGEST_PAUSE, summary="then it is tried again"))
         while not over.done() and not self._changed:
             await workflow.wait_condition(lambda: over.done() or bool(self._inbox))
             if self._inbox:

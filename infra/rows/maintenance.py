@@ -61,7 +61,7 @@ def _deployment_changed(change: DeploymentChanged, at: datetime) -> Executable:
 def _deployments_superseded(change: DeploymentsSuperseded, at: datetime) -> Executable:
     """Whether or not their own acknowledgements were heard: a node has one version of a contract.
 
-    Not while the one that took over is not acknowledged itself: if it is retired before that, they come back.
+    Only where the one that took over is acknowledged itself: if it is retired before that, they come back.
     """
     status, row, later = DeploymentStatus.SUPERSEDED, maintenance_deployments.c, maintenance_deployments.alias().c
     of_it = (later.contract_id == change.contract_id, later.node_id == change.node_id, later.number == change.below)
@@ -69,6 +69,6 @@ def _deployments_superseded(change: DeploymentsSuperseded, at: datetime) -> Exec
         update(maintenance_deployments)
         .where(row.contract_id == change.contract_id, row.node_id == change.node_id, row.number < change.below)
         .where(row.status.in_(CAN_BECOME[status]))
-        .where(~exists().where(*of_it, later.status == DeploymentStatus.PENDING))
+        .where(exists().where(*of_it, later.status == DeploymentStatus.ACKNOWLEDGED))
         .values(status=status, ended_at=at)
     )

@@ -325,6 +325,9 @@ class TestARowOfADeployment:
         self, ledger: Ledger, engine: AsyncEngine
     ) -> None:
         last = await open_three(ledger)
+        rows = MaintenanceContracts(engine)
+        assert await rows.last_deployed("LP-lamp") == {"N1": "1.2", "N2": "1.2"}
+        assert await rows.last_deployed("LP-lamp", before=last) == {"N1": "1.1", "N2": "1.1"}
         key = {"contract_id": "LP-lamp", "version": "1.2"}
         created = ContractCreated(
             **key,
@@ -338,10 +341,11 @@ class TestARowOfADeployment:
         heard = DeploymentChanged(**key, node_id="N1", status="acknowledged")
         await enter(ledger, "heard", heard, DeploymentsSuperseded(contract_id="LP-lamp", node_id="N1", below=last))
         assert await statuses(engine) == [["pending", "pending"]] * 3
-        ref = VersionRef(**key)
-        assert await MaintenanceContracts(engine).last_deployed("LP-lamp", before=last) == {"N1": "1.1", "N2": "1.1"}
+        assert await rows.last_deployed("LP-lamp") == {"N1": "1.1", "N2": "1.1"}
         await enter(ledger, "ended", DeploymentChanged(**key, node_id="N1", status="retired"))
-        assert await MaintenanceContracts(engine).open_nodes(ref) == {"N2": "pending"}
+        assert await rows.open_nodes(VersionRef(**key)) == {"N2": "pending"}
+        await enter(ledger, "late", heard, DeploymentsSuperseded(contract_id="LP-lamp", node_id="N1", below=last))
+        assert (await statuses(engine))[:2] == [["pending", "pending"]] * 2
 
 
 async def enter(ledger: Ledger, key: str, *changes: Change) -> int:

@@ -177,7 +177,18 @@ class TestARetirement:
             node.take_contract(version(number))
         for number, restores in ((2, False), (3, True)):
             receipt = node.retire_contract(ContractRetired(contract_id="LP-lamp", number=number, restores=restores))
-        assert (receipt.number, receipt.version) == (3, None)
+        assert (receipt.number, receipt.version) == (None, None)
+        assert in_force_at(node) == []
+
+    def test_of_a_version_that_nobody_had_heard_of_keeps_an_earlier_one_out_no_more(
+        self, node: NodeMaintenance
+    ) -> None:
+        node.take_contract(version(2))
+        for _ in range(2):
+            receipt = node.retire_contract(ContractRetired(contract_id="LP-lamp", number=2, restores=True))
+            assert (receipt.number, receipt.version) == (None, None)
+        assert node.take_contract(version(1)).version == "1.1"
+        assert node.take_contract(version(2)).version == "1.1"
 
     def test_skips_what_was_retired_unheard_meanwhile(self, node: NodeMaintenance) -> None:
         for number in (1, 2, 3):

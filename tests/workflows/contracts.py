@@ -78,10 +78,9 @@ class ContractLedger(MemoryLedger):
                     self._become(key, status)
             case DeploymentsSuperseded():
                 of_it = [key for key in self.numbers if (key[0], key[2]) == (change.contract_id, change.node_id)]
-                if (DeploymentStatus.PENDING, change.below) in [(self.deployments[k], self.numbers[k]) for k in of_it]:
-                    return
+                heard = {self.numbers[k] for k in of_it if self.deployments[k] is DeploymentStatus.ACKNOWLEDGED}
                 for key in of_it:
-                    if self.numbers[key] < change.below:
+                    if change.below in heard and self.numbers[key] < change.below:
                         self._become(key, DeploymentStatus.SUPERSEDED)
             case _:
                 super()._change(change, entry)
@@ -128,9 +127,13 @@ class MemoryContracts:
 
     async def last_deployed(self, contract_id: str, *, before: int | None = None) -> dict[str, str]:
         numbers = self._ledger.numbers
-        keys = [key for key in numbers if key[0] == contract_id and self._ledger.deployments[key] in OPEN]
+        keys = [key for key in numbers if key[0] == contract_id and self._counts(key)]
         earlier = [key for key in keys if before is None or numbers[key] < before]
         return {key[2]: key[1] for key in sorted(earlier, key=numbers.__getitem__)}
+
+    def _counts(self, key: tuple[str, str, str]) -> bool:
+        status, retired = self._ledger.deployments[key], self._ledger.versions[key[:2]]["status"] in RETIRED
+        return status in OPEN and not (retired and status is DeploymentStatus.PENDING)
 
     async def is_wanted(self, order: NodeOrder) -> bool:
         row = self._ledger.versions[order.contract_id, order.version]

@@ -16,9 +16,11 @@ from schemas.maintenance import ContractDelivery
 from schemas.maintenance_orders import NodeOrders, OrdersRefused
 from tests.workflows.contracts import ContractLedger, Contracts, ContractVersion
 from tests.workflows.eager import EagerTemporal
-from tests.workflows.shop import DEADLINE, Shop, check_histories, main_worker, until
+from tests.workflows.shop import DEADLINE, Shop, check_histories, event_types, main_worker, until
 from tests.workflows.test_maintenance import in_force
 from workflows import retry
+
+CHANGES: tuple[dict[str, int], ...] = ({"calibration_interval_days": 90}, {"warning_days": 10})
 
 
 async def take_unheard(contracts: Contracts, version: ContractVersion) -> None:
@@ -29,6 +31,27 @@ async def take_unheard(contracts: Contracts, version: ContractVersion) -> None:
     for station in contracts.stations:
         key = {"contract_id": version.ref.contract_id, "version": version.ref.version, "number": number}
         station.maintenance.take_contract(ContractDelivery(**key, document=document, document_hash=hash_))
+
+
+def hold_back(contracts: Contracts, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """No node is told anything more before this is set."""
+    send, told = contracts.ordering.send, asyncio.Event()
+
+    async def send_late(orders: NodeOrders) -> OrdersRefused | None:
+        await told.wait()
+        return await send(orders)
+
+    monkeypatch.setattr(contracts.ordering, "send", send_late)
+    return told
+
+
+async def answered(contracts: Contracts, version: ContractVersion) -> None:
+    """Every node has said what it has, when it was sent the version."""
+    for station in contracts.stations:
+        order = await version.order(station)
+        async with asyncio.timeout(DEADLINE):
+            while "ACTIVITY_TASK_COMPLETED" not in event_types(await order.fetch_history()):
+                await asyncio.sleep(0.05)
 
 
 class TestARetirement:
@@ -63,6 +86,7 @@ class TestARetirement:
         await new.deploy()
         await take_unheard(contracts, new)
         await new.retire()
+        await new.recorded("retire_contract")
         async with contracts.online():
             await new.is_("archived")
         assert (new.deployments, old.deployments) == (["retired", "retired"], ["acknowledged", "acknowledged"])
@@ -75,13 +99,7 @@ class TestARetirement:
         new = await contracts.improve(old, calibration_interval_days=90)
         await new.deploy()
         await new.sent()
-        send, told = contracts.ordering.send, asyncio.Event()
-
-        async def send_late(orders: NodeOrders) -> OrdersRefused | None:
-            await told.wait()
-            return await send(orders)
-
-        monkeypatch.setattr(contracts.ordering, "send", send_late)
+        told = hold_back(contracts, monkeypatch)
         await new.retire()
         await new.recorded("retire_contract")
         async with contracts.online():
@@ -104,6 +122,35 @@ class TestARetirement:
         assert [station.in_force for station in contracts.stations] == [[], []]
 
 
+class TestANewerVersionThatIsRetiredUnheard:
+    @pytest.mark.parametrize("taken", [["1.2"], ["1.1", "1.2"]])
+    async def test_gives_way_to_the_one_before_it_that_is_still_on_its_way(
+        self, contracts: Contracts, monkeypatch: pytest.MonkeyPatch, taken: list[str]
+    ) -> None:
+        old = await in_force(contracts)
+        wanted = await contracts.improve(old, calibration_interval_days=90)
+        await wanted.deploy()
+        newer = await contracts.improve(wanted, calibration_interval_days=60)
+        await newer.deploy()
+        await wanted.sent()
+        await newer.sent()
+        for version in (wanted, newer):
+            if version.ref.version in taken:
+                await take_unheard(contracts, version)
+        told = hold_back(contracts, monkeypatch)
+        await newer.retire()
+        await newer.recorded("retire_contract")
+        async with contracts.online():
+            await answered(contracts, wanted)
+            told.set()
+            await newer.is_("archived")
+            await contracts.shop.pass_time(2 * retry.LONGEST_PAUSE)
+            await wanted.is_("monitoring")
+        assert [station.in_force for station in contracts.stations] == [["1.1"], ["1.1"]]
+        assert (wanted.deployments, newer.deployments) == (["acknowledged"] * 2, ["retired"] * 2)
+        assert old.deployments == ["superseded", "superseded"]
+
+
 class TestAnAnswerThatNobodyHeard:
     async def test_ends_all_versions_before_it_once_a_later_one_is_heard(self, contracts: Contracts) -> None:
         old = await in_force(contracts)
@@ -118,6 +165,21 @@ class TestAnAnswerThatNobodyHeard:
             for version in (old, lost):
                 await version.is_("archived")
         assert old.deployments == lost.deployments == ["superseded", "superseded"]
+
+
+async def crossed(contracts: Contracts) -> tuple[ContractVersion, ContractVersion]:
+    """Two drafts of one parent that are approved at once while the nodes are away: the second is retired."""
+    old = await in_force(contracts)
+    drafts = [await contracts.improve(old, **change) for change in CHANGES]
+    contracts.repository.meeting = asyncio.Barrier(2)
+    for draft in drafts:
+        await draft.ask(names.VALIDATE)
+    for draft, asked in [(draft, await draft.ask_deployment()) for draft in drafts]:
+        await draft.answer(asked)
+    await until(lambda: len(contracts.shop.entries("retire_contract")) == 1, lambda: str(contracts.shop))
+    contracts.repository.meeting = None
+    first, second = sorted(drafts, key=lambda draft: bool(draft.entries("retire_contract")))
+    return first, second
 
 
 class TestTwoDraftsOfOneParent:
@@ -146,18 +208,8 @@ class TestTwoDraftsOfOneParent:
         assert not (contracts.folder / "v1.2").exists()
 
     async def test_that_are_approved_at_the_same_moment_do_not_undo_each_other(self, contracts: Contracts) -> None:
-        old = await in_force(contracts)
-        one = await contracts.improve(old, calibration_interval_days=90)
-        two = await contracts.improve(old, warning_days=10)
-        contracts.repository.meeting = asyncio.Barrier(2)
-        for draft in (one, two):
-            await draft.ask(names.VALIDATE)
-        for draft, asked in [(draft, await draft.ask_deployment()) for draft in (one, two)]:
-            await draft.answer(asked)
-        await until(lambda: len(contracts.shop.entries("retire_contract")) == 1, lambda: str(contracts.shop))
-        [refused] = contracts.shop.entries("retire_contract")
-        first, second = (one, two) if refused.metadata["version"] == "1.2" else (two, one)
-        assert f"make it from {first.ref.version}" in refused.metadata["retirement_reason"]
+        first, second = await crossed(contracts)
+        assert f"make it from {first.ref.version}" in second.row["retirement_reason"]
         async with contracts.online():
             await second.is_("archived")
             await first.is_("monitoring")
@@ -192,6 +244,42 @@ class TestTwoDraftsOfOneParent:
             await two.deploy()
             await two.is_("monitoring")
         assert [station.in_force for station in contracts.stations] == [["1.2"], ["1.2"]]
+
+
+class TestAVersionThatWasRetiredOnItsWay:
+    """While its nodes are away, and have not been told so."""
+
+    async def test_is_no_parent_that_a_draft_must_have(self, contracts: Contracts) -> None:
+        old = await in_force(contracts)
+        wrong = await contracts.improve(old, calibration_interval_days=60)
+        await wrong.deploy()
+        await wrong.retire()
+        await wrong.recorded("retire_contract")
+        right = await contracts.improve(old, calibration_interval_days=90)
+        await right.deploy()
+        async with contracts.online():
+            await right.is_("monitoring")
+        assert [station.in_force for station in contracts.stations] == [["1.2"], ["1.2"]]
+
+    async def test_because_two_crossed_gives_way_to_what_is_made_from_the_other_as_advised(
+        self, contracts: Contracts
+    ) -> None:
+        first, _ = await crossed(contracts)
+        both = await contracts.improve(first, description="Both")
+        await both.deploy()
+        async with contracts.online():
+            await both.is_("monitoring")
+        assert [station.in_force for station in contracts.stations] == [["1.3"], ["1.3"]]
+
+    async def test_because_two_crossed_is_no_parent_that_lets_a_draft_undo_the_other(
+        self, contracts: Contracts
+    ) -> None:
+        first, second = await crossed(contracts)
+        draft = await contracts.improve(second, description="One alone")
+        await draft.ask(names.VALIDATE)
+        await draft.ask(names.DEPLOY, reason="ready", token=await draft.deployment_token())
+        reason = (await draft.recorded("refuse_request")).metadata["reason"]
+        assert f"make it from {first.ref.version}" in reason
 
 
 async def unreadable(contracts: Contracts, version: ContractVersion) -> None:
