@@ -227,10 +227,13 @@ async def validate(ask: Ask, who: MayDeploy) -> VersionDetails:
 
 @router.post("/contracts/{contract_id}/versions/{version}/deploy", status_code=202)
 async def deploy(deployment: Deployment, ask: Ask, house: TheHouse, who: MayDeploy) -> VersionDetails:
-    """Ask that it be deployed: `pending_approval` says which approval a second person answers."""
+    """Ask that it be deployed: `pending_approval` says which approval a second person answers.
+
+    A version that is in force goes to further nodes, those that never had it.
+    """
     row = await ask.row()
     wanted_nodes = WantedNodes(**dict(ask.ref), nodes=deployment.nodes)
-    chosen = choose_nodes(house.registry, wanted_nodes)
+    chosen = choose_nodes(house.registry, wanted_nodes, await house.maintenance_contracts.nodes(ask.ref))
     if chosen.refusal is not None:
         raise invalid([Fault(field="nodes", message=chosen.refusal)])
     wanted = schema.deployment_wanted(ask.ref, row["document_hash"], chosen.nodes)
@@ -295,7 +298,7 @@ async def _details(house: House, row: Row) -> VersionDetails:
     deployments = await house.maintenance_contracts.deployments(ref)
     late = [one["node_id"] for one in deployments if one["status"] == DeploymentStatus.PENDING]
     resource = version_resource(house, row).model_dump()
-    if late and row["status"] in (ContractStatus.DEPLOYED, ContractStatus.DEPRECATED):
+    if late and row["pending_approval"] is None and row["publish_fault"] is None:
         resource |= schema.contract_outlook(ContractStatus(row["status"]), late_nodes=late).model_dump()
     return VersionDetails(
         **resource,

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from infra.database import Row, many, one, page
 from infra.rows.maintenance import RETIRED
 from infra.tables.maintenance import maintenance_contracts, maintenance_deployments
-from schemas.maintenance import ContractStatus, DeploymentStatus
+from schemas.maintenance import IN_FORCE, ContractStatus, DeploymentStatus
 from schemas.maintenance_life import Progress
 from schemas.maintenance_orders import NodeOrder
 from schemas.maintenance_version import VersionRef
@@ -53,12 +53,23 @@ class MaintenanceContracts:
         query = select(maintenance_deployments).where(*_of(maintenance_deployments, ref))
         return await many(self._engine, query.order_by(maintenance_deployments.c.node_id))
 
-    async def open_nodes(self, ref: VersionRef) -> dict[str, DeploymentStatus]:
-        """The nodes that a version is on its way to, and those where it is in force."""
+    async def nodes(self, ref: VersionRef) -> set[str]:
+        """Those that a version ever went to."""
+        return {row["node_id"] for row in await self.deployments(ref)}
+
+    async def open_nodes(self, ref: VersionRef) -> list[Row]:
+        """Where a version is on its way to or in force: node, status, and the number under which it went there."""
         table = maintenance_deployments.c
-        query = select(table.node_id, table.status).where(*_of(maintenance_deployments, ref), table.status.in_(OPEN))
-        found = await many(self._engine, query.order_by(table.node_id))
-        return {row["node_id"]: DeploymentStatus(row["status"]) for row in found}
+        query = select(table.node_id, table.status, table.number)
+        query = query.where(*_of(maintenance_deployments, ref), table.status.in_(OPEN))
+        return await many(self._engine, query.order_by(table.node_id))
+
+    async def of_whole_types(self) -> list[VersionRef]:
+        """Of each contract the version in force that was last to go to all nodes of its station type."""
+        table = maintenance_contracts.c
+        query = select(table.contract_id, table.version).where(table.whole_type, table.status.in_(IN_FORCE))
+        found = await many(self._engine, query.order_by(table.contract_id, table.deployed_at))
+        return list({row["contract_id"]: VersionRef(**row) for row in found}.values())
 
     async def progress(self, ref: VersionRef) -> Progress | None:
         """What is recorded of a version; None where there is none."""
@@ -111,7 +122,7 @@ class MaintenanceContracts:
     async def is_wanted(self, order: NodeOrder) -> bool:
         """Whether the version has not ended on the node, and is deprecated where the order is to end it."""
         version = await self.get(order)
-        if version is None or order.node_id not in await self.open_nodes(order):
+        if version is None or order.node_id not in {row["node_id"] for row in await self.open_nodes(order)}:
             return False
         return order.retire == (version["status"] in (ContractStatus.DEPRECATED, ContractStatus.ARCHIVED))
 

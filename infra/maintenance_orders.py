@@ -7,12 +7,13 @@ recorded say which of two came second.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from temporalio.client import Client
 from temporalio.common import SearchAttributePair, TypedSearchAttributes, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
+from infra.database import Row
 from infra.maintenance import MaintenanceContracts
 from infra.registry import Registry
 from infra.temporal import NODE, RPC_TIMEOUT, STATUS
@@ -34,11 +35,18 @@ class NodeOrdering:
         self._registry = registry
 
     async def choose(self, wanted: WantedNodes) -> ChosenNodes:
-        """All nodes of the contract's station type, or the named ones; none of them may lose a version's changes."""
-        chosen = choose_nodes(self._registry, wanted)
+        """Those that never had it, of all nodes of its station type or of the named ones; none may lose a version's
+        changes.
+        """
+        chosen = choose_nodes(self._registry, wanted, await self._contracts.nodes(wanted))
         if chosen.refusal is None and (undone := await self._undone(wanted, chosen.nodes)):
             return ChosenNodes(refusal=undone)
         return chosen
+
+    async def missing(self, ref: VersionRef) -> list[str]:
+        """The nodes of its station type that never had a version and may get it."""
+        chosen = choose_nodes(self._registry, WantedNodes(**dict(ref), nodes=None), await self._contracts.nodes(ref))
+        return [node_id for node_id in chosen.nodes if await self._undone(ref, [node_id]) is None]
 
     async def _undone(self, ref: VersionRef, nodes: Iterable[str], before: int | None = None) -> str | None:
         """What a version would undo of the deployments that were recorded, `before` its own once it has one."""
@@ -54,21 +62,24 @@ class NodeOrdering:
         return None
 
     async def send(self, orders: NodeOrders) -> OrdersRefused | None:
-        """The same again starts nothing twice."""
-        nodes = await self._contracts.open_nodes(orders)
-        pending = [node_id for node_id, status in nodes.items() if status is DeploymentStatus.PENDING]
-        if not orders.retire and (undone := await self._undone(orders, pending, before=orders.number)):
-            return OrdersRefused(reason=undone)
+        """The same again starts nothing twice. What ends on a node is the delivery that went there, by its number."""
+        told = await self._contracts.open_nodes(orders)
+        if not orders.retire:
+            told = [row for row in told if (row["status"], row["number"]) == (DeploymentStatus.PENDING, orders.number)]
+            undone = await self._undone(orders, (row["node_id"] for row in told), before=orders.number)
+            if undone is not None:
+                return OrdersRefused(reason=undone)
         allowed = asyncio.Semaphore(AT_ONCE)
 
-        async def start(node_id: str) -> None:
+        async def start(row: Row) -> None:
             async with allowed:
-                restores = orders.retire and node_id in pending
-                await self.start(NodeOrder(**dict(orders), node_id=node_id, restores=restores))
+                restores = orders.retire and row["status"] == DeploymentStatus.PENDING
+                on_node = {"node_id": row["node_id"], "number": row["number"], "restores": restores}
+                await self.start(NodeOrder(**{**dict(orders), **on_node}))
 
         async with asyncio.TaskGroup() as starting:
-            for node_id in nodes if orders.retire else pending:
-                starting.create_task(start(node_id))
+            for row in told:
+                starting.create_task(start(row))
         return None
 
     async def start(self, order: NodeOrder) -> bool:
@@ -93,15 +104,17 @@ class NodeOrdering:
         return True
 
 
-def choose_nodes(registry: Registry, wanted: WantedNodes) -> ChosenNodes:
-    """In order, each once."""
+def choose_nodes(registry: Registry, wanted: WantedNodes, having: Collection[str]) -> ChosenNodes:
+    """In order, each once, without those that are `having` it or had it: a version goes to a node once."""
     kind = station_type(wanted.contract_id)
     of_its_type = [node.node_id for node in registry.nodes if node.station_type == kind]
     if not of_its_type:
         return ChosenNodes(refusal=f"the registry has no node of station type {kind}")
-    if wanted.nodes is None:
-        return ChosenNodes(nodes=tuple(sorted(of_its_type)))
-    strange = sorted(set(wanted.nodes) - set(of_its_type))
+    named = of_its_type if wanted.nodes is None else wanted.nodes
+    strange = sorted(set(named) - set(of_its_type))
     if strange:
         return ChosenNodes(refusal=f"{', '.join(strange)}: name nodes of station type {kind}, {', '.join(of_its_type)}")
-    return ChosenNodes(nodes=tuple(sorted(set(wanted.nodes))))
+    chosen = tuple(sorted(set(named) - set(having)))
+    if not chosen:
+        return ChosenNodes(refusal=f"all of them have {wanted}, or had it: to change what is there, make a new version")
+    return ChosenNodes(nodes=chosen, whole_type=set(of_its_type) <= {*chosen, *having})

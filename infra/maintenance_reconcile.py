@@ -19,7 +19,7 @@ from infra.repairs import GOES_ON, Repairs, closed_from_outside, how_closed
 from infra.temporal import workflow_status
 from schemas import names
 from schemas.ledger import LedgerEntry, RecordedEntry
-from schemas.maintenance import ContractStatus, Validation
+from schemas.maintenance import IN_FORCE, ContractStatus, Validation
 from schemas.maintenance_life import ContractLife, DeploymentsChanged, PendingDeployment
 from schemas.maintenance_version import ContractChange, VersionRef
 from schemas.reconcile import Repaired
@@ -73,7 +73,7 @@ class MaintenanceReconciler:
 
     async def _life(self, ref: VersionRef, row: Row, entries: list[RecordedEntry]) -> ContractLife:
         """As rows and ledger know it."""
-        deployed = next((entry.seq for entry in entries if entry.action == "deploy_contract"), None)
+        deployed = [entry.seq for entry in entries if entry.action == "deploy_contract"]
         return ContractLife(
             status=row["status"],
             document=json.loads(row["document"]),
@@ -81,12 +81,13 @@ class MaintenanceReconciler:
             changes=tuple(ContractChange.model_validate(change) for change in json.loads(row["changes"] or "[]")),
             validation=Validation.model_validate_json(row["faults"]) if row["faults"] else None,
             asked=sum(entry.action == "ask_approval" for entry in entries),
-            deployment=_deployment(entries) if row["status"] == ContractStatus.VALIDATED else None,
+            deployment=_deployment(entries) if row["status"] in (ContractStatus.VALIDATED, *IN_FORCE) else None,
             publish_fault=row["publish_fault"],
             publish_faults=sum(one.action == "policy_fault" and "node_id" not in one.metadata for one in entries),
             nodes=tuple(one["node_id"] for one in await self._contracts.deployments(ref)),
-            number=deployed,
+            number=deployed[-1] if deployed else None,
             file_hash=row["file_hash"],
+            sent=len(deployed) > 1,  # further nodes are told by whoever looks after what they are to be told
             active_since=row["active_at"],
             retirement_reason=row["retirement_reason"],
         )
@@ -104,13 +105,13 @@ class MaintenanceReconciler:
 
 
 def _deployment(entries: Sequence[RecordedEntry]) -> PendingDeployment | None:
-    """The one that was asked for last, unless it was given up."""
+    """The one that was asked for last, unless it was given up or done."""
     asked = next((entry for entry in reversed(entries) if entry.action == "ask_approval"), None)
     if asked is None:
         return None
     approval_id = asked.metadata["approval_id"]
     then = {entry.action: entry for entry in entries if entry.metadata.get("approval_id") == approval_id}
-    if "keep_contract" in then:
+    if "keep_contract" in then or "deploy_contract" in then:
         return None
     approved = then.get("approve_deployment")
     return PendingDeployment(

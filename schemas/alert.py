@@ -89,6 +89,7 @@ KINDS: dict[str, AlertKind] = {
     "policy_fault": AlertKind(Role.ADMIN, lasting=True),
     "report_conflict": AlertKind(Role.ADMIN),
     "deployment_late": AlertKind(Role.MAINTENANCE_ENGINEER, lasting=True),
+    "deployment_missing": AlertKind(Role.MAINTENANCE_ENGINEER, lasting=True),
     "results_in_doubt": AlertKind(Role.QUALITY_MANAGER, lasting=True),
     "retest_wanted": AlertKind(Role.SUPERVISOR),
     "results_withdrawn": AlertKind(Role.QUALITY_MANAGER),

@@ -225,6 +225,9 @@ NEXT: dict[ContractStatus, frozenset[ContractStatus]] = {
 }
 """There is no other way between them."""
 
+IN_FORCE = (ContractStatus.DEPLOYED, ContractStatus.ACTIVE, ContractStatus.MONITORING)
+"""States in which nodes execute a version, or are about to."""
+
 
 class DeploymentStatus(StrEnum):
     """Of one version on one node."""

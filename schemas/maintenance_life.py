@@ -2,7 +2,8 @@
 
 The states and the ways between them are those of `schemas.maintenance.NEXT`. A version counts as superseded or retired
 on a node when that node has said so; which version is in force where is decided by the number of its deployment,
-which is that of the ledger entry `deploy_contract`: it grows with every deployment of any contract.
+which is that of the ledger entry `deploy_contract`: it grows with every deployment of any contract. A version that
+goes to further nodes later goes there under a number of its own: it comes after whatever a node had until then.
 """
 
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from schemas.approval import ApprovalRequest, ApprovalType, Difference
 from schemas.base import Identifier, Model, Text, UtcDateTime
 from schemas.canonical import NotCanonical, document_hash
 from schemas.decision import Wanted
-from schemas.maintenance import NEXT, ContractStatus, Validation, Version, station_type
+from schemas.maintenance import IN_FORCE, NEXT, ContractStatus, Validation, Version, station_type
 from schemas.maintenance_orders import Nodes
 from schemas.maintenance_version import Changes, ContractChange, VersionRef, difference, draft_faults
 from schemas.outlook import Outlook
@@ -47,8 +48,8 @@ class ValidateContract(ContractRequest):
 
 
 class DeployContract(ContractRequest):
-    """Asks that a validated version be deployed to these nodes, or to all of its station type, with the decision token
-    of who asks; a second person approves.
+    """Asks that a version be deployed to these nodes, or to all of its station type, with the decision token of who
+    asks; a second person approves. One that is in force goes to further nodes, those that never had it.
     """
 
     nodes: Nodes | None = None
@@ -157,8 +158,8 @@ class ContractLife(BaseModel):
     """What is known of a version: mutable, and the only state of its workflow.
 
     `asked` counts the deployments that were asked for, `publish_fault` is why the approved one cannot go on, and
-    `publish_faults` how many there were; `number` and `file_hash` are those of its deployment to `nodes`, which are
-    `sent` it, and told when it is `ended_on_nodes`.
+    `publish_faults` how many there were; `number` is that of its last deployment. The `nodes` of all are `sent` it, and
+    told when it is `ended_on_nodes`.
     """
 
     status: ContractStatus = ContractStatus.DRAFT
@@ -220,8 +221,8 @@ class ContractLife(BaseModel):
                 return _not_a_draft(request.document)
             case DeployContract() if self.status is ContractStatus.DRAFT:
                 return "it is a draft: validate it first"
-            case DeployContract() if self.status is not ContractStatus.VALIDATED:
-                return f"it is {self.status}: a version is deployed once; make a new version of it"
+            case DeployContract() if self.status not in (ContractStatus.VALIDATED, *IN_FORCE):
+                return f"it is {self.status}, and is deployed no more: make a new version of it"
             case DeployContract() if self.deployment is not None:
                 return f"{self.deployment.approval_id} already asks for its deployment"
             case RetireContract() if self.status in (ContractStatus.DEPRECATED, ContractStatus.ARCHIVED):
@@ -311,11 +312,11 @@ def contract_outlook(
     waits_for, moved_on_by = _OUTLOOKS[status]
     if status is ContractStatus.DRAFT and faults:
         waits_for, moved_on_by = f"somebody to mend {faults} faults", "whoever revises it, and validates it again"
-    elif status is ContractStatus.VALIDATED and publish_fault:
+    elif publish_fault:
         waits_for = f"the policy repository: {publish_fault}"
         moved_on_by = "whoever mends that; it goes on by itself within ten minutes"
-    elif status is ContractStatus.VALIDATED and pending_approval:
+    elif pending_approval:
         waits_for, moved_on_by = f"the approval {pending_approval}", "a second person who approves or refuses it"
     elif late_nodes:
-        waits_for = f"{', '.join(late_nodes)} to acknowledge it"
+        waits_for, moved_on_by = f"{', '.join(late_nodes)} to acknowledge it", _OUTLOOKS[ContractStatus.DEPLOYED][1]
     return Outlook(waits_for=waits_for, moved_on_by=moved_on_by)

@@ -14,7 +14,7 @@ Nodes = Annotated[tuple[Identifier, ...], Field(min_length=1, max_length=2000)]
 
 
 class NodeOrders(VersionRef):
-    """A version comes into force on all nodes that it is on its way to, or with `retire` ends wherever it may be.
+    """A version comes into force on the nodes of this deployment, or with `retire` ends wherever it may be.
 
     `number` is that of the deployment, `late_after` seconds until a node that does not answer is alerted.
     """
@@ -60,16 +60,22 @@ class NodeOrder(NodeOrders):
         return self.late_cause, cause_of("policy_fault", self.workflow_id)
 
 
+def gap_cause(ref: VersionRef, node_id: str) -> str:
+    """Of a node without a version that went to all nodes of its type."""
+    return cause_of("deployment_missing", ref.contract_id, ref.version, node_id)
+
+
 class WantedNodes(VersionRef):
-    """Asks which nodes a version goes to: the named ones, or all of the station type."""
+    """Asks which nodes a version goes to: of the named ones, or of all of the station type, those that never had it."""
 
     nodes: Nodes | None
 
 
 class ChosenNodes(Model):
-    """In order; `refusal` says why there are none."""
+    """In order; `refusal` says why there are none. With them it has come to the `whole_type` that there is now."""
 
     nodes: tuple[Identifier, ...] = ()
+    whole_type: bool = False
     refusal: str | None = None
 
 

@@ -42,6 +42,7 @@ from infra.ledger import Ledger
 from infra.maintenance import MaintenanceContracts
 from infra.maintenance_alerts import MaintenancePatterns, MaintenanceReviews
 from infra.maintenance_drafts import Drafts
+from infra.maintenance_missing import MissingDeployments
 from infra.maintenance_order_reconcile import NodeOrderReconciler
 from infra.maintenance_orders import NodeOrdering
 from infra.maintenance_reconcile import MaintenanceReconciler
@@ -184,6 +185,7 @@ def main_worker(
                 TransferReconciler(client, transfers, ledger),
                 NodeOrderReconciler(client, versions, ledger, ordering, registry, settings),
                 MaintenanceReconciler(client, versions, ledger, drafts),
+                MissingDeployments(versions, ordering, Alerts(engine), ledger),
                 PatternReconciler(client, reviews, patterns, ledger),
                 TraceReconciler(client, traces, ledger),
                 ClientPOReconciler(client, client_pos, ledger, starter),

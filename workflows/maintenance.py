@@ -19,7 +19,7 @@ from schemas.alert import cause_of
 from schemas.approval import ApprovalEnded
 from schemas.changes.alert import AlertResolved
 from schemas.changes.maintenance import ContractChanged
-from schemas.maintenance import ContractStatus, validate
+from schemas.maintenance import IN_FORCE, ContractStatus, validate
 from schemas.maintenance_life import (
     REQUESTS,
     ContractEnd,
@@ -28,6 +28,7 @@ from schemas.maintenance_life import (
     ContractStart,
     DeployContract,
     DeploymentsChanged,
+    PendingDeployment,
     RetireContract,
     ReviseContract,
     ValidateContract,
@@ -50,8 +51,6 @@ MESSAGES: dict[str, type[BaseModel]] = {
     names.APPROVAL_ENDED: ApprovalEnded,
     names.DEPLOYMENTS_CHANGED: DeploymentsChanged,
 }
-
-IN_FORCE = (ContractStatus.DEPLOYED, ContractStatus.ACTIVE, ContractStatus.MONITORING)
 
 
 @workflow.defn
@@ -130,6 +129,10 @@ class MaintenanceContractWorkflow:
                 life.sent = True
                 if refused is not None:
                     await self._crossed(refused.reason)
+            case ContractStatus.DEPLOYED | ContractStatus.ACTIVE | ContractStatus.MONITORING if (
+                life.approved and self._is_past(life.publish_again)
+            ):
+                await self._extend(life.approved)
             case ContractStatus.ACTIVE if not self._is_past(life.monitored_until):
                 await self._monitor()
             case ContractStatus.MONITORING if self._is_past(life.monitored_until):
@@ -144,15 +147,27 @@ class MaintenanceContractWorkflow:
         return True
 
     async def _wait(self) -> None:
-        due = self._life.publish_again if self._life.status is ContractStatus.VALIDATED else self._life.monitored_until
-        if self._life.status not in (ContractStatus.VALIDATED, ContractStatus.MONITORING) or due is None:
+        life = self._life
+        publish_again = life.publish_again if life.approved else None
+        monitored_until = life.monitored_until if life.status is ContractStatus.MONITORING else None
+        due = min((moment for moment in (publish_again, monitored_until) if moment), default=None)
+        if due is None:
             await self._inbox.filled(None)
             return
         left = max((due - workflow.now()).total_seconds(), 0)
-        await self._inbox.filled(left, f"{self._life.status} until {due.isoformat()}")
+        await self._inbox.filled(left, f"{life.status} until {due.isoformat()}")
 
     def _is_past(self, moment: datetime | None) -> bool:
         return moment is None or workflow.now() >= moment
+
+    async def _extend(self, approved: PendingDeployment) -> None:
+        """To further nodes: they are told at once, because the state that this leaves behind says nothing of them."""
+        if not await self._deployment.publish(approved):
+            return
+        refused = await self._send(retire=False)
+        if refused is not None:
+            await self._deployment.take_back(approved, refused.reason)
+            await self._look()
 
     async def _send(self, *, retire: bool) -> OrdersRefused | None:
         """Each node by a workflow of its own; none where another deployment was recorded just before this one."""
@@ -295,10 +310,7 @@ class MaintenanceContractWorkflow:
         if decision is None or verdict.refusal is not None:
             await self._book.refuse_decision(item, verdict.refusal or "", verdict.person)
             return
-        pending, life.deployment = life.deployment, None
         await self._deprecate(request.reason, "retire", proof_of(decision, request.token), user_id=decision.person)
-        if pending is not None:
-            await cancel_approval(pending.approval_id, f"{self._ref} is retired")
         item.answer(life)
 
     async def _crossed(self, reason: str) -> None:
@@ -318,6 +330,8 @@ class MaintenanceContractWorkflow:
     ) -> None:
         """Recorded after the workflow task, because it says how long the version was active until now."""
         life = self._life
+        pending, life.deployment = life.deployment, None
+        life.publish_fault = life.publish_again = None
         life.enter(ContractStatus.DEPRECATED)
         life.retirement_reason = reason
         active = (workflow.now() - life.active_since).days if life.active_since else 0
@@ -332,6 +346,8 @@ class MaintenanceContractWorkflow:
             user_id=user_id,
             asked=True,
         )
+        if pending is not None:
+            await cancel_approval(pending.approval_id, f"{self._ref} is retired")
 
     # --- recording ------------------------------------------------------------------------------------------
 

@@ -12,8 +12,8 @@ from schemas import names
 from schemas.alert import cause_of
 from schemas.approval import ApprovalEnded, ApprovalStatus
 from schemas.changes.alert import AlertResolved
-from schemas.changes.maintenance import ContractChanged, DeploymentOpened
-from schemas.maintenance import ContractStatus
+from schemas.changes.maintenance import ContractChanged, DeploymentChanged, DeploymentOpened
+from schemas.maintenance import ContractStatus, DeploymentStatus
 from schemas.maintenance_life import (
     ContractLife,
     ContractStart,
@@ -23,7 +23,7 @@ from schemas.maintenance_life import (
     deployment_request,
     deployment_wanted,
 )
-from schemas.maintenance_orders import WantedNodes
+from schemas.maintenance_orders import WantedNodes, gap_cause
 from schemas.maintenance_version import VersionRef
 from schemas.policy_repository import Publication
 from schemas.record import Change
@@ -122,11 +122,12 @@ class Deployment:
     async def _keep(self, approval_id: str, reason: str, user_id: str | None, *changes: Change) -> None:
         """It is not deployed, and may be asked for again."""
         life = self._life
+        nodes = life.deployment.nodes if life.deployment else ()
         life.deployment = life.publish_fault = life.publish_again = None
         await self._book.enter(
             "keep_contract",
             f"keep:{approval_id}",
-            f"{self._ref} is not deployed: {reason}",
+            f"{self._ref} is not deployed to {len(nodes)} nodes: {reason}",
             {"approval_id": approval_id, "reason": reason},
             row_of(self._ref, life, pending_approval=None, publish_fault=None),
             AlertResolved(cause=cause_of("policy_fault", self._start.workflow_id)),
@@ -135,10 +136,11 @@ class Deployment:
             asked=True,  # what was read stands in the history before it is recorded
         )
 
-    async def publish(self, approved: PendingDeployment) -> None:
+    async def publish(self, approved: PendingDeployment) -> bool:
         """Into the policy repository; its nodes are told next. The number of the entry is that of the deployment.
 
         What its nodes have is looked at again: another version may have come there while this one was waited for.
+        A version that is in force already keeps its state. False where it is not published, or not yet.
         """
         life, ref = self._life, self._ref
         chosen = await step(
@@ -150,7 +152,7 @@ class Deployment:
             text = f"{ref} is approved and not deployed: {chosen.refusal}"
             alert = self._book.alert(f"keep:{approved.approval_id}", "request_refused", text, names.DEPLOY)
             await self._keep(approved.approval_id, chosen.refusal, None, alert)
-            return
+            return False
         published = await step(
             MaintenanceActivities.publish_contract,
             Publication(contract_id=ref.contract_id, version=ref.version, document=life.document),
@@ -158,31 +160,54 @@ class Deployment:
         )
         if published.file_hash is None:
             await self._not_published(published.fault or "")
-            return
-        life.nodes, life.file_hash, life.deployment = approved.nodes, published.file_hash, None
+            return False
+        life.nodes, life.file_hash, life.deployment = (*life.nodes, *approved.nodes), published.file_hash, None
         life.publish_fault = life.publish_again = None
-        life.enter(ContractStatus.DEPLOYED)
-        opened = (
-            DeploymentOpened(contract_id=ref.contract_id, version=ref.version, node_id=node) for node in life.nodes
-        )
+        first = life.status is ContractStatus.VALIDATED
+        if first:
+            life.enter(ContractStatus.DEPLOYED)
+        columns: dict[str, Any] = {"deployed_now": True} if first else {}
+        if chosen.whole_type:
+            columns["whole_type"] = True
+        nodes = approved.nodes
         receipt = await self._book.enter(
             "deploy_contract",
-            "deploy",
-            f"SmartMaintenance contract deployed to {len(life.nodes)} nodes",
+            "deploy" if first else f"deploy:{approved.approval_id}",
+            f"SmartMaintenance contract deployed to {len(nodes)} {'nodes' if first else 'further nodes'}",
             {
-                "nodes": list(life.nodes),
+                "nodes": list(nodes),
                 "path": published.path,
                 "file_hash": published.file_hash,
                 "document_hash": life.document_hash,
                 "approval_id": approved.approval_id,
                 "approval_hash": approved.content_hash,
             },
-            row_of(self._ref, life, deployed_now=True, file_hash=published.file_hash, publish_fault=None),
-            *opened,
+            row_of(self._ref, life, file_hash=published.file_hash, publish_fault=None, **columns),
+            *(DeploymentOpened(contract_id=ref.contract_id, version=ref.version, node_id=node) for node in nodes),
+            *(AlertResolved(cause=gap_cause(ref, node)) for node in nodes if not first),
             AlertResolved(cause=cause_of("policy_fault", self._start.workflow_id)),
             user_id=approved.approved_by or "",
         )
         life.number = receipt.seq
+        return True
+
+    async def take_back(self, extended: PendingDeployment, reason: str) -> None:
+        """Two were approved at the same moment for a further node: this one was recorded second, no such node has heard
+        of it. Where it was in force before, it stays so.
+        """
+        ref = self._ref
+        event = f"crossed:{extended.approval_id}"
+        text = f"{ref} is not deployed to {len(extended.nodes)} further nodes: {reason}"
+        ended = {"contract_id": ref.contract_id, "version": ref.version, "status": DeploymentStatus.RETIRED}
+        await self._book.enter(
+            "keep_contract",
+            event,
+            text,
+            {"approval_id": extended.approval_id, "nodes": list(extended.nodes), "reason": reason},
+            *(DeploymentChanged(node_id=node, **ended) for node in extended.nodes),
+            self._book.alert(event, "request_refused", text, names.DEPLOY),
+            asked=True,
+        )
 
     async def _not_published(self, fault: str) -> None:
         """Alerted once for the same fault; tried again until a person has mended it."""

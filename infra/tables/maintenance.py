@@ -1,6 +1,6 @@
 """Versions of maintenance contracts, and where they are deployed."""
 
-from sqlalchemy import BigInteger, Column, Index, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Index, Table, Text
 
 from infra.tables.base import metadata, moment
 
@@ -21,6 +21,7 @@ maintenance_contracts = Table(
     Column("pending_approval", Text),
     Column("publish_fault", Text),  # why what is approved is not in the policy repository
     Column("retirement_reason", Text),
+    Column("whole_type", Boolean),  # it went to all nodes of its station type that there were
     Column("created_by", Text, nullable=False),
     moment("created_at"),
     moment("validated_at", nullable=True),

@@ -22,7 +22,10 @@ class ContractCreated(Model):
 
 
 class ContractChanged(Partial):
-    """Changes columns of one version's row; the stamps give it the time of the ledger entry. `faults` is JSON."""
+    """Changes columns of one version's row; the stamps give it the time of the ledger entry. `faults` is JSON.
+
+    `whole_type` says that it went to all nodes of its station type that there were.
+    """
 
     kind: Literal["contract_changed"] = "contract_changed"
     contract_id: str
@@ -37,6 +40,7 @@ class ContractChanged(Partial):
     pending_approval: str | None = None
     publish_fault: str | None = None
     retirement_reason: str | None = None
+    whole_type: bool | None = None
     validated_now: bool = False
     deployed_now: bool = False
     active_now: bool = False

@@ -490,6 +490,23 @@ async def crossed(contracts: Contracts) -> None:
         await old.handle.result()
 
 
+async def extended(contracts: Contracts) -> None:
+    """A version of one node goes to a further one: refused first, then approved; its retirement ends it on both."""
+    first, second = ([station.node.node_id] for station in contracts.stations)
+    version = await contracts.create()
+    async with contracts.online():
+        await version.deploy(first)
+        await version.is_("monitoring")
+        await version.answer(await version.ask_deployment(second), "refuse")
+        await version.recorded("keep_contract")
+        await version.answer(await version.ask_deployment(second))
+        await version.is_on_nodes("acknowledged", "acknowledged")
+        await version.ask(names.DEPLOY, reason="again")
+        await version.recorded("refuse_request")
+        await version.retire()
+        await version.handle.result()
+
+
 async def traced(trace: Trace) -> None:
     """A search that fails first, a test that is held, a forged disposition, all three dispositions, Temporal's Cancel,
     a search again before the end."""
@@ -581,7 +598,10 @@ SCENES: tuple[Callable[[Shop], Awaitable[None]], ...] = (
 
 OF_A_TRANSFER: tuple[Callable[[Transfer], Awaitable[None]], ...] = (transferred, disposed, refused)
 
-OF_CONTRACTS: tuple[Callable[[Contracts], Awaitable[Any]], ...] = (drafted, monitored, reworked, withheld, crossed)
+OF_CONTRACTS: tuple[Callable[[Contracts], Awaitable[Any]], ...] = (
+    *(drafted, monitored, reworked, withheld),
+    *(crossed, extended),
+)
 
 OF_A_TRACE: tuple[Callable[[Trace], Awaitable[None]], ...] = (traced,)
 

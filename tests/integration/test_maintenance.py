@@ -188,6 +188,34 @@ class TestADeployment:
         await lab.improve(60, before=90, parent="1.1")
         await lab.deploy("1.3")
 
+    async def test_of_a_version_in_force_goes_to_further_nodes_alone(self, lab: Lab) -> None:
+        await lab.created()
+        first, *left = [node.node_id for node in lab.nodes]
+        async with lab.online():
+            await lab.deploy(nodes=[first])
+            before = await lab.until(lambda shown: shown["status"] == "monitoring")
+            approval_id = await lab.ask_deployment()
+            shown = await lab.show()
+            assert (shown["status"], approval_id in shown["waits_for"]) == ("monitoring", True)
+            await lab.approve(approval_id)
+            shown = await lab.until(lambda shown: acknowledged(shown) == 3)
+            assert (shown["status"], shown["deployed_at"]) == ("monitoring", before["deployed_at"])
+            further, asked = await lab.house.ledger.entries(target=lab.name, action="deploy_contract")
+            assert (asked.metadata["nodes"], further.metadata["nodes"]) == ([first], left)
+            answer = await lab.marta.post(lab.path(then="/deploy"), json={"reason": "r"})
+            assert (answer.status_code, "all of them have" in answer.json()["errors"][0]["message"]) == (422, True)
+            await lab.marta.post(lab.path(then="/retire"), json={"reason": "lamps are gone"})
+            await lab.until(lambda shown: shown["status"] == "archived")
+
+    async def test_to_further_nodes_shows_those_that_have_not_answered(self, lab: Lab) -> None:
+        await lab.created()
+        async with lab.online(0):
+            await lab.deploy(nodes=[lab.nodes[0].node_id])
+            await lab.until(lambda shown: shown["status"] == "monitoring")
+            await lab.approve(await lab.ask_deployment(nodes=[lab.nodes[1].node_id]))
+            shown = await lab.until(lambda shown: len(shown["deployments"]) == 2)
+        assert (shown["status"], lab.nodes[1].node_id in shown["waits_for"]) == ("monitoring", True)
+
     async def test_of_a_draft_is_refused(self, lab: Lab) -> None:
         await lab.created()
         answer = await lab.marta.post(lab.path(then="/deploy"), json={"reason": "r"})
@@ -343,7 +371,8 @@ class TestARowOfADeployment:
         assert await statuses(engine) == [["pending", "pending"]] * 3
         assert await rows.last_deployed("LP-lamp") == {"N1": "1.1", "N2": "1.1"}
         await enter(ledger, "ended", DeploymentChanged(**key, node_id="N1", status="retired"))
-        assert await rows.open_nodes(VersionRef(**key)) == {"N2": "pending"}
+        [left] = await rows.open_nodes(VersionRef(**key))
+        assert (left["node_id"], left["status"]) == ("N2", "pending")
         await enter(ledger, "late", heard, DeploymentsSuperseded(contract_id="LP-lamp", node_id="N1", below=last))
         assert (await statuses(engine))[:2] == [["pending", "pending"]] * 2
 

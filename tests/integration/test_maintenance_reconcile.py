@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from infra.approvals import Approvals
+from infra.database import Row
+from infra.maintenance_missing import MissingDeployments
 from infra.maintenance_order_reconcile import NodeOrderReconciler
 from infra.maintenance_orders import NodeOrdering
 from infra.maintenance_reconcile import MaintenanceReconciler
@@ -15,8 +17,12 @@ from infra.registry import Registry
 from infra.repairs import Repairs
 from infra.settings import Settings
 from infra.temporal import workflow_status
+from schemas.changes.maintenance import ContractChanged, DeploymentOpened
+from schemas.ledger import LedgerEntry
 from schemas.maintenance import ContractDelivery
 from schemas.maintenance_version import VersionRef
+from schemas.node import Node
+from schemas.record import Record
 from tests.integration.lab import Lab, with_cells
 from tests.integration.test_maintenance import acknowledged
 
@@ -36,6 +42,7 @@ async def reconcile(lab: Lab) -> list[str]:
     for reconciler in (
         NodeOrderReconciler(house.temporal, rows, house.ledger, ordering, house.registry, house.settings),
         MaintenanceReconciler(house.temporal, rows, house.ledger, house.drafts),
+        MissingDeployments(rows, ordering, house.alerts, house.ledger),
     ):
         found += [workflow_id async for workflow_id, repaired in reconciler.repair(repairs) if repaired]
     await repairs.finish()
@@ -126,6 +133,21 @@ class TestAVersion:
             shown = await lab.until(lambda shown: shown["status"] == "monitoring")
         assert shown["policy_fault"] is None
 
+    async def test_in_force_whose_deployment_to_further_nodes_waits_is_approved_after_it(self, lab: Lab) -> None:
+        await lab.created()
+        async with lab.online():
+            await lab.deploy(nodes=[lab.nodes[0].node_id])
+            await lab.until(lambda shown: shown["status"] == "monitoring")
+            approval_id = await lab.ask_deployment()
+            await close(lab, f"maintenance/{lab.name}/1.0")
+            await reconcile(lab)
+            await lab.approve(approval_id)
+            await lab.until(lambda shown: acknowledged(shown) == 3)
+            await close(lab, f"maintenance/{lab.name}/1.0")
+            await reconcile(lab)
+            assert (await lab.marta.post(lab.path(then="/retire"), json={"reason": "r"})).status_code == 200
+            await lab.until(lambda shown: shown["status"] == "archived")
+
 
 class TestWhatANodeIsTold:
     async def test_is_told_again_where_its_workflow_was_closed(self, lab: Lab) -> None:
@@ -213,9 +235,58 @@ class TestANodeThatIsGone:
             await lab.until(lambda shown: shown["status"] == "archived")
 
 
+class TestANodeThatJoinsLater:
+    async def test_is_alerted_once_while_it_has_not_what_all_of_its_type_have(self, lab: Lab) -> None:
+        await lab.created()
+        await lab.deploy()
+        node = lab.nodes[0].model_copy(update={"node_id": f"LP4-{lab.name}"})
+        more = with_registry(lab, (*lab.house.registry.nodes, node))
+        for _ in range(2):
+            await reconcile(more)
+        [alert] = await missing(lab)
+        assert (alert["owner"], alert["subject"]) == ("maintenance_engineer", lab.name)
+        assert f"Deploy it there too (`deploy` with nodes {node.node_id}" in alert["text"]
+        await reconcile(lab)
+        assert await missing(lab) == []
+
+    async def test_is_alerted_until_that_is_on_its_way_there(self, lab: Lab) -> None:
+        await lab.created()
+        await lab.deploy(nodes=[node.node_id for node in lab.nodes[:2]])
+        await reconcile(lab)
+        assert await missing(lab) == []  # it was sent to two by name
+        entry = LedgerEntry(idempotency_key=lab.name, action_type="maintenance", action="test", target="LP", details="")
+        all_there_were = ContractChanged(contract_id=lab.name, version="1.0", whole_type=True)
+        await lab.house.ledger.record(Record(entry=entry, changes=(all_there_were,)))
+        await reconcile(lab)
+        assert [lab.nodes[2].node_id in alert["text"] for alert in await missing(lab)] == [True]
+        await lab.approve(await lab.ask_deployment())
+        await lab.until(lambda shown: len(shown["deployments"]) == 3)
+        assert await missing(lab) == []
+
+    async def test_is_not_alerted_where_a_newer_version_is_there(self, lab: Lab) -> None:
+        await lab.created()
+        await lab.deploy()
+        node = lab.nodes[0].model_copy(update={"node_id": f"LP4-{lab.name}"})
+        await lab.improve(90)
+        opened = DeploymentOpened(contract_id=lab.name, version="1.1", node_id=node.node_id)
+        entry = LedgerEntry(idempotency_key=lab.name, action_type="maintenance", action="test", target="LP", details="")
+        await lab.house.ledger.record(Record(entry=entry, changes=(opened,)))
+        await reconcile(with_registry(lab, (*lab.house.registry.nodes, node)))
+        assert await missing(lab) == []
+
+
+async def missing(lab: Lab) -> list[Row]:
+    return [
+        alert for alert in await lab.house.alerts.open_of_type("deployment_missing") if alert["subject"] == lab.name
+    ]
+
+
 def without(lab: Lab, node_id: str) -> Lab:
     """The same, whose registry does not name the node any more."""
-    left = Registry(nodes=tuple(node for node in lab.house.registry.nodes if node.node_id != node_id))
-    other = Lab(replace(lab.house, registry=left), lab.marta, lab.quentin)
+    return with_registry(lab, tuple(node for node in lab.house.registry.nodes if node.node_id != node_id))
+
+
+def with_registry(lab: Lab, nodes: tuple[Node, ...]) -> Lab:
+    other = Lab(replace(lab.house, registry=Registry(nodes=nodes)), lab.marta, lab.quentin)
     other.name = lab.name
     return other

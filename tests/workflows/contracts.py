@@ -122,8 +122,16 @@ class MemoryContracts:
     async def versions(self, contract_id: str) -> list[Json]:
         return [row for (name, _), row in self._ledger.versions.items() if name == contract_id]
 
-    async def open_nodes(self, ref: VersionRef) -> dict[str, DeploymentStatus]:
-        return {node: status for node, status in self.deployments(ref).items() if status in OPEN}
+    async def nodes(self, ref: VersionRef) -> set[str]:
+        return set(self.deployments(ref))
+
+    async def open_nodes(self, ref: VersionRef) -> list[Json]:
+        numbers = self._ledger.numbers
+        return [
+            {"node_id": node, "status": status, "number": numbers[ref.contract_id, ref.version, node]}
+            for node, status in self.deployments(ref).items()
+            if status in OPEN
+        ]
 
     async def last_deployed(self, contract_id: str, *, before: int | None = None) -> dict[str, str]:
         numbers = self._ledger.numbers
@@ -137,7 +145,7 @@ class MemoryContracts:
 
     async def is_wanted(self, order: NodeOrder) -> bool:
         row = self._ledger.versions[order.contract_id, order.version]
-        is_open = order.node_id in await self.open_nodes(order)
+        is_open = order.node_id in [row["node_id"] for row in await self.open_nodes(order)]
         return is_open and order.retire == (row["status"] in ("deprecated", "archived"))
 
     async def moved(self, contract_id: str) -> list[str]:

@@ -1,5 +1,6 @@
 """The life of a version of a maintenance contract, on the hub and on each of its nodes."""
 
+import asyncio
 from datetime import timedelta
 from hashlib import sha256
 from typing import Any
@@ -11,8 +12,9 @@ from temporalio.client import WorkflowUpdateFailedError
 from schemas import names
 from schemas.maintenance import ContractStatus
 from schemas.maintenance_life import MONITORED, Progress
+from schemas.policy_repository import Publication, Published
 from tests.workflows.contracts import Contracts, ContractVersion
-from tests.workflows.shop import details, shows, until
+from tests.workflows.shop import DEADLINE, details, shows, until
 from tests.workflows.test_foreign_messages import MALFORMED, send
 from tests.workflows.test_forged_messages import handlers_at
 from workflows.maintenance import MESSAGES
@@ -277,6 +279,153 @@ class TestANewerVersion:
         again = await contracts.improve(old, calibration_interval_days=90)
         other = await contracts.improve(old, calibration_interval_days=60)
         assert [version.ref.version for version in (first, again, other)] == ["1.1", "1.1", "1.2"]
+
+
+async def on_the_first(contracts: Contracts) -> ContractVersion:
+    """A version that is in force on the first node alone; their workers are away again."""
+    version = await contracts.create()
+    async with contracts.online():
+        await version.deploy([contracts.stations[0].node.node_id])
+        await version.is_("monitoring")
+    return version
+
+
+class TestFurtherNodes:
+    async def test_get_a_version_that_is_in_force_after_a_second_person_approved(self, contracts: Contracts) -> None:
+        first, second = contracts.stations
+        version = await on_the_first(contracts)
+        left = [second.node.node_id]
+        await version.ask(names.DEPLOY, reason="it joined", token=await version.deployment_token(left))
+        asked = (await version.recorded("ask_approval", 2)).metadata
+        assert (asked["nodes"], version.row["pending_approval"]) == (left, asked["approval_id"])
+        assert version.deployments == ["acknowledged"]
+        await shows(version.handle, asked["approval_id"])
+        await version.answer(asked["approval_id"])
+        entry = (await version.recorded("deploy_contract", 2)).metadata
+        assert (entry["nodes"], entry["approval_id"]) == (left, asked["approval_id"])
+        await version.is_on_nodes("acknowledged", "pending")
+        async with contracts.online(second):
+            await version.is_on_nodes("acknowledged", "acknowledged")
+        assert (first.in_force, second.in_force) == (["1.0"], ["1.0"])
+        assert [e.smart_id for e in version.entries("acknowledge_contract")] == [first.node.node_id, *left]
+        assert (version.row["status"], version.row["pending_approval"]) == ("monitoring", None)
+        assert len(version.entries("activate_contract")) == 1
+
+    async def test_keep_a_version_from_being_active_while_it_is_deployed(self, contracts: Contracts) -> None:
+        first, second = contracts.stations
+        version = await contracts.create()
+        await version.deploy([first.node.node_id])
+        await version.answer(await version.ask_deployment([second.node.node_id]))
+        await version.is_on_nodes("pending", "pending")
+        async with contracts.online(first):
+            await version.is_on_nodes("acknowledged", "pending")
+        assert version.row["status"] == "deployed"
+        async with contracts.online(second):
+            await version.is_("monitoring")
+
+    async def test_are_refused_where_none_is_left(self, contracts: Contracts) -> None:
+        version = await in_force(contracts)
+        await version.ask(names.DEPLOY, reason="again", token=await version.deployment_token())
+        assert "all of them have" in (await version.recorded("refuse_request")).metadata["reason"]
+
+    async def test_may_be_refused_and_asked_for_again(self, contracts: Contracts) -> None:
+        version = await on_the_first(contracts)
+        left = [contracts.stations[1].node.node_id]
+        await version.answer(await version.ask_deployment(left), "refuse")
+        await version.recorded("keep_contract")
+        assert (version.row["status"], version.row["pending_approval"]) == ("monitoring", None)
+        assert version.deployments == ["acknowledged"]
+        assert await version.ask_deployment(left) == f"{version.ref.contract_id}.1.0.deploy.3"
+
+    async def test_get_it_once_its_file_is_in_the_repository_again(self, contracts: Contracts) -> None:
+        version = await on_the_first(contracts)
+        file = contracts.folder / "v1.0" / f"{version.ref.contract_id}.yaml"
+        written = file.rename(file.parent / "written")
+        file.write_text("another: one\n")
+        await version.answer(await version.ask_deployment([contracts.stations[1].node.node_id]))
+        await version.recorded("policy_fault")
+        await shows(version.handle, "the policy repository")
+        written.replace(file)
+        async with contracts.online():
+            await contracts.shop.pass_time(timedelta(minutes=11))
+            await version.is_on_nodes("acknowledged", "acknowledged")
+        assert contracts.shop.open_alerts("policy_fault") == []
+        assert version.row["status"] == "monitoring"
+
+    async def test_end_it_when_it_is_retired(self, contracts: Contracts) -> None:
+        version = await on_the_first(contracts)
+        async with contracts.online():
+            await version.answer(await version.ask_deployment([contracts.stations[1].node.node_id]))
+            await version.is_on_nodes("acknowledged", "acknowledged")
+            await version.retire()
+            await version.is_("archived")
+        assert [station.in_force for station in contracts.stations] == [[], []]
+
+    async def test_get_it_also_where_another_version_was_and_is_retired(self, contracts: Contracts) -> None:
+        """Which has the higher number there than the first deployment of this one."""
+        second = contracts.stations[1]
+        version = await on_the_first(contracts)
+        newer = await contracts.improve(version, calibration_interval_days=90)
+        async with contracts.online():
+            await newer.deploy([second.node.node_id])
+            await newer.is_("monitoring")
+            await newer.retire()
+            await newer.is_("archived")
+            await version.answer(await version.ask_deployment([second.node.node_id]))
+            await version.is_on_nodes("acknowledged", "acknowledged")
+        assert second.in_force == ["1.0"]
+
+    async def test_that_another_version_came_to_meanwhile_do_not_get_it(self, contracts: Contracts) -> None:
+        second = contracts.stations[1]
+        version = await on_the_first(contracts)
+        asked = await version.ask_deployment([second.node.node_id])
+        newer = await contracts.improve(version, calibration_interval_days=90)
+        async with contracts.online():
+            await newer.deploy([second.node.node_id])
+            await newer.is_("monitoring")
+            await version.answer(asked)
+            assert "would undo" in (await version.recorded("keep_contract")).metadata["reason"]
+        assert (second.in_force, version.deployments) == (["1.1"], ["acknowledged"])
+
+    async def test_that_another_version_comes_to_at_the_same_moment_do_not_get_it(
+        self, contracts: Contracts, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        first, second = contracts.stations
+        version = await in_force(contracts)
+        newer = await contracts.improve(version, calibration_interval_days=90)
+        other = await contracts.improve(version, warning_days=10)
+        publish, looked = contracts.repository.publish, asyncio.Event()
+
+        async def after_the_other(publication: Publication) -> Published:
+            if publication.version == newer.ref.version and newer.entries("deploy_contract"):
+                looked.set()
+                await until(lambda: bool(other.entries("deploy_contract")), lambda: str(contracts.shop))
+            return await publish(publication)
+
+        monkeypatch.setattr(contracts.repository, "publish", after_the_other)
+        async with contracts.online():
+            await newer.deploy([first.node.node_id])
+            await newer.is_("monitoring")
+            await other.ask(names.VALIDATE)
+            await newer.answer(await newer.ask_deployment([second.node.node_id]))
+            asked = await other.ask_deployment([second.node.node_id])
+            async with asyncio.timeout(DEADLINE):
+                await looked.wait()
+            await other.answer(asked)
+            assert "would undo" in (await newer.recorded("keep_contract")).metadata["reason"]
+            await other.is_("monitoring")
+        assert (first.in_force, second.in_force) == (["1.1"], ["1.2"])
+        assert (newer.row["status"], newer.deployments) == ("monitoring", ["acknowledged", "retired"])
+
+    async def test_are_not_waited_for_any_more_once_a_newer_version_has_taken_over(self, contracts: Contracts) -> None:
+        first, second = contracts.stations
+        version = await on_the_first(contracts)
+        approval = await contracts.shop.approval(await version.ask_deployment([second.node.node_id]))
+        newer = await contracts.improve(version, calibration_interval_days=90)
+        async with contracts.online():
+            await newer.deploy([first.node.node_id])
+            await version.is_("archived")
+        await approval.is_("cancelled")
 
 
 class TestARetirement:

@@ -49,6 +49,7 @@ def _create_contracts() -> None:
         *_texts("station_type", "title", "document", "document_hash", "status"),
         *_texts("parent_version", "changes", "faults", nullable=True),
         *_texts("file_hash", "pending_approval", "publish_fault", "retirement_reason", nullable=True),
+        sa.Column("whole_type", sa.Boolean),
         *_texts("created_by"),
         *_moments("created_at"),
         *_moments("validated_at", "deployed_at", "active_at", "deprecated_at", "archived_at", nullable=True),
