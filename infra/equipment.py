@@ -39,7 +39,7 @@ class MaintenanceGate:
         """Freezes the named instruments where all that the contract needs is among them, and all of them are ready.
 
         A calibration that is expiring soon lets the test begin. What counts is when the node answers, not when it was
-        asked: it may have been away. A node's clock that is behind opens nothing that was shut when it was asked.
+        asked: it may have been away. A node's clock that is behind opens nothing that was shut at `begin.at`.
         """
         at = max(begin.at, self._maintenance.now())
         try:

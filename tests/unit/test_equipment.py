@@ -13,48 +13,14 @@ from infra.node_maintenance import NodeMaintenance
 from infra.registry import load_registry
 from schemas.gate import BeginTest, GateAnswer, InstrumentCheck
 from schemas.maintenance_check import CheckWork, GivenReading
-from schemas.node import Node, NodeDelivery
+from schemas.node import Node
 from schemas.test_results import Begun, Instrument
-from tests.instruments import NODE, Register, calibrated, daily, delivered, disk, in_force, item
+from tests.instruments import NODE, Register, calibrated, daily, delivered, delivery, disk, in_force, item
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 DUE: dict[str, Any] = {"due_on": date(2027, 1, 10)}
 LAMP = (item(), calibrated(**DUE))
 METER = (item("METER-1", equipment_type="light_meter"), calibrated(name="METER-1", number="C-2", **DUE))
-
-
-def delivery(*needed: Any, document: dict[str, Any] | None = None) -> NodeDelivery:
-    """Of a contract whose tests need this equipment, one test for each."""
-    tests = [
-        {
-            "test_id": f"T-{number}",
-            "test_type": "liquid_penetrant",
-            "assigned_node": "NODE-1",
-            "procedure": {"procedure_id": "E1417", "revision": "2021"},
-            "required_signoffs": ["inspector"],
-            "equipment": [equipment] if equipment else [],
-        }
-        for number, equipment in enumerate(needed or [None])
-    ]
-    return NodeDelivery(
-        smart_contract_id="SC-1",
-        number=1,
-        document=document
-        or {
-            "smart_contract_id": "SC-1",
-            "contract_type": "nondestructive_testing",
-            "clientpo_id": "CPO-1",
-            "client": "ACME",
-            "part_id": "PART-1",
-            "tests": tests,
-            "routing_trigger": {"type": "workflow_complete"},
-        },
-        document_hash="abc",
-        priority=3,
-        due_date=None,
-        quantity=1,
-        broadcast_ids=(),
-    )
 
 
 class AtTheNode:
