@@ -45,6 +45,7 @@ class NodeActivities:
         """Passes the gate, or says everything that is missing. What is frozen is what the node holds now.
 
         It may have been asked days ago; that the node answers now is known from the server's clock too.
+        Fails, to be tried again, until the node has heard of the register what the question says.
         """
         try:
             delivery = self._store.delivery(begin.smart_contract_id)

@@ -116,6 +116,12 @@ class EquipmentRegister:
             items.append(line)
         return RegisterPage(since=since, revision=items[-1].revision if items else since, items=tuple(items))
 
+    async def newest_change(self, equipment_ids: Sequence[str]) -> int:
+        """The highest revision of these lines; 0 where the register knows none of them."""
+        newest = select(func.max(equipment.c.revision)).where(equipment.c.equipment_id.in_(equipment_ids))
+        async with self._engine.connect() as connection:
+            return await connection.scalar(newest) or 0
+
     async def lost_contracts(self, held: HeldContracts) -> tuple[DeployedContract, ...]:
         """What the node acknowledged under a higher number than it has, by contract."""
         deployed, version = maintenance_deployments.c, maintenance_contracts.c

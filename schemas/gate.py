@@ -8,12 +8,16 @@ from schemas.test_results import Begun
 
 
 class BeginTest(Model):
-    """Asks a node to begin: its gate looks at what the contract needs and the performer names. `at` is when it asks."""
+    """Asks a node to begin: its gate looks at what the contract needs and the performer names. `at` is when it asks.
+
+    `register_revision` is the change of the register that the node must have heard of before it answers.
+    """
 
     smart_contract_id: Identifier
     performer: Identifier
     instruments: tuple[Identifier, ...]
     at: UtcDateTime
+    register_revision: int = 0
 
 
 class InstrumentCheck(Model):
@@ -27,11 +31,16 @@ class InstrumentCheck(Model):
 
 
 class GateAnswer(Model):
-    """Begun, or everything that is missing, in words; and what was found of each instrument."""
+    """Begun, or everything that is missing, in words; and what was found of each instrument.
+
+    `register_revision` is the last change of the register that the node had heard of. (None stands in histories of a
+    time when nodes did not say.)
+    """
 
     begun: Begun | None = None
     missing: tuple[str, ...] = ()
     checks: tuple[InstrumentCheck, ...] = ()
+    register_revision: int | None = None
 
 
 def validation_results(po: SmartClientPO, answer: GateAnswer) -> dict[str, Any]:

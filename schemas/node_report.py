@@ -91,6 +91,12 @@ class RegisterAsked(Model):
     since: int
 
 
+class LinesNamed(Model):
+    """Lines of the register."""
+
+    equipment_ids: tuple[Identifier, ...]
+
+
 class ReportsConfirmed(Model):
     """The hub has recorded all reports up to this number."""
 

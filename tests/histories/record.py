@@ -284,9 +284,9 @@ async def tested(shop: Shop) -> None:
         await tested.handle.result()
 
 
-async def unblocked(shop: Shop) -> None:
-    """Blocked by a lamp that is not calibrated: asked again for nothing, on hold, then begun by itself."""
-    test = {
+def _with_a_lamp(shop: Shop) -> dict[str, Any]:
+    """A test."""
+    return {
         "test_id": "T-1",
         "test_type": "liquid_penetrant",
         "assigned_node": shop.node,
@@ -294,7 +294,11 @@ async def unblocked(shop: Shop) -> None:
         "required_signoffs": ["inspector"],
         "equipment": ["LAMP-1"],
     }
-    tested = await shop.release(tests=[test])
+
+
+async def unblocked(shop: Shop) -> None:
+    """Blocked by a lamp that is not calibrated: asked again for nothing, on hold, then begun by itself."""
+    tested = await shop.release(tests=[_with_a_lamp(shop)])
     async with shop.node_online():
         await tested.start("ivan", "LAMP-1")
         await tested.is_("blocked")
@@ -311,6 +315,18 @@ async def unblocked(shop: Shop) -> None:
         await tested.submit()
         await tested.is_("awaiting_signoff")
         await tested.sign()
+        await tested.handle.result()
+
+
+async def overtaken(shop: Shop) -> None:
+    """Asked of a node that is away, about a lamp that goes out of service meanwhile; aborted."""
+    tested = await shop.release(tests=[_with_a_lamp(shop)])
+    shop.equip("LAMP-1")
+    await tested.start("ivan", "LAMP-1")
+    shop.ledger.register.goes_out_of_service("LAMP-1", shop.maintenance)
+    async with shop.node_online():
+        await tested.is_("blocked")
+        await tested.ask("abort", reason="no lamp")
         await tested.handle.result()
 
 
@@ -576,6 +592,7 @@ SCENES: tuple[Callable[[Shop], Awaitable[None]], ...] = (
     continued,
     tested,
     unblocked,
+    overtaken,
     calibrated,
 )
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from infra.equipment import MaintenanceGate
+from infra.equipment import MaintenanceGate, NotHeard
 from infra.node_maintenance import NodeMaintenance
 from infra.registry import load_registry
 from schemas.gate import BeginTest, GateAnswer, InstrumentCheck
@@ -174,6 +174,16 @@ class TestTheGate:
     def test_opens_nothing_by_a_clock_that_is_behind(self, node: AtTheNode) -> None:
         asked, behind = datetime(2027, 1, 11, 9, tzinfo=UTC), datetime(2027, 1, 10, 23, tzinfo=UTC)
         assert node.begin("LAMP-1", at=behind, asked=asked).begun is None
+
+    def test_answers_once_it_has_heard_of_the_register_what_the_hub_knew(self, node: AtTheNode) -> None:
+        begin = BeginTest(
+            smart_contract_id="SC-1", performer="ivan", instruments=("LAMP-1",), at=NOON, register_revision=2
+        )
+        with pytest.raises(NotHeard, match="known up to 1 here, at the hub up to 2"):
+            node.gate.begin(delivery(), begin)
+        node.register.write((item(out_of_service="dropped"), LAMP[1]))
+        answer = node.gate.begin(delivery(), begin)
+        assert (answer.missing, answer.register_revision) == (("LAMP-1 is out of service: dropped",), 2)
 
     def test_names_everything_that_is_missing_and_each_once(self, node: AtTheNode) -> None:
         meter = item("METER-1", equipment_type="light_meter")

@@ -180,6 +180,16 @@ class TestTheGate:
         shop.ledger.away = False
         await demanding.is_("running")
 
+    async def test_lets_nothing_begin_with_what_went_out_of_service_while_its_node_was_away(self, shop: Shop) -> None:
+        tested = await released(shop, one("T-1", equipment=("LAMP-1",)))
+        shop.equip("LAMP-1")
+        await tested.start("ivan", "LAMP-1")
+        shop.ledger.register.goes_out_of_service("LAMP-1", shop.maintenance)
+        async with shop.node_online():
+            await tested.is_("blocked")
+        assert "LAMP-1 is out of service: dropped" in tested.row["missing"]
+        assert [entry.metadata["all_equipment_ready"] for entry in linked(shop)] == [False]
+
     async def test_that_says_the_same_again_is_not_written_down_again(self, shop: Shop, demanding: Tested) -> None:
         await demanding.start("ivan", "LAMP-1")
         await demanding.is_("blocked")
