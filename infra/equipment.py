@@ -10,8 +10,8 @@ from infra.node_maintenance import NodeMaintenance
 from infra.node_rows import Known
 from schemas.base import excerpt
 from schemas.client_po import Equipment, SmartClientPO
-from schemas.equipment import CalibrationResult, Standing
-from schemas.gate import BeginTest, GateAnswer, InstrumentCheck
+from schemas.equipment import CalibrationResult, ContractInForce, LastCheck, Standing
+from schemas.gate import BeginTest, GateAnswer, InstrumentCheck, ReliedOn
 from schemas.node import NodeDelivery
 from schemas.test_results import Begun, Instrument
 
@@ -108,7 +108,14 @@ def _check(name: str, known: Known | None, found: Standing | None) -> Instrument
         status=found.state,
         calibration_valid=found.calibration_valid,
         ready=found.ready,
+        contracts=tuple(_relied_on(each, known.checks) for each in known.contracts),
     )
+
+
+def _relied_on(each: ContractInForce, checks: Mapping[tuple[str, str], LastCheck]) -> ReliedOn:
+    contract_id = each.contract.smart_contract_id
+    done = tuple(check for check in checks.values() if check.contract_id == contract_id)
+    return ReliedOn(contract_id=contract_id, version=each.version, checks=done)
 
 
 def _unfit(now: Known, node_id: str) -> Iterator[str]:

@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from infra.equipment import MaintenanceGate, NotHeard
 from infra.node_maintenance import NodeMaintenance
 from infra.registry import load_registry
-from schemas.gate import BeginTest, GateAnswer, InstrumentCheck
+from schemas.client_po import SmartClientPO
+from schemas.gate import BeginTest, GateAnswer, InstrumentCheck, validation_results
 from schemas.maintenance_check import CheckWork, GivenReading
 from schemas.node import Node
 from schemas.test_results import Begun, Instrument
@@ -19,6 +20,7 @@ from tests.instruments import NODE, Register, calibrated, daily, delivered, deli
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 DUE: dict[str, Any] = {"due_on": date(2027, 1, 10)}
+DONE = CheckWork(person="ines", readings={"intensity": GivenReading(value="1200", unit="uW/cm2")}, confirmed={"filter"})
 LAMP = (item(), calibrated(**DUE))
 METER = (item("METER-1", equipment_type="light_meter"), calibrated(name="METER-1", number="C-2", **DUE))
 
@@ -121,10 +123,7 @@ class TestTheGate:
         assert node.begin("LAMP-1").missing == (
             "LAMP-1: the check daily of LP-lamp 1.0 is not done in this day: do it",
         )
-        work = CheckWork(
-            person="ines", readings={"intensity": GivenReading(value="1200", unit="uW/cm2")}, confirmed={"filter"}
-        )
-        node.maintenance.check("LAMP-1", "daily", work)
+        node.maintenance.check("LAMP-1", "daily", DONE)
         assert node.begin("LAMP-1").begun is not None
 
     def test_says_what_it_found_of_each_instrument(self, node: AtTheNode) -> None:
@@ -146,6 +145,16 @@ class TestTheGate:
                 ready=False,
             ),
         )
+
+    def test_names_the_contracts_and_the_checks_that_it_relies_on(self, node: AtTheNode) -> None:
+        node.maintenance.take_contract(delivered(in_force("1.1", **daily())))
+        node.maintenance.check("LAMP-1", "daily", DONE)
+        answer = node.begin("LAMP-1", "METER-1", at=NOON + timedelta(hours=1))
+        assert answer.begun is not None
+        lamp, meter = validation_results(SmartClientPO.model_validate(delivery().document), answer)["validation_checks"]
+        done = {"contract_id": "LP-lamp", "version": "1.1", "check_type": "daily", "at": "2026-11-21T12:00:00Z"}
+        assert lamp["contracts"] == [{"contract_id": "LP-lamp", "version": "1.1", "checks": [done | {"passed": True}]}]
+        assert "contracts" not in meter
 
     @pytest.mark.parametrize("at", [datetime(2026, 1, 10, tzinfo=UTC), datetime(2027, 1, 10, 23, 59, tzinfo=UTC)])
     def test_counts_the_first_and_the_last_day_of_a_calibration(self, node: AtTheNode, at: datetime) -> None:
