@@ -264,18 +264,26 @@ class TestExecutionWorkflow:
         self, key: str, request: StartRequest, answer: GateAnswer, by: str, *, asked: bool = False
     ) -> None:
         if answer.begun is None:
-            await self._block(key, request, answer.missing, by, asked=asked)
+            await self._block(key, request, answer, by, asked=asked)
         else:
             await self._started(key, request, answer.begun, by, asked=asked)
 
-    async def _block(self, key: str, request: StartRequest, missing: tuple[str, ...], by: str, *, asked: bool) -> None:
-        self._life.missing = missing
+    async def _block(self, key: str, request: StartRequest, answer: GateAnswer, by: str, *, asked: bool) -> None:
+        self._life.missing = answer.missing
         event, text = f"equipment_not_ready:{key}", f"The test of {self._name} cannot begin: {self._missing}"
         await self._book.enter(
             "equipment_not_ready",
             event,
             excerpt(text),
-            {"performer": request.performer, "instruments": list(request.instruments), "missing": list(missing)},
+            {
+                "issue_type": "equipment_not_ready",
+                "node_id": self._start.node_id,
+                "clientpo_id": self._po.clientpo_id,
+                "performer": request.performer,
+                "instruments": list(request.instruments),
+                "equipment_ids": [check.equipment_id for check in answer.checks if not check.ready],
+                "missing": list(answer.missing),
+            },
             self._row(missing=self._missing),
             self._lasting(event, "equipment_not_ready", f"{text}. Mend it: then the test begins by itself."),
             user_id=by,

@@ -125,10 +125,20 @@ class TestTheGate:
             yield tested
 
     async def test_blocks_a_test_whose_equipment_is_not_ready(self, shop: Shop, demanding: Tested) -> None:
-        await demanding.start("ivan", "LAMP-1")
+        shop.equip("LAMP-2")
+        await demanding.start("ivan", "LAMP-1", "LAMP-2")
         await demanding.is_("blocked")
         assert "LAMP-1 is not in the register" in demanding.row["missing"]
-        assert (await demanding.recorded("equipment_not_ready")).metadata["instruments"] == ["LAMP-1"]
+        metadata = (await demanding.recorded("equipment_not_ready")).metadata
+        assert metadata == {
+            "issue_type": "equipment_not_ready",
+            "node_id": shop.node,
+            "clientpo_id": "CPO-1",
+            "performer": "ivan",
+            "instruments": ["LAMP-1", "LAMP-2"],
+            "equipment_ids": ["LAMP-1"],
+            "missing": [demanding.row["missing"]],
+        }
         assert len(shop.open_alerts("equipment_not_ready")) == 1
         await demanding.shows("LAMP-1")
 
