@@ -84,6 +84,7 @@ class EquipmentRegister:
             used_by=tuple(used_by),
             node_known=asked.node_id is None or asked.node_id in self._registry,
             done=done,
+            station_type=node.station_type,
         )
 
     async def calibration(self, asked: CalibrationAsked) -> CalibrationFound:

@@ -358,6 +358,19 @@ async def calibrated(shop: Shop) -> None:
     shop.workflow_ids |= {line.id, station.handle.id}
 
 
+async def condemned(shop: Shop) -> None:
+    """An instrument that fails its calibration at the hub, and the entry of its alert."""
+    station, name = Station(shop.client, shop.node, shop.settings.state_dir), f"T-{shop.name}"
+    shop.ledger.register.register(name, shop.node)
+    line = shop.client.get_workflow_handle(names.equipment_workflow_id(name))
+    failed = RecordCalibration(**calibration(name, "C-1", result="failed").model_dump())
+    async with station.online():
+        await shop.desk.ask(name, names.RECORD_CALIBRATION, failed)
+        await line.result()
+        await station.handle.result()
+    shop.workflow_ids.add(line.id)
+
+
 async def _sign(tested: Tested, *, by: str) -> None:
     await tested.is_("awaiting_signoff")
     await tested.sign(by=by)
@@ -594,6 +607,7 @@ SCENES: tuple[Callable[[Shop], Awaitable[None]], ...] = (
     unblocked,
     overtaken,
     calibrated,
+    condemned,
 )
 
 OF_A_TRANSFER: tuple[Callable[[Transfer], Awaitable[None]], ...] = (transferred, disposed, refused)

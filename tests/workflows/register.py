@@ -105,6 +105,7 @@ class MemoryRegister:
             used_by=self.measuring,
             node_known=asked.node_id not in self.unknown_nodes,
             done=asked.entry in self._entries,
+            station_type=node.station_type,
         )
 
     async def calibration(self, asked: CalibrationAsked) -> CalibrationFound:
