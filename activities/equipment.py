@@ -6,7 +6,7 @@ from temporalio import activity
 
 from schemas.equipment_register import BlockedTests, CalibrationAsked, CalibrationFound, LineAsked, LineFound
 from schemas.maintenance_orders import HeldContracts, LostContracts
-from schemas.node_report import NodeRef, RegisterAsked, RegisterPage
+from schemas.node_report import LinesNamed, NodeRef, RegisterAsked, RegisterPage
 
 if TYPE_CHECKING:
     from infra.equipment_register import EquipmentRegister
@@ -34,6 +34,11 @@ class EquipmentActivities:
     async def read_register(self, asked: RegisterAsked) -> RegisterPage:
         """The lines that changed after a revision, the oldest change first, as many as go into one message."""
         return await self._register.page(asked.since)
+
+    @activity.defn
+    async def newest_change(self, lines: LinesNamed) -> int:
+        """The revision of the last change of any of these lines."""
+        return await self._register.newest_change(lines.equipment_ids)
 
     @activity.defn
     async def lost_contracts(self, held: HeldContracts) -> LostContracts:

@@ -42,12 +42,17 @@ class NodeActivities:
 
     @activity.defn
     def begin_test(self, begin: BeginTest) -> GateAnswer:
-        """Passes the gate, or says everything that is missing. What is frozen is what the node holds now."""
+        """Passes the gate, or says everything that is missing. What is frozen is what the node holds now.
+
+        It may have been asked days ago; that the node answers now is known from the server's clock too.
+        Fails, to be tried again, until the node has heard of the register what the question says.
+        """
         try:
             delivery = self._store.delivery(begin.smart_contract_id)
         except NotHeld as error:
             return GateAnswer(missing=(str(error),))
-        return self._gate.begin(delivery, begin)
+        now = max(begin.at, activity.info().started_time)
+        return self._gate.begin(delivery, begin.model_copy(update={"at": now}))
 
     @activity.defn
     def keep_results(self, results: KeptResults) -> ResultsKept | None:

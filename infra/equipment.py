@@ -10,8 +10,8 @@ from infra.node_maintenance import NodeMaintenance
 from infra.node_rows import Known
 from schemas.base import excerpt
 from schemas.client_po import Equipment, SmartClientPO
-from schemas.equipment import CalibrationResult, Standing
-from schemas.gate import BeginTest, GateAnswer, InstrumentCheck
+from schemas.equipment import CalibrationResult, ContractInForce, LastCheck, Standing
+from schemas.gate import BeginTest, GateAnswer, InstrumentCheck, ReliedOn
 from schemas.node import NodeDelivery
 from schemas.test_results import Begun, Instrument
 
@@ -19,8 +19,15 @@ NOT_FOUND = "not_found"
 """Status of an instrument that the node's register does not have (specification 4, `link_contract_to_clientpo`)."""
 
 
+class NotHeard(Exception):
+    """The hub knows more of the register than the node: the same question again, once the node has heard it."""
+
+
 class Gate(Protocol):
-    """Lets a test begin, or says everything that is missing; it never raises for what a person must mend."""
+    """Lets a test begin, or says everything that is missing; it never raises for what a person must mend.
+
+    Raises `NotHeard` where the node must hear of the register first.
+    """
 
     def begin(self, delivery: NodeDelivery, begin: BeginTest) -> GateAnswer: ...
 
@@ -39,9 +46,12 @@ class MaintenanceGate:
         """Freezes the named instruments where all that the contract needs is among them, and all of them are ready.
 
         A calibration that is expiring soon lets the test begin. What counts is when the node answers, not when it was
-        asked: it may have been away. A node's clock that is behind opens nothing that was shut when it was asked.
+        asked: it may have been away. A node's clock that is behind opens nothing that was shut at `begin.at`.
         """
         at = max(begin.at, self._maintenance.now())
+        revision = self._maintenance.register_revision()  # what is looked at below is at least as new
+        if revision < begin.register_revision:
+            raise NotHeard(f"the register is known up to {revision} here, at the hub up to {begin.register_revision}")
         try:
             po = SmartClientPO.model_validate(delivery.document)
         except ValidationError as error:
@@ -57,14 +67,14 @@ class MaintenanceGate:
         missing += _uncovered((item for test in po.tests for item in test.equipment), named, types)
         checks = tuple(_check(name, known.get(name), found.get(name)) for name in named)
         if missing:
-            return GateAnswer(missing=tuple(missing), checks=checks)
+            return GateAnswer(missing=tuple(missing), checks=checks, register_revision=revision)
         begun = Begun(
             performer=begin.performer,
             started_at=at,
             instruments=tuple(_frozen(found[name]) for name in named),
             document_hash=delivery.document_hash,
         )
-        return GateAnswer(begun=begun, checks=checks)
+        return GateAnswer(begun=begun, checks=checks, register_revision=revision)
 
     def flags(self, begun: Begun, at: datetime) -> tuple[str, ...]:
         """Those that are past their due date, out of service or elsewhere by now, or failed a calibration."""
@@ -98,7 +108,14 @@ def _check(name: str, known: Known | None, found: Standing | None) -> Instrument
         status=found.state,
         calibration_valid=found.calibration_valid,
         ready=found.ready,
+        contracts=tuple(_relied_on(each, known.checks) for each in known.contracts),
     )
+
+
+def _relied_on(each: ContractInForce, checks: Mapping[tuple[str, str], LastCheck]) -> ReliedOn:
+    contract_id = each.contract.smart_contract_id
+    done = tuple(check for check in checks.values() if check.contract_id == contract_id)
+    return ReliedOn(contract_id=contract_id, version=each.version, checks=done)
 
 
 def _unfit(now: Known, node_id: str) -> Iterator[str]:

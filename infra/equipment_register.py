@@ -84,6 +84,7 @@ class EquipmentRegister:
             used_by=tuple(used_by),
             node_known=asked.node_id is None or asked.node_id in self._registry,
             done=done,
+            station_type=node.station_type,
         )
 
     async def calibration(self, asked: CalibrationAsked) -> CalibrationFound:
@@ -115,6 +116,12 @@ class EquipmentRegister:
                 break
             items.append(line)
         return RegisterPage(since=since, revision=items[-1].revision if items else since, items=tuple(items))
+
+    async def newest_change(self, equipment_ids: Sequence[str]) -> int:
+        """The highest revision of these lines; 0 where the register knows none of them."""
+        newest = select(func.max(equipment.c.revision)).where(equipment.c.equipment_id.in_(equipment_ids))
+        async with self._engine.connect() as connection:
+            return await connection.scalar(newest) or 0
 
     async def lost_contracts(self, held: HeldContracts) -> tuple[DeployedContract, ...]:
         """What the node acknowledged under a higher number than it has, by contract."""

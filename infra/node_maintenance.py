@@ -19,7 +19,7 @@ from infra.node_outbox import Outbox, counter
 from infra.node_rows import Known
 from infra.node_watch import SCHEMA as WATCH
 from infra.node_watch import ExpiryWatch
-from schemas.base import excerpt, timestamp
+from schemas.base import excerpt
 from schemas.canonical import document_hash
 from schemas.equipment import (
     CalibrationRecord,
@@ -348,23 +348,8 @@ class NodeMaintenance:
         return ExpiryWatch(self.node, self._disk, self._outbox, self._alert).look(self.here(), at)
 
     def _alert(self, database: sqlite3.Connection, at: datetime, person: str, alert: ReportedAlert) -> None:
-        self._outbox.append(
-            database,
-            happened_at=at,
-            action="generate_alert",
-            target=alert.subject,
-            details=f"Maintenance alert: {alert.alert_type}",
-            user_id=person,
-            metadata={
-                "alert_type": alert.alert_type,
-                "severity": alert.severity,
-                "station_type": self.node.station_type,
-                "timestamp": timestamp(at),
-                "requires_action": True,
-                **(alert.issue.model_dump(mode="json") if alert.issue else {}),
-            },
-            alert=alert,
-        )
+        entry = alert.entry(self.node.station_type, at)
+        self._outbox.append(database, happened_at=at, user_id=person, alert=alert, **entry)
 
 
 def _contract(delivery: ContractDelivery) -> MaintenanceContract:

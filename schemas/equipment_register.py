@@ -4,7 +4,7 @@ A line changes only through its `EquipmentWorkflow`, and by what its node report
 at that moment. What is refused is refused in a sentence that says what to do.
 """
 
-from datetime import date
+from datetime import date, datetime
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, Field, model_validator
@@ -155,6 +155,7 @@ class LineFound(Model):
     corrects is recorded. `interval_days` is the shortest that the line and the contracts in force for it name,
     `contract_id` the contract that asks for its calibration. `used_by` are tests that measure with it. `node_known`
     says whether the node that was asked for is in the registry, `done` whether the entry is recorded already.
+    `station_type` is that of the instrument's node. (None stands in histories of a time when nobody asked for it.)
     """
 
     item: EquipmentItem | None
@@ -168,6 +169,7 @@ class LineFound(Model):
     used_by: tuple[str, ...] = ()
     node_known: bool = True
     done: bool = False
+    station_type: str | None = None
 
 
 class CalibrationAsked(Model):
@@ -240,14 +242,33 @@ def recording(record: CalibrationRecord, line: EquipmentItem, found: LineFound, 
 
 
 def _alerts(record: CalibrationRecord, line: EquipmentItem, found: LineFound) -> list[Change]:
-    """Of the newest calibration: a certificate that comes late is history. One that does not count ends nothing."""
-    if found.last is not None and found.last.calibrated_on > record.calibrated_on:
+    """One that does not count ends nothing."""
+    if _is_history(record, found):
         return []
     if record.result is CalibrationResult.PASSED:
         return [AlertResolved(cause=cause) for cause in calibration_causes(line.equipment_id) if found.counts]
     source = names.equipment_workflow_id(line.equipment_id)
     failed = calibration_failed(line, record, found.contract_id)
     return [AlertRaised(alert=Alert(alert_id=f"{source}:{calibration_key(record)}", source=source, **dict(failed)))]
+
+
+def alerting(
+    record: CalibrationRecord, line: EquipmentItem, found: LineFound, user_id: str, at: datetime
+) -> LedgerEntry | None:
+    """The entry of the alert that `recording` raises; None where it raises none."""
+    if _is_history(record, found) or record.result is CalibrationResult.PASSED or found.station_type is None:
+        return None
+    return LedgerEntry(
+        idempotency_key=f"{names.equipment_workflow_id(line.equipment_id)}:generate_alert:{calibration_key(record)}",
+        action_type="maintenance",
+        user_id=user_id,
+        **calibration_failed(line, record, found.contract_id).entry(found.station_type, at),
+    )
+
+
+def _is_history(record: CalibrationRecord, found: LineFound) -> bool:
+    """A certificate that comes late, after a newer one."""
+    return found.last is not None and found.last.calibrated_on > record.calibrated_on
 
 
 def calibration_row(record: CalibrationRecord, node_id: str) -> CalibrationRecorded:

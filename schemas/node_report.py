@@ -1,10 +1,10 @@
 """What a node did by itself, told to the hub afterwards: in order, once, with the time when it happened."""
 
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 from schemas.alert import Severity, cause_of
-from schemas.base import Identifier, Model, UtcDateTime
+from schemas.base import Identifier, Model, UtcDateTime, timestamp
 from schemas.equipment import CalibrationRecord, EquipmentItem, Standing
 from schemas.maintenance_alert import IssueType, MaintenanceIssue
 
@@ -18,6 +18,22 @@ class ReportedAlert(Model):
     text: str
     cause: str
     issue: MaintenanceIssue | None = None
+
+    def entry(self, station_type: str, at: datetime) -> dict[str, Any]:
+        """Fields of its ledger entry, as specification 4, `generate_maintenance_alert`, has it."""
+        return {
+            "action": "generate_alert",
+            "target": self.subject,
+            "details": f"Maintenance alert: {self.alert_type}",
+            "metadata": {
+                "alert_type": self.alert_type,
+                "severity": self.severity,
+                "station_type": station_type,
+                "timestamp": timestamp(at),
+                "requires_action": True,
+                **(self.issue.model_dump(mode="json") if self.issue else {}),
+            },
+        }
 
 
 class NodeReport(Model):
@@ -89,6 +105,12 @@ class RegisterAsked(Model):
     """Lines that changed after a revision."""
 
     since: int
+
+
+class LinesNamed(Model):
+    """Lines of the register."""
+
+    equipment_ids: tuple[Identifier, ...]
 
 
 class ReportsConfirmed(Model):

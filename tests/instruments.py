@@ -8,7 +8,7 @@ from infra.node_maintenance import NodeMaintenance
 from schemas.canonical import document_hash
 from schemas.equipment import CalibrationRecord, CalibrationResult, ContractInForce, EquipmentItem
 from schemas.maintenance import ContractDelivery, MaintenanceContract
-from schemas.node import Node
+from schemas.node import Node, NodeDelivery
 from schemas.node_report import RegisteredItem, RegisterPage
 
 NODE = Node(node_id="NODE-1", station_type="LP", name="Cell 1")
@@ -65,6 +65,40 @@ def delivered(each: ContractInForce, number: int = 1) -> ContractDelivery:
         number=number,
         document=content,
         document_hash=document_hash(content),
+    )
+
+
+def delivery(*needed: Any, document: dict[str, Any] | None = None) -> NodeDelivery:
+    """Of a contract whose tests need this equipment, one test for each."""
+    tests = [
+        {
+            "test_id": f"T-{number}",
+            "test_type": "liquid_penetrant",
+            "assigned_node": "NODE-1",
+            "procedure": {"procedure_id": "E1417", "revision": "2021"},
+            "required_signoffs": ["inspector"],
+            "equipment": [equipment] if equipment else [],
+        }
+        for number, equipment in enumerate(needed or [None])
+    ]
+    return NodeDelivery(
+        smart_contract_id="SC-1",
+        number=1,
+        document=document
+        or {
+            "smart_contract_id": "SC-1",
+            "contract_type": "nondestructive_testing",
+            "clientpo_id": "CPO-1",
+            "client": "ACME",
+            "part_id": "PART-1",
+            "tests": tests,
+            "routing_trigger": {"type": "workflow_complete"},
+        },
+        document_hash="abc",
+        priority=3,
+        due_date=None,
+        quantity=1,
+        broadcast_ids=(),
     )
 
 

@@ -1,5 +1,6 @@
 """`smartfloor node`: what a node does and answers with nothing but its own disk, when everything else is away."""
 
+import sqlite3
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -72,7 +73,26 @@ def local() -> None:
     """Work at a node, with nothing but its own disk."""
 
 
+@contextmanager
+def _answering() -> Iterator[None]:
+    """Ends a command in a sentence where nothing can be done; then nothing was recorded."""
+    try:
+        yield
+    except ValidationError as error:
+        _fail("; ".join(str(fault) for fault in faults(error)))
+    except Refused as refused:
+        _fail(str(refused))
+    except typer.Abort:
+        _fail("stopped: nothing was recorded")
+    except sqlite3.DatabaseError as error:
+        _fail(
+            f"the node's disk cannot be used ({error}), and nothing was recorded: do it again in a moment; where it"
+            " says the same then, look whether the disk is full, and who else holds it"
+        )
+
+
 @app.command()
+@_answering()
 def status(
     node_id: AtNode,
     equipment_id: Annotated[
@@ -84,8 +104,7 @@ def status(
     maintenance = _maintenance(node_id)
     at = datetime.now(UTC)
     if equipment_id is not None:
-        with _answering():
-            equipment: tuple[Standing, ...] = (maintenance.validate_calibration(equipment_id),)
+        equipment: tuple[Standing, ...] = (maintenance.validate_calibration(equipment_id),)
     else:
         equipment = tuple(known.standing(maintenance.node, at) for known in maintenance.here().values())
     waiting, _ = maintenance.waiting()
@@ -108,6 +127,7 @@ def status(
 
 
 @app.command()
+@_answering()
 def check(
     node_id: AtNode,
     equipment_id: Equipment,
@@ -127,19 +147,18 @@ def check(
     the check.
     """
     maintenance = _maintenance(node_id)
-    with _answering():
-        asked = maintenance.asked(equipment_id, check_type, contract)
-        procedure = asked.contract.procedure(check_type)
-        steps = procedure.steps if procedure else ()
-        readings = _each_once(map(_given, reading or ()), "--reading")
-        work = CheckWork(
-            person=person,
-            readings=readings,
-            confirmed=frozenset(confirm or ()),
-            wrong=_each_once((_named(text, "--wrong") for text in wrong or ()), "--wrong"),
-        )
-        work = _ask(steps, from_machine(maintenance.node.opcua_url, steps, work))
-        result = maintenance.check(equipment_id, check_type, work, asked.contract.smart_contract_id, asked.version)
+    asked = maintenance.asked(equipment_id, check_type, contract)
+    procedure = asked.contract.procedure(check_type)
+    steps = procedure.steps if procedure else ()
+    readings = _each_once(map(_given, reading or ()), "--reading")
+    work = CheckWork(
+        person=person,
+        readings=readings,
+        confirmed=frozenset(confirm or ()),
+        wrong=_each_once((_named(text, "--wrong") for text in wrong or ()), "--wrong"),
+    )
+    work = _ask(steps, from_machine(maintenance.node.opcua_url, steps, work))
+    result = maintenance.check(equipment_id, check_type, work, asked.contract.smart_contract_id, asked.version)
     if as_json:
         typer.echo(result.model_dump_json())
     else:
@@ -148,6 +167,7 @@ def check(
 
 
 @app.command()
+@_answering()
 def calibrate(
     node_id: AtNode,
     person: Person,
@@ -180,27 +200,13 @@ def calibrate(
         "corrects": corrects,
     }
     maintenance = _maintenance(node_id)
-    with _answering():
-        fields = {**_document(file), **{name: value for name, value in options.items() if value is not None}}
-        standing = maintenance.record_calibration(CalibrationRecord.model_validate(fields), person)
+    fields = {**_document(file), **{name: value for name, value in options.items() if value is not None}}
+    standing = maintenance.record_calibration(CalibrationRecord.model_validate(fields), person)
     if as_json:
         typer.echo(standing.model_dump_json())
     else:
         _print_standing(standing)
     raise typer.Exit(0 if standing.ready else 1)
-
-
-@contextmanager
-def _answering() -> Iterator[None]:
-    """Ends in a sentence where nothing can be done; then nothing was recorded."""
-    try:
-        yield
-    except ValidationError as error:
-        _fail("; ".join(str(fault) for fault in faults(error)))
-    except Refused as refused:
-        _fail(str(refused))
-    except typer.Abort:
-        _fail("stopped: nothing was recorded")
 
 
 # --- what is asked

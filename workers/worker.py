@@ -176,7 +176,7 @@ def main_worker(
             maintenance.read_moved,
             maintenance.is_wanted,
             *(equipment.look_up_line, equipment.look_up_calibration, equipment.read_register),
-            *(equipment.lost_contracts, equipment.blocked_tests, equipment.refresh_node),
+            *(equipment.newest_change, equipment.lost_contracts, equipment.blocked_tests, equipment.refresh_node),
             *(trace.look, trace.search, trace.select),
             ReconcileActivities(
                 partial(Repairs, Alerts(engine), ledger),

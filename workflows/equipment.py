@@ -29,6 +29,7 @@ from schemas.equipment_register import (
     ReturnToService,
     ScheduleCalibration,
     TakeOutOfService,
+    alerting,
     calibration_key,
     recording,
     refusal,
@@ -151,8 +152,11 @@ class EquipmentWorkflow:
         """What follows is done again for one that is recorded already: whoever recorded it may not have come to it."""
         calibration = request.calibration
         if found.recorded is None:
-            new = recording(calibration, line, found, user_id=item.sender(request.user_id))
+            by = item.sender(request.user_id)
+            new = recording(calibration, line, found, user_id=by)
             await record(new.entry, *new.changes, asked=True)
+            if alert := alerting(calibration, line, found, by, workflow.now()):
+                await record(alert, asked=True)
         event = self._book.numbered(calibration_key(calibration), item)
         stands = await follow_up(self._book, event, calibration, workflow.now())
         if stands.refusal is not None:

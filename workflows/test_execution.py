@@ -13,6 +13,7 @@ from temporalio import workflow
 from temporalio.common import WorkflowIDReusePolicy
 from temporalio.exceptions import ActivityError, ApplicationError, WorkflowAlreadyStartedError, is_cancelled_exception
 
+from activities.equipment import EquipmentActivities
 from activities.node import NodeActivities
 from activities.test_execution import TestExecutionActivities
 from schemas import names
@@ -25,6 +26,7 @@ from schemas.decision import Decision
 from schemas.gate import BeginTest, GateAnswer, validation_results
 from schemas.guardian import AuthorizationPackage, AuthorizationRequest
 from schemas.ledger import LedgerEntry
+from schemas.node_report import LinesNamed
 from schemas.permission import Role
 from schemas.record import Change
 from schemas.signoff import Meaning, QualificationCheck, SignOff, SignOffDecision, signoff_wanted
@@ -51,6 +53,7 @@ from schemas.test_execution import (
 from schemas.test_results import Begun, KeptResults, TestVerdict
 from schemas.transfer import Disposition, PackageStatus, TransferStart, opened
 from workflows.book import Book
+from workflows.calibration import refresh
 from workflows.decisions import proof_of, verify
 from workflows.inbox import Inbox, Item, Refused
 from workflows.search_attributes import search_attributes, show_status
@@ -227,13 +230,23 @@ class TestExecutionWorkflow:
         await self._answered(key, blocked.request, answer, blocked.by)
 
     async def _ask_gate(self, request: StartRequest) -> GateAnswer:
+        """A node that was away is asked again once it has heard what happened meanwhile to what it begins with."""
         begin = BeginTest(
             smart_contract_id=self._name,
             performer=request.performer,
             instruments=request.instruments,
             at=workflow.now(),
         )
-        return await self._at_node(NodeActivities.begin_test, begin, "begin the test", "node_late")
+        while True:
+            answer = await self._at_node(NodeActivities.begin_test, begin, "begin the test", "node_late")
+            if answer.begun is None or answer.register_revision is None:
+                return answer  # what is missing it says again by itself, when it has news
+            lines = LinesNamed(equipment_ids=tuple(each.equipment_id for each in answer.begun.instruments))
+            newest = await step(EquipmentActivities.newest_change, lines, summary="what the register says of them")
+            if newest <= answer.register_revision:
+                return answer
+            await refresh(self._start.node_id)
+            begin = begin.model_copy(update={"register_revision": newest, "at": workflow.now()})
 
     async def _link_contracts(self, key: str, answer: GateAnswer, *, asked: bool = False) -> None:
         entry = LedgerEntry(
@@ -251,18 +264,26 @@ class TestExecutionWorkflow:
         self, key: str, request: StartRequest, answer: GateAnswer, by: str, *, asked: bool = False
     ) -> None:
         if answer.begun is None:
-            await self._block(key, request, answer.missing, by, asked=asked)
+            await self._block(key, request, answer, by, asked=asked)
         else:
             await self._started(key, request, answer.begun, by, asked=asked)
 
-    async def _block(self, key: str, request: StartRequest, missing: tuple[str, ...], by: str, *, asked: bool) -> None:
-        self._life.missing = missing
+    async def _block(self, key: str, request: StartRequest, answer: GateAnswer, by: str, *, asked: bool) -> None:
+        self._life.missing = answer.missing
         event, text = f"equipment_not_ready:{key}", f"The test of {self._name} cannot begin: {self._missing}"
         await self._book.enter(
             "equipment_not_ready",
             event,
             excerpt(text),
-            {"performer": request.performer, "instruments": list(request.instruments), "missing": list(missing)},
+            {
+                "issue_type": "equipment_not_ready",
+                "node_id": self._start.node_id,
+                "clientpo_id": self._po.clientpo_id,
+                "performer": request.performer,
+                "instruments": list(request.instruments),
+                "equipment_ids": [check.equipment_id for check in answer.checks if not check.ready],
+                "missing": list(answer.missing),
+            },
             self._row(missing=self._missing),
             self._lasting(event, "equipment_not_ready", f"{text}. Mend it: then the test begins by itself."),
             user_id=by,

@@ -284,9 +284,9 @@ async def tested(shop: Shop) -> None:
         await tested.handle.result()
 
 
-async def unblocked(shop: Shop) -> None:
-    """Blocked by a lamp that is not calibrated: asked again for nothing, on hold, then begun by itself."""
-    test = {
+def _with_a_lamp(shop: Shop) -> dict[str, Any]:
+    """A test."""
+    return {
         "test_id": "T-1",
         "test_type": "liquid_penetrant",
         "assigned_node": shop.node,
@@ -294,7 +294,11 @@ async def unblocked(shop: Shop) -> None:
         "required_signoffs": ["inspector"],
         "equipment": ["LAMP-1"],
     }
-    tested = await shop.release(tests=[test])
+
+
+async def unblocked(shop: Shop) -> None:
+    """Blocked by a lamp that is not calibrated: asked again for nothing, on hold, then begun by itself."""
+    tested = await shop.release(tests=[_with_a_lamp(shop)])
     async with shop.node_online():
         await tested.start("ivan", "LAMP-1")
         await tested.is_("blocked")
@@ -311,6 +315,18 @@ async def unblocked(shop: Shop) -> None:
         await tested.submit()
         await tested.is_("awaiting_signoff")
         await tested.sign()
+        await tested.handle.result()
+
+
+async def overtaken(shop: Shop) -> None:
+    """Asked of a node that is away, about a lamp that goes out of service meanwhile; aborted."""
+    tested = await shop.release(tests=[_with_a_lamp(shop)])
+    shop.equip("LAMP-1")
+    await tested.start("ivan", "LAMP-1")
+    shop.ledger.register.goes_out_of_service("LAMP-1", shop.maintenance)
+    async with shop.node_online():
+        await tested.is_("blocked")
+        await tested.ask("abort", reason="no lamp")
         await tested.handle.result()
 
 
@@ -340,6 +356,19 @@ async def calibrated(shop: Shop) -> None:
         await station.handle.result()
     await line.result()
     shop.workflow_ids |= {line.id, station.handle.id}
+
+
+async def condemned(shop: Shop) -> None:
+    """An instrument that fails its calibration at the hub, and the entry of its alert."""
+    station, name = Station(shop.client, shop.node, shop.settings.state_dir), f"T-{shop.name}"
+    shop.ledger.register.register(name, shop.node)
+    line = shop.client.get_workflow_handle(names.equipment_workflow_id(name))
+    failed = RecordCalibration(**calibration(name, "C-1", result="failed").model_dump())
+    async with station.online():
+        await shop.desk.ask(name, names.RECORD_CALIBRATION, failed)
+        await line.result()
+        await station.handle.result()
+    shop.workflow_ids.add(line.id)
 
 
 async def _sign(tested: Tested, *, by: str) -> None:
@@ -593,7 +622,9 @@ SCENES: tuple[Callable[[Shop], Awaitable[None]], ...] = (
     continued,
     tested,
     unblocked,
+    overtaken,
     calibrated,
+    condemned,
 )
 
 OF_A_TRANSFER: tuple[Callable[[Transfer], Awaitable[None]], ...] = (transferred, disposed, refused)

@@ -309,6 +309,15 @@ class TestThePages:
         assert 0 < len(page.items) < 9
 
 
+class TestTheNewestChange:
+    async def test_is_that_of_the_lines_that_are_named(self, house: House) -> None:
+        for name in ("E-1", "E-2", "E-3"):
+            await house.add(name)
+        revisions = {line.item.equipment_id: line.revision for line in (await house.register.page(0)).items}
+        assert await house.register.newest_change(("E-1", "E-2")) == revisions["E-2"]
+        assert await house.register.newest_change(("E-9",)) == await house.register.newest_change(()) == 0
+
+
 class TestBlockedTests:
     async def test_are_those_of_the_node(self, house: House) -> None:
         for name, node, status in (("A", HERE, "blocked"), ("B", THERE, "blocked"), ("C", HERE, "running")):

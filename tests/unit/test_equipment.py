@@ -8,53 +8,21 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from infra.equipment import MaintenanceGate
+from infra.equipment import MaintenanceGate, NotHeard
 from infra.node_maintenance import NodeMaintenance
 from infra.registry import load_registry
-from schemas.gate import BeginTest, GateAnswer, InstrumentCheck
+from schemas.client_po import SmartClientPO
+from schemas.gate import BeginTest, GateAnswer, InstrumentCheck, validation_results
 from schemas.maintenance_check import CheckWork, GivenReading
-from schemas.node import Node, NodeDelivery
+from schemas.node import Node
 from schemas.test_results import Begun, Instrument
-from tests.instruments import NODE, Register, calibrated, daily, delivered, disk, in_force, item
+from tests.instruments import NODE, Register, calibrated, daily, delivered, delivery, disk, in_force, item
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 DUE: dict[str, Any] = {"due_on": date(2027, 1, 10)}
+DONE = CheckWork(person="ines", readings={"intensity": GivenReading(value="1200", unit="uW/cm2")}, confirmed={"filter"})
 LAMP = (item(), calibrated(**DUE))
 METER = (item("METER-1", equipment_type="light_meter"), calibrated(name="METER-1", number="C-2", **DUE))
-
-
-def delivery(*needed: Any, document: dict[str, Any] | None = None) -> NodeDelivery:
-    """Of a contract whose tests need this equipment, one test for each."""
-    tests = [
-        {
-            "test_id": f"T-{number}",
-            "test_type": "liquid_penetrant",
-            "assigned_node": "NODE-1",
-            "procedure": {"procedure_id": "E1417", "revision": "2021"},
-            "required_signoffs": ["inspector"],
-            "equipment": [equipment] if equipment else [],
-        }
-        for number, equipment in enumerate(needed or [None])
-    ]
-    return NodeDelivery(
-        smart_contract_id="SC-1",
-        number=1,
-        document=document
-        or {
-            "smart_contract_id": "SC-1",
-            "contract_type": "nondestructive_testing",
-            "clientpo_id": "CPO-1",
-            "client": "ACME",
-            "part_id": "PART-1",
-            "tests": tests,
-            "routing_trigger": {"type": "workflow_complete"},
-        },
-        document_hash="abc",
-        priority=3,
-        due_date=None,
-        quantity=1,
-        broadcast_ids=(),
-    )
 
 
 class AtTheNode:
@@ -155,10 +123,7 @@ class TestTheGate:
         assert node.begin("LAMP-1").missing == (
             "LAMP-1: the check daily of LP-lamp 1.0 is not done in this day: do it",
         )
-        work = CheckWork(
-            person="ines", readings={"intensity": GivenReading(value="1200", unit="uW/cm2")}, confirmed={"filter"}
-        )
-        node.maintenance.check("LAMP-1", "daily", work)
+        node.maintenance.check("LAMP-1", "daily", DONE)
         assert node.begin("LAMP-1").begun is not None
 
     def test_says_what_it_found_of_each_instrument(self, node: AtTheNode) -> None:
@@ -180,6 +145,16 @@ class TestTheGate:
                 ready=False,
             ),
         )
+
+    def test_names_the_contracts_and_the_checks_that_it_relies_on(self, node: AtTheNode) -> None:
+        node.maintenance.take_contract(delivered(in_force("1.1", **daily())))
+        node.maintenance.check("LAMP-1", "daily", DONE)
+        answer = node.begin("LAMP-1", "METER-1", at=NOON + timedelta(hours=1))
+        assert answer.begun is not None
+        lamp, meter = validation_results(SmartClientPO.model_validate(delivery().document), answer)["validation_checks"]
+        done = {"contract_id": "LP-lamp", "version": "1.1", "check_type": "daily", "at": "2026-11-21T12:00:00Z"}
+        assert lamp["contracts"] == [{"contract_id": "LP-lamp", "version": "1.1", "checks": [done | {"passed": True}]}]
+        assert "contracts" not in meter
 
     @pytest.mark.parametrize("at", [datetime(2026, 1, 10, tzinfo=UTC), datetime(2027, 1, 10, 23, 59, tzinfo=UTC)])
     def test_counts_the_first_and_the_last_day_of_a_calibration(self, node: AtTheNode, at: datetime) -> None:
@@ -208,6 +183,16 @@ class TestTheGate:
     def test_opens_nothing_by_a_clock_that_is_behind(self, node: AtTheNode) -> None:
         asked, behind = datetime(2027, 1, 11, 9, tzinfo=UTC), datetime(2027, 1, 10, 23, tzinfo=UTC)
         assert node.begin("LAMP-1", at=behind, asked=asked).begun is None
+
+    def test_answers_once_it_has_heard_of_the_register_what_the_hub_knew(self, node: AtTheNode) -> None:
+        begin = BeginTest(
+            smart_contract_id="SC-1", performer="ivan", instruments=("LAMP-1",), at=NOON, register_revision=2
+        )
+        with pytest.raises(NotHeard, match="known up to 1 here, at the hub up to 2"):
+            node.gate.begin(delivery(), begin)
+        node.register.write((item(out_of_service="dropped"), LAMP[1]))
+        answer = node.gate.begin(delivery(), begin)
+        assert (answer.missing, answer.register_revision) == (("LAMP-1 is out of service: dropped",), 2)
 
     def test_names_everything_that_is_missing_and_each_once(self, node: AtTheNode) -> None:
         meter = item("METER-1", equipment_type="light_meter")

@@ -1,6 +1,8 @@
 """`smartfloor node`: what people do at a node with nothing but its own disk."""
 
 import json
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -45,8 +47,11 @@ class AtTheNode:
 
     def open(self, node_id: str) -> tuple[NodeMaintenance, Register]:
         node = load_registry(self.nodes)[node_id]
-        maintenance = NodeMaintenance(node, self.folder / "nodes" / f"{node_id}.sqlite")
+        maintenance = NodeMaintenance(node, self.disk_of(node_id))
         return maintenance, Register(maintenance)
+
+    def disk_of(self, node_id: str) -> Path:
+        return self.folder / "nodes" / f"{node_id}.sqlite"
 
     def run(self, command: str, *options: str, node: str = "NODE-1", given: str | None = None) -> Result:
         environment = {
@@ -142,6 +147,12 @@ class TestStatus:
         done = node.run("status", node="WEST")
         assert done.exit_code == 2
         assert "run it once, smartfloor worker --node WEST" in done.stderr
+
+    def test_says_that_the_disk_cannot_be_used(self, node: AtTheNode) -> None:
+        node.disk_of("EAST").write_text("no database")
+        done = node.run("status", node="EAST")
+        assert done.exit_code == 2
+        assert "the node's disk cannot be used (file is not a database)" in done.stderr
 
     def test_says_that_the_registry_cannot_be_read(self, node: AtTheNode) -> None:
         node.nodes.write_text("nodes: [")
@@ -241,6 +252,14 @@ class TestCheck:
         done = self.check(node, given="1250 uW/cm2\n")
         assert (done.exit_code, node.told()) == (2, [])
         assert "stopped: nothing was recorded" in done.stderr
+
+    def test_that_finds_the_disk_locked_is_not_recorded_and_ends_with_2(self, node: AtTheNode) -> None:
+        with closing(sqlite3.connect(node.disk_of("NODE-1"), isolation_level=None)) as somebody:
+            somebody.execute("BEGIN IMMEDIATE")
+            done = self.check(node, "--reading", "intensity=1250 uW/cm2", "--confirm", "filter")
+        assert (done.exit_code, node.told()) == (2, [])
+        assert "database is locked" in done.stderr
+        assert "nothing was recorded: do it again in a moment" in done.stderr
 
     def test_answers_programs(self, node: AtTheNode) -> None:
         answer = json.loads(self.check(node, "--json", "--confirm", "filter").stdout)

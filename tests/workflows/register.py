@@ -1,6 +1,6 @@
 """The equipment register over a ledger in memory, and a node that reports to it from a real disk."""
 
-from collections.abc import AsyncIterator, Callable, Container
+from collections.abc import AsyncIterator, Callable, Container, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -76,6 +76,12 @@ class MemoryRegister:
         self.change(EquipmentRegistered(**{**line, **about, "calibration_interval_days": 180, **fields}))
         return self.lines[name]
 
+    def goes_out_of_service(self, name: str, at: NodeMaintenance) -> None:
+        """A line that was there before, by a change that this node has not heard of."""
+        self.register(name, at.node.node_id)
+        while self.revisions[name] <= at.register_revision():
+            self.change(EquipmentChanged(equipment_id=name, out_of_service="dropped"))
+
     def _of(self, name: str, corrected: str | None = None) -> list[CalibrationRecord]:
         """What counts, the newest last."""
         own = [one for (owner, _), one in self.calibrations.items() if owner == name]
@@ -99,6 +105,7 @@ class MemoryRegister:
             used_by=self.measuring,
             node_known=asked.node_id not in self.unknown_nodes,
             done=asked.entry in self._entries,
+            station_type=node.station_type,
         )
 
     async def calibration(self, asked: CalibrationAsked) -> CalibrationFound:
@@ -126,6 +133,9 @@ class MemoryRegister:
             if name in self.lines
         )
         return RegisterPage(since=since, revision=changed[-1][0] if changed else since, items=items)
+
+    async def newest_change(self, equipment_ids: Sequence[str]) -> int:
+        return max((self.revisions.get(name, 0) for name in equipment_ids), default=0)
 
     async def lost_contracts(self, held: HeldContracts) -> tuple[DeployedContract, ...]:
         return tuple(each for each in self.in_force if each.number > held.numbers.get(each.contract_id, 0))

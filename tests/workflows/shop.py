@@ -727,7 +727,7 @@ async def main_worker(
             tests.check_qualification,
             tests.read_disposition,
             *(equipment.look_up_line, equipment.look_up_calibration, equipment.read_register),
-            *(equipment.lost_contracts, equipment.blocked_tests, equipment.refresh_node),
+            *(equipment.newest_change, equipment.lost_contracts, equipment.blocked_tests, equipment.refresh_node),
             *more,
         ],
         workflow_runner=SANDBOX,

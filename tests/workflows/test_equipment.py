@@ -239,6 +239,18 @@ class TestAFailedCalibration:
         assert alert.issue is not None
         assert (alert.issue.equipment_id, alert.issue.node_id) == (thermometer.name, shop.node)
 
+    async def test_has_its_alert_in_the_ledger_as_at_a_node(self, thermometer: Thermometer) -> None:
+        """The words are those of specification 4, `generate_maintenance_alert`."""
+        await thermometer.calibrate("C-2", on="2026-01-16", result="failed")
+        await thermometer.calibrate("C-1", on="2026-01-15", result="failed")  # history: it alerts nobody
+        (entry,) = thermometer.entries("generate_alert")
+        assert (entry.action_type, entry.user_id) == ("maintenance", "mia")
+        assert entry.details == "Maintenance alert: calibration_failed"
+        about = {"node_id": thermometer.shop.node, "equipment_id": thermometer.name, "station_type": "LP"}
+        said = {"alert_type": "calibration_failed", "severity": "high", "requires_action": True}
+        assert entry.metadata.items() >= (about | said).items()
+        assert entry.metadata["data"] == {"certificate": "C-2"}
+
     async def test_within_tolerance_as_found_starts_no_trace(self, shop: Shop, thermometer: Thermometer) -> None:
         await thermometer.calibrate(result="failed", points=[GOOD])
         assert await traces(shop, thermometer, "C-1") == []

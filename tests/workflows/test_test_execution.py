@@ -125,10 +125,20 @@ class TestTheGate:
             yield tested
 
     async def test_blocks_a_test_whose_equipment_is_not_ready(self, shop: Shop, demanding: Tested) -> None:
-        await demanding.start("ivan", "LAMP-1")
+        shop.equip("LAMP-2")
+        await demanding.start("ivan", "LAMP-1", "LAMP-2")
         await demanding.is_("blocked")
         assert "LAMP-1 is not in the register" in demanding.row["missing"]
-        assert (await demanding.recorded("equipment_not_ready")).metadata["instruments"] == ["LAMP-1"]
+        metadata = (await demanding.recorded("equipment_not_ready")).metadata
+        assert metadata == {
+            "issue_type": "equipment_not_ready",
+            "node_id": shop.node,
+            "clientpo_id": "CPO-1",
+            "performer": "ivan",
+            "instruments": ["LAMP-1", "LAMP-2"],
+            "equipment_ids": ["LAMP-1"],
+            "missing": [demanding.row["missing"]],
+        }
         assert len(shop.open_alerts("equipment_not_ready")) == 1
         await demanding.shows("LAMP-1")
 
@@ -179,6 +189,16 @@ class TestTheGate:
         shop.equip("LAMP-1")
         shop.ledger.away = False
         await demanding.is_("running")
+
+    async def test_lets_nothing_begin_with_what_went_out_of_service_while_its_node_was_away(self, shop: Shop) -> None:
+        tested = await released(shop, one("T-1", equipment=("LAMP-1",)))
+        shop.equip("LAMP-1")
+        await tested.start("ivan", "LAMP-1")
+        shop.ledger.register.goes_out_of_service("LAMP-1", shop.maintenance)
+        async with shop.node_online():
+            await tested.is_("blocked")
+        assert "LAMP-1 is out of service: dropped" in tested.row["missing"]
+        assert [entry.metadata["all_equipment_ready"] for entry in linked(shop)] == [False]
 
     async def test_that_says_the_same_again_is_not_written_down_again(self, shop: Shop, demanding: Tested) -> None:
         await demanding.start("ivan", "LAMP-1")
