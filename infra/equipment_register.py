@@ -1,10 +1,11 @@
 """The equipment register: what its rows say, for whoever asks, decides, or keeps a copy of it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, cast, func, lateral, select, true, tuple_
+from sqlalchemy import ColumnElement, Select, UnaryExpression, and_, cast, func, lateral, select, true, tuple_
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -95,7 +96,7 @@ class EquipmentRegister:
             if not found:
                 return CalibrationFound(recorded=None, node_id=node_id)
             [this] = found
-            before = tuple_(calibrations.c.calibrated_on, calibrations.c.entry) < (this["calibrated_on"], this["entry"])
+            before = tuple_(*_ORDER) < tuple(this[column.name] for column in _ORDER)
             passed = calibrations.c.result == CalibrationResult.PASSED
             good = and_(calibrations.c.equipment_id == name, passed, before, _COUNTS)
             since = await connection.scalar(select(func.max(calibrations.c.calibrated_on)).where(good))
@@ -173,8 +174,8 @@ class EquipmentRegister:
                 return None
             [row] = found
             registered = _line(row)
-            order = (calibrations.c.calibrated_on.desc(), calibrations.c.entry.desc())
-            certificates = select(calibrations).where(calibrations.c.equipment_id == equipment_id).order_by(*order)
+            its_own = calibrations.c.equipment_id == equipment_id
+            certificates = select(calibrations).where(its_own).order_by(*_newest_first())
             events = (
                 select(equipment_events)
                 .where(equipment_events.c.equipment_id == equipment_id)
@@ -220,18 +221,28 @@ _COUNTS = ~(
 """What no other certificate corrects."""
 
 
-def _newest(equipment_id: str | ColumnElement[str]) -> Select[str]:
+_ORDER = (calibrations.c.calibrated_on, calibrations.c.recorded_at, calibrations.c.entry)
+"""Of those of one day it counts when each was recorded, here or at its node, and not when that came here."""
+
+
+def _newest_first() -> Iterator[UnaryExpression[Any]]:
+    return (column.desc() for column in _ORDER)
+
+
+def _newest(equipment_id: str | ColumnElement[str]) -> Select[str, datetime]:
     """The calibration that counts; of those of one day it is the one that was recorded last."""
     return (
-        select(calibrations.c.calibration)
+        select(calibrations.c.calibration, calibrations.c.recorded_at)
         .where(calibrations.c.equipment_id == equipment_id, _COUNTS)
-        .order_by(calibrations.c.calibrated_on.desc(), calibrations.c.entry.desc())
+        .order_by(*_newest_first())
         .limit(1)
     )
 
 
 _NEWEST = lateral(_newest(equipment.c.equipment_id))
-_LINES = select(equipment, _NEWEST.c.calibration).select_from(equipment.outerjoin(_NEWEST, true()))
+_LINES = select(equipment, _NEWEST.c.calibration, _NEWEST.c.recorded_at).select_from(
+    equipment.outerjoin(_NEWEST, true())
+)
 
 _IN_FORCE = (
     select(maintenance_deployments.c.node_id, maintenance_contracts.c.version, maintenance_contracts.c.document)
@@ -256,6 +267,7 @@ def _line(row: Row) -> RegisteredItem:
         at_node_since=row["at_node_since"],
         item=item,
         last_calibration=CalibrationRecord.model_validate_json(last) if last else None,
+        last_recorded_at=row["recorded_at"],
     )
 
 

@@ -49,7 +49,8 @@ class NodeReports(Model):
 
 
 class RegisteredItem(Model):
-    """A line of the register with its newest calibration that counts; `revision` is that of its last change.
+    """A line of the register with its newest calibration that counts, and when that was recorded; `revision` is that
+    of its last change.
 
     `at_node_since` is the revision of the change that brought it to its node: a check that was done there before
     counts no more.
@@ -59,6 +60,7 @@ class RegisteredItem(Model):
     at_node_since: int = 0
     item: EquipmentItem
     last_calibration: CalibrationRecord | None
+    last_recorded_at: UtcDateTime | None = None
 
 
 class RegisterPage(Model):

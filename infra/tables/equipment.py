@@ -53,5 +53,5 @@ calibrations = Table(
     Column("recorded_by", Text, nullable=False),
     Column("entry", BigInteger, nullable=False),  # the number of the ledger entry that says so
     moment("recorded_at"),
-    Index("calibrations_newest", "equipment_id", "calibrated_on", "entry"),
+    Index("calibrations_newest", "equipment_id", "calibrated_on", "recorded_at", "entry"),
 )

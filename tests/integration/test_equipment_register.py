@@ -54,11 +54,11 @@ class House:
         self.register = EquipmentRegister(engine, Registry(nodes=nodes))
         self._entries = 0
 
-    async def write(self, *changes: Change) -> int:
-        """Commits changes under an entry; answers with its number."""
+    async def write(self, *changes: Change, at: datetime | None = None) -> int:
+        """Commits changes under an entry of what happened then; answers with its number."""
         self._entries += 1
-        key = f"test:{self._entries}"
-        entry = LedgerEntry(idempotency_key=key, action_type="test", action="test", target="test", details="test")
+        about = dict.fromkeys(("action_type", "action", "target", "details"), "test")
+        entry = LedgerEntry(idempotency_key=f"test:{self._entries}", occurred_at=at, **about)
         return (await self.ledger.record(Record(entry=entry, changes=changes))).seq
 
     async def add(self, name: str, node: str = HERE) -> int:
@@ -71,8 +71,8 @@ class House:
         )
         return (await self.ledger.record(registration(new, "mia"))).seq
 
-    async def calibrate(self, record: CalibrationRecord) -> int:
-        return await self.write(calibration_row(record, HERE))
+    async def calibrate(self, record: CalibrationRecord, at: datetime | None = None) -> int:
+        return await self.write(calibration_row(record, HERE), at=at)
 
     async def line(self, name: str, **asked: Any) -> Any:
         return await self.register.line(LineAsked(equipment_id=name, at=NOW, **asked))
@@ -96,6 +96,19 @@ class TestALine:
         await house.calibrate(first)
         found = await house.line("T-1", calibration=first)
         assert (found.last.certificate_number, found.recorded.certificate_number) == ("C-2", "C-1")
+
+    async def test_has_of_one_day_the_one_that_was_recorded_last_however_late_another_came(self, house: House) -> None:
+        """A node was away when it recorded the first."""
+        for hour, number, result in ((9, "C-0", "passed"), (14, "LAB", "failed"), (10, "SHOP", "passed")):
+            at = datetime(2026, 2, 1, hour, tzinfo=UTC)
+            await house.calibrate(calibrated("T-1", number, on="2026-02-01", result=result), at)
+        (line,) = (await house.register.page(0)).items
+        assert line.last_calibration == (await house.line("T-1")).last
+        assert line.last_calibration is not None
+        assert (line.last_calibration.certificate_number, line.last_recorded_at) == ("LAB", at.replace(hour=14))
+        record = await house.register.get("T-1")
+        assert record is not None
+        assert [row["certificate_number"] for row in record.calibrations] == ["LAB", "SHOP", "C-0"]
 
     async def test_is_found_also_for_a_certificate_of_the_last_day_that_there_is(self, house: House) -> None:
         assert not (await house.line("T-1", calibration=calibrated("T-1", "C-1", on="9999-12-31"))).counts

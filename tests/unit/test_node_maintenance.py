@@ -408,6 +408,18 @@ class TestACalibration:
         assert node.record_calibration(right, "ines").ready
         assert told(node, "record_calibration")[-1].resolved == calibration_causes("LAMP-1")
 
+    @pytest.mark.parametrize(("hour", "newest"), [(-1, "C-2"), (1, "LAB")], ids=["before it", "after it"])
+    def test_of_the_day_of_another_of_the_hubs_counts_if_it_was_recorded_later(
+        self, node: NodeMaintenance, register: Register, hour: int, newest: str
+    ) -> None:
+        node.record_calibration(calibrated(NOW.date(), number="C-2"), "ines")
+        failed = calibrated(NOW.date(), number="LAB", result=CalibrationResult.FAILED)
+        line = RegisteredItem(
+            revision=2, item=item(), last_calibration=failed, last_recorded_at=NOW + timedelta(hours=hour)
+        )
+        node.take_register(RegisterPage(since=1, revision=2, items=(line,)))
+        assert lamp(node).certificate_number == newest
+
     def test_holds_until_the_hub_has_it_in_the_register(self, node: NodeMaintenance, register: Register) -> None:
         node.record_calibration(calibrated(NOW.date(), number="C-2"), "ines")
         register.write((item(description="Another"), calibrated()))
