@@ -1,16 +1,16 @@
 """The equipment register: what its rows say, for whoever asks, decides, or keeps a copy of it."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, UnaryExpression, and_, cast, func, lateral, select, true, tuple_
+from sqlalchemy import ColumnElement, Select, and_, cast, func, lateral, select, true, tuple_
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from infra.database import Row, many, rows
 from infra.registry import Registry
+from infra.rows.equipment import COUNTS, ORDER, newest_calibration, newest_first
 from infra.tables.equipment import calibrations, equipment, equipment_events
 from infra.tables.ledger import ledger_entries
 from infra.tables.maintenance import maintenance_contracts, maintenance_deployments
@@ -67,7 +67,8 @@ class EquipmentRegister:
             found = await self._registered(connection, equipment.c.equipment_id == name)
             item = found[0].item if found else None
             contracts = await _in_force(connection, item.node_id, item.equipment_type) if item else ()
-            last = await connection.scalar(_newest(name).where(beside)) if item else None
+            newest = newest_calibration(name).where(beside).with_only_columns(calibrations.c.calibration)
+            last = await connection.scalar(newest) if item else None
             recorded = await _recorded(connection, name, calibration.certificate_number if calibration else None)
             corrected = await _recorded(connection, name, corrects)
             used_by = (await connection.scalars(_measuring_with(name))).all()
@@ -96,9 +97,9 @@ class EquipmentRegister:
             if not found:
                 return CalibrationFound(recorded=None, node_id=node_id)
             [this] = found
-            before = tuple_(*_ORDER) < tuple(this[column.name] for column in _ORDER)
+            before = tuple_(*ORDER) < tuple(this[column.name] for column in ORDER)
             passed = calibrations.c.result == CalibrationResult.PASSED
-            good = and_(calibrations.c.equipment_id == name, passed, before, _COUNTS)
+            good = and_(calibrations.c.equipment_id == name, passed, before, COUNTS)
             since = await connection.scalar(select(func.max(calibrations.c.calibrated_on)).where(good))
         return CalibrationFound(
             recorded=CalibrationRecord.model_validate_json(this["calibration"]), good_since=since, node_id=node_id
@@ -175,7 +176,7 @@ class EquipmentRegister:
             [row] = found
             registered = _line(row)
             its_own = calibrations.c.equipment_id == equipment_id
-            certificates = select(calibrations).where(its_own).order_by(*_newest_first())
+            certificates = select(calibrations).where(its_own).order_by(*newest_first())
             events = (
                 select(equipment_events)
                 .where(equipment_events.c.equipment_id == equipment_id)
@@ -209,37 +210,7 @@ class EquipmentRegister:
         return [_line(row) for row in await rows(connection, query)]
 
 
-_CORRECTION = calibrations.alias("correction")
-_COUNTS = ~(
-    select(_CORRECTION.c.corrects)
-    .where(
-        _CORRECTION.c.equipment_id == calibrations.c.equipment_id,
-        _CORRECTION.c.corrects == calibrations.c.certificate_number,
-    )
-    .exists()
-)
-"""What no other certificate corrects."""
-
-
-_ORDER = (calibrations.c.calibrated_on, calibrations.c.recorded_at, calibrations.c.entry)
-"""Of those of one day it counts when each was recorded, here or at its node, and not when that came here."""
-
-
-def _newest_first() -> Iterator[UnaryExpression[Any]]:
-    return (column.desc() for column in _ORDER)
-
-
-def _newest(equipment_id: str | ColumnElement[str]) -> Select[str, datetime]:
-    """The calibration that counts; of those of one day it is the one that was recorded last."""
-    return (
-        select(calibrations.c.calibration, calibrations.c.recorded_at)
-        .where(calibrations.c.equipment_id == equipment_id, _COUNTS)
-        .order_by(*_newest_first())
-        .limit(1)
-    )
-
-
-_NEWEST = lateral(_newest(equipment.c.equipment_id))
+_NEWEST = lateral(newest_calibration(equipment.c.equipment_id))
 _LINES = select(equipment, _NEWEST.c.calibration, _NEWEST.c.recorded_at).select_from(
     equipment.outerjoin(_NEWEST, true())
 )

@@ -5,7 +5,8 @@ from typing import Any
 
 from schemas.alert import Severity, cause_of
 from schemas.base import Identifier, Model, UtcDateTime
-from schemas.equipment import CalibrationRecord, EquipmentItem, Standing
+from schemas.changes.alert import NewestCalibration
+from schemas.equipment import CalibrationRecord, CalibrationResult, EquipmentItem, Standing
 from schemas.maintenance_alert import IssueType, MaintenanceIssue
 
 
@@ -36,6 +37,20 @@ class NodeReport(Model):
     calibration: CalibrationRecord | None = None
     alert: ReportedAlert | None = None
     resolved: tuple[str, ...] = ()
+
+    @property
+    def newest(self) -> NewestCalibration | None:
+        """The calibration by which its alerts stand or fall; the hub may know a newer one."""
+        if self.calibration is not None:
+            return as_newest(self.calibration)
+        issue = self.alert.issue if self.alert else None
+        if issue is None or issue.issue_type != IssueType.CALIBRATION_FAILED or "certificate" not in issue.data:
+            return None
+        return NewestCalibration(
+            equipment_id=issue.equipment_id,
+            certificate_number=issue.data["certificate"],
+            result=CalibrationResult.FAILED,
+        )
 
 
 class NodeReports(Model):
@@ -97,6 +112,11 @@ class ReportsConfirmed(Model):
     """The hub has recorded all reports up to this number."""
 
     up_to: int
+
+
+def as_newest(record: CalibrationRecord) -> NewestCalibration:
+    """What its alerts depend on."""
+    return NewestCalibration(**record.model_dump(include=set(NewestCalibration.model_fields)))
 
 
 def validation(item: EquipmentItem, found: Standing, day: date) -> dict[str, Any]:

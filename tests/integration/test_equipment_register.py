@@ -17,10 +17,12 @@ from infra.equipment_register import EquipmentRegister
 from infra.ledger import Ledger
 from infra.registry import Registry
 from infra.settings import Settings
+from schemas.alert import Alert
+from schemas.changes.alert import AlertRaised, AlertResolved
 from schemas.changes.equipment import EquipmentChanged
 from schemas.changes.maintenance import ContractChanged, ContractCreated, DeploymentChanged, DeploymentOpened
 from schemas.changes.test_execution import TestChanged, TestOpened
-from schemas.equipment import CalibrationRecord
+from schemas.equipment import CalibrationRecord, CalibrationResult
 from schemas.equipment_register import (
     CalibrationAsked,
     LineAsked,
@@ -33,6 +35,7 @@ from schemas.ledger import LedgerEntry
 from schemas.maintenance import MaintenanceContract
 from schemas.maintenance_orders import DeployedContract, HeldContracts
 from schemas.node import Node
+from schemas.node_report import as_newest, calibration_failed
 from schemas.record import Change, Record
 from schemas.test_results import Begun, Instrument
 from tests.workflows.register import calibrated, point
@@ -263,6 +266,26 @@ class TestACertificate:
         await house.calibrate(calibrated("T-1", "C-3", on="2026-01-01", result="failed"))
         asked = CalibrationAsked(equipment_id="T-1", certificate_number="C-3")
         assert (await house.register.calibration(asked)).good_since == date(2025, 1, 1)
+
+    async def test_raises_and_ends_alerts_as_long_as_it_is_the_newest(self, house: House, engine: AsyncEngine) -> None:
+        async def told(record: CalibrationRecord) -> list[str]:
+            line = (await house.line("T-1", calibration=record)).item
+            raised = calibration_failed(line, record, None)
+            alert = Alert(alert_id=record.certificate_number, source="test", **dict(raised))
+            change = (
+                AlertRaised(alert=alert, newest=as_newest(record))
+                if record.result is CalibrationResult.FAILED
+                else AlertResolved(cause=alert.cause, newest=as_newest(record))
+            )
+            await house.write(calibration_row(record, HERE), change)
+            return await open_alerts(engine, "calibration_failed")
+
+        assert await told(calibrated("T-1", "C-2", on="2026-02-01")) == []
+        assert await told(calibrated("T-1", "C-1", on="2026-01-01", result="failed")) == []
+        assert await told(calibrated("T-1", "C-4", on="2026-04-01", result="failed")) == ["T-1"]
+        assert await told(calibrated("T-1", "C-3", on="2026-03-01")) == ["T-1"]
+        assert await told(calibrated("T-1", "C-4", on="2026-04-01")) == ["T-1"], "the first of its number stands"
+        assert await told(calibrated("T-1", "C-5", on="2026-04-01")) == []
 
     async def test_that_nobody_recorded_is_not_found(self, house: House) -> None:
         asked = CalibrationAsked(equipment_id="T-1", certificate_number="C-9")
