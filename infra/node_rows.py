@@ -94,8 +94,8 @@ class Known:
     """What the node knows of an instrument: all that says where it stands.
 
     `calibrations` are the newest that the hub knows, and those that were recorded here and are not in the register's
-    line yet, in the order in which they were recorded. `checks` are the last ones since it came here: what was done
-    before it left says nothing of what happened to it elsewhere.
+    line yet, in the order in which they were recorded. `checks` are the last ones since it came here, or
+    returned to service: what was done before says nothing of what happened to it since.
     """
 
     item: EquipmentItem

@@ -67,8 +67,8 @@ class RegisteredItem(Model):
     """A line of the register with its newest calibration that counts, and when that was recorded; `revision` is that
     of its last change.
 
-    `at_node_since` is the revision of the change that brought it to its node: a check that was done there before
-    counts no more.
+    `at_node_since` is the revision of the change that brought it to its node, or back into service there: a check that
+    was done before counts no more.
     """
 
     revision: int

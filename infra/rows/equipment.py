@@ -70,8 +70,8 @@ def _registered(change: EquipmentRegistered, reason: Reason) -> Executable:
 
 
 def _changed(change: EquipmentChanged, reason: Reason) -> Executable:
-    moved = {"at_node_since": reason.revision} if "node_id" in change.model_fields_set else {}
-    return updated(equipment, change, reason.at, **moved, revision=reason.revision, updated_at=reason.at)
+    anew = {"at_node_since": reason.revision} if change.begins_anew else {}
+    return updated(equipment, change, reason.at, **anew, revision=reason.revision, updated_at=reason.at)
 
 
 def _calibrated(change: CalibrationRecorded, reason: Reason) -> Executable:

@@ -12,7 +12,7 @@ equipment = Table(
     Column("equipment_type", Text, nullable=False),
     Column("description", Text, nullable=False),
     Column("node_id", Text, nullable=False),  # where it is now
-    Column("at_node_since", BigInteger, nullable=False),  # the revision of the change that brought it there
+    Column("at_node_since", BigInteger, nullable=False),  # the revision of what brought it there, or back into service
     Column("home_node", Text, nullable=False),
     Column("work_center", Text),
     Column("calibration_interval_days", Integer),

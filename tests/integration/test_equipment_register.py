@@ -306,7 +306,7 @@ class TestThePages:
         assert seen == ["T-1", *(f"E-{number:04}" for number in range(1200))]
         assert sizes == [500, 500, 201]
 
-    async def test_say_since_when_an_instrument_is_at_its_node(self, house: House) -> None:
+    async def test_say_since_when_an_instrument_is_in_service_at_its_node(self, house: House) -> None:
         async def seen() -> tuple[int, int]:
             (line,) = (await house.register.page(0)).items
             return line.at_node_since, line.revision
@@ -315,8 +315,8 @@ class TestThePages:
         assert since == revision
         await house.write(EquipmentChanged(equipment_id="T-1", out_of_service="dropped"))
         assert (await seen())[0] == since
-        for node in (THERE, HERE):
-            await house.write(EquipmentChanged(equipment_id="T-1", node_id=node))
+        for change in ({"out_of_service": None}, {"node_id": THERE}, {"node_id": HERE}):
+            await house.write(EquipmentChanged(equipment_id="T-1", **change))
             moved, revision = await seen()
             assert moved == revision > since
             since = moved

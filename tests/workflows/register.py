@@ -55,7 +55,7 @@ class MemoryRegister:
             case EquipmentChanged():
                 line = self.lines[change.equipment_id].model_dump()
                 line |= change.model_dump(exclude={"kind", "equipment_id"})
-                if "node_id" in change.model_fields_set:
+                if change.begins_anew:
                     self.at_node_since[change.equipment_id] = self._revision
                 self.lines[change.equipment_id] = EquipmentItem.model_validate(line)
             case CalibrationRecorded():
