@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from infra.database import Row, many, rows
 from infra.registry import Registry
+from infra.rows.equipment import COUNTS, ORDER, newest_calibration, newest_first
 from infra.tables.equipment import calibrations, equipment, equipment_events
 from infra.tables.ledger import ledger_entries
 from infra.tables.maintenance import maintenance_contracts, maintenance_deployments
@@ -66,7 +67,8 @@ class EquipmentRegister:
             found = await self._registered(connection, equipment.c.equipment_id == name)
             item = found[0].item if found else None
             contracts = await _in_force(connection, item.node_id, item.equipment_type) if item else ()
-            last = await connection.scalar(_newest(name).where(beside)) if item else None
+            newest = newest_calibration(name).where(beside).with_only_columns(calibrations.c.calibration)
+            last = await connection.scalar(newest) if item else None
             recorded = await _recorded(connection, name, calibration.certificate_number if calibration else None)
             corrected = await _recorded(connection, name, corrects)
             used_by = (await connection.scalars(_measuring_with(name))).all()
@@ -96,9 +98,9 @@ class EquipmentRegister:
             if not found:
                 return CalibrationFound(recorded=None, node_id=node_id)
             [this] = found
-            before = tuple_(calibrations.c.calibrated_on, calibrations.c.entry) < (this["calibrated_on"], this["entry"])
+            before = tuple_(*ORDER) < tuple(this[column.name] for column in ORDER)
             passed = calibrations.c.result == CalibrationResult.PASSED
-            good = and_(calibrations.c.equipment_id == name, passed, before, _COUNTS)
+            good = and_(calibrations.c.equipment_id == name, passed, before, COUNTS)
             since = await connection.scalar(select(func.max(calibrations.c.calibrated_on)).where(good))
         return CalibrationFound(
             recorded=CalibrationRecord.model_validate_json(this["calibration"]), good_since=since, node_id=node_id
@@ -180,8 +182,8 @@ class EquipmentRegister:
                 return None
             [row] = found
             registered = _line(row)
-            order = (calibrations.c.calibrated_on.desc(), calibrations.c.entry.desc())
-            certificates = select(calibrations).where(calibrations.c.equipment_id == equipment_id).order_by(*order)
+            its_own = calibrations.c.equipment_id == equipment_id
+            certificates = select(calibrations).where(its_own).order_by(*newest_first())
             events = (
                 select(equipment_events)
                 .where(equipment_events.c.equipment_id == equipment_id)
@@ -215,30 +217,10 @@ class EquipmentRegister:
         return [_line(row) for row in await rows(connection, query)]
 
 
-_CORRECTION = calibrations.alias("correction")
-_COUNTS = ~(
-    select(_CORRECTION.c.corrects)
-    .where(
-        _CORRECTION.c.equipment_id == calibrations.c.equipment_id,
-        _CORRECTION.c.corrects == calibrations.c.certificate_number,
-    )
-    .exists()
+_NEWEST = lateral(newest_calibration(equipment.c.equipment_id))
+_LINES = select(equipment, _NEWEST.c.calibration, _NEWEST.c.recorded_at).select_from(
+    equipment.outerjoin(_NEWEST, true())
 )
-"""What no other certificate corrects."""
-
-
-def _newest(equipment_id: str | ColumnElement[str]) -> Select[str]:
-    """The calibration that counts; of those of one day it is the one that was recorded last."""
-    return (
-        select(calibrations.c.calibration)
-        .where(calibrations.c.equipment_id == equipment_id, _COUNTS)
-        .order_by(calibrations.c.calibrated_on.desc(), calibrations.c.entry.desc())
-        .limit(1)
-    )
-
-
-_NEWEST = lateral(_newest(equipment.c.equipment_id))
-_LINES = select(equipment, _NEWEST.c.calibration).select_from(equipment.outerjoin(_NEWEST, true()))
 
 _IN_FORCE = (
     select(maintenance_deployments.c.node_id, maintenance_contracts.c.version, maintenance_contracts.c.document)
@@ -263,6 +245,7 @@ def _line(row: Row) -> RegisteredItem:
         at_node_since=row["at_node_since"],
         item=item,
         last_calibration=CalibrationRecord.model_validate_json(last) if last else None,
+        last_recorded_at=row["recorded_at"],
     )
 
 

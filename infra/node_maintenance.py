@@ -249,7 +249,10 @@ class NodeMaintenance:
                 calibration=record,
                 resolved=calibration_causes(name) if good else (),
             )
-            database.execute("INSERT INTO own_calibrations VALUES (?, ?, ?)", (number, name, record.model_dump_json()))
+            database.execute(
+                "INSERT INTO own_calibrations VALUES (?, ?, ?, ?)",
+                (number, name, timestamp(at), record.model_dump_json()),
+            )
             if record.result is CalibrationResult.FAILED and after.last == record:
                 self._alert(
                     database,

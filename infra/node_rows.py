@@ -1,9 +1,9 @@
 """The rows of a node's maintenance, as SQL: contracts in force, the register, calibrations and checks."""
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from schemas.equipment import (
     CalibrationRecord,
@@ -70,6 +70,7 @@ SCHEMA = (
     CREATE TABLE IF NOT EXISTS own_calibrations (
         number       INTEGER PRIMARY KEY,
         equipment_id TEXT NOT NULL,
+        recorded_at  TEXT NOT NULL,
         calibration  TEXT NOT NULL
     ) STRICT
     """,
@@ -92,9 +93,9 @@ SCHEMA = (
 class Known:
     """What the node knows of an instrument: all that says where it stands.
 
-    `calibrations` are the newest that the hub knows, and after it those that were recorded here and are not in the
-    register's line yet, in their order. `checks` are the last ones since it came here: what was done before it left
-    says nothing of what happened to it elsewhere.
+    `calibrations` are the newest that the hub knows, and those that were recorded here and are not in the register's
+    line yet, in the order in which they were recorded. `checks` are the last ones since it came here, or
+    returned to service: what was done before says nothing of what happened to it since.
     """
 
     item: EquipmentItem
@@ -224,21 +225,28 @@ def known(database: sqlite3.Connection, name: str) -> Known | None:
         " WHERE equipment_type = ? ORDER BY contract_id",
         (line.item.equipment_type,),
     )
-    own = database.execute("SELECT calibration FROM own_calibrations WHERE equipment_id = ? ORDER BY number", (name,))
+    own = database.execute(
+        "SELECT recorded_at, calibration FROM own_calibrations WHERE equipment_id = ? ORDER BY number", (name,)
+    )
     checks = database.execute(
         "SELECT last_check FROM checks WHERE equipment_id = ? AND at_node_since = ?", (name, line.at_node_since)
     )
     found = [LastCheck.model_validate_json(text) for (text,) in checks]
     return Known(
         item=line.item,
-        calibrations=(
-            *([line.last_calibration] if line.last_calibration else []),
-            *(CalibrationRecord.model_validate_json(text) for (text,) in own),
-        ),
+        calibrations=tuple(_in_order(line, own)),
         contracts=tuple(in_force(*row) for row in contracts),
         checks={(check.contract_id, check.check_type): check for check in found},
         at_node_since=line.at_node_since,
     )
+
+
+def _in_order(line: RegisteredItem, own: Iterable[tuple[str, str]]) -> Iterator[CalibrationRecord]:
+    """As the hub will have them once it has heard of all."""
+    recorded = [(datetime.fromisoformat(at), CalibrationRecord.model_validate_json(text)) for at, text in own]
+    if line.last_calibration is not None:
+        recorded.insert(0, (line.last_recorded_at or datetime.min.replace(tzinfo=UTC), line.last_calibration))
+    return (record for _, record in sorted(recorded, key=lambda each: each[0]))
 
 
 def checks_of(database: sqlite3.Connection, contract_id: str) -> list[tuple[str, str, str, str]]:

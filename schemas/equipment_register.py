@@ -19,7 +19,7 @@ from schemas.changes.equipment import CalibrationRecorded, EquipmentEvent, Equip
 from schemas.equipment import CalibrationRecord, CalibrationResult, EquipmentItem, calibration_refusal, last_day
 from schemas.expiry import calibration_causes
 from schemas.ledger import LedgerEntry
-from schemas.node_report import calibration_failed
+from schemas.node_report import as_newest, calibration_failed
 from schemas.record import Change, Record
 from schemas.request import Reasoned, Request
 
@@ -242,14 +242,15 @@ def recording(record: CalibrationRecord, line: EquipmentItem, found: LineFound, 
 
 
 def _alerts(record: CalibrationRecord, line: EquipmentItem, found: LineFound) -> list[Change]:
-    """One that does not count ends nothing."""
-    if _is_history(record, found):
-        return []
+    """Of the newest calibration: a certificate that comes late is history. One that does not count ends nothing."""
+    newest = as_newest(record)
     if record.result is CalibrationResult.PASSED:
-        return [AlertResolved(cause=cause) for cause in calibration_causes(line.equipment_id) if found.counts]
+        causes = calibration_causes(line.equipment_id) if found.counts else ()
+        return [AlertResolved(cause=cause, newest=newest) for cause in causes]
     source = names.equipment_workflow_id(line.equipment_id)
     failed = calibration_failed(line, record, found.contract_id)
-    return [AlertRaised(alert=Alert(alert_id=f"{source}:{calibration_key(record)}", source=source, **dict(failed)))]
+    alert = Alert(alert_id=f"{source}:{calibration_key(record)}", source=source, **dict(failed))
+    return [AlertRaised(alert=alert, newest=newest)]
 
 
 def alerting(

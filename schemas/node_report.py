@@ -5,7 +5,8 @@ from typing import Any
 
 from schemas.alert import Severity, cause_of
 from schemas.base import Identifier, Model, UtcDateTime, timestamp
-from schemas.equipment import CalibrationRecord, EquipmentItem, Standing
+from schemas.changes.alert import NewestCalibration
+from schemas.equipment import AsFound, CalibrationRecord, CalibrationResult, EquipmentItem, Standing
 from schemas.maintenance_alert import IssueType, MaintenanceIssue
 
 
@@ -53,6 +54,20 @@ class NodeReport(Model):
     alert: ReportedAlert | None = None
     resolved: tuple[str, ...] = ()
 
+    @property
+    def newest(self) -> NewestCalibration | None:
+        """The calibration by which its alerts stand or fall; the hub may know a newer one."""
+        if self.calibration is not None:
+            return as_newest(self.calibration)
+        issue = self.alert.issue if self.alert else None
+        if issue is None or issue.issue_type != IssueType.CALIBRATION_FAILED or "certificate" not in issue.data:
+            return None
+        return NewestCalibration(
+            equipment_id=issue.equipment_id,
+            certificate_number=issue.data["certificate"],
+            result=CalibrationResult.FAILED,
+        )
+
 
 class NodeReports(Model):
     """The oldest that the hub has not confirmed, and what the node has of the hub: the revision of its register, and
@@ -65,16 +80,18 @@ class NodeReports(Model):
 
 
 class RegisteredItem(Model):
-    """A line of the register with its newest calibration that counts; `revision` is that of its last change.
+    """A line of the register with its newest calibration that counts, and when that was recorded; `revision` is that
+    of its last change.
 
-    `at_node_since` is the revision of the change that brought it to its node: a check that was done there before
-    counts no more.
+    `at_node_since` is the revision of the change that brought it to its node, or back into service there: a check that
+    was done before counts no more.
     """
 
     revision: int
     at_node_since: int = 0
     item: EquipmentItem
     last_calibration: CalibrationRecord | None
+    last_recorded_at: UtcDateTime | None = None
 
 
 class RegisterPage(Model):
@@ -119,6 +136,11 @@ class ReportsConfirmed(Model):
     up_to: int
 
 
+def as_newest(record: CalibrationRecord) -> NewestCalibration:
+    """What its alerts depend on."""
+    return NewestCalibration(**record.model_dump(include=set(NewestCalibration.model_fields)))
+
+
 def validation(item: EquipmentItem, found: Standing, day: date) -> dict[str, Any]:
     """As specification 4, `validate_equipment_calibration`, has it."""
     result: dict[str, Any] = {
@@ -138,15 +160,22 @@ def validation(item: EquipmentItem, found: Standing, day: date) -> dict[str, Any
     return result
 
 
+_AS_FOUND = {
+    AsFound.OUT_OF_TOLERANCE: "found out of tolerance",
+    AsFound.WITHIN_TOLERANCE: "found within tolerance",
+    AsFound.NOT_GIVEN: "as found not given",
+}
+
+
 def calibration_failed(item: EquipmentItem, record: CalibrationRecord, contract_id: str | None) -> ReportedAlert:
     """`contract_id` is the contract that asks for the calibration."""
     name = item.equipment_id
-    found = "found out of tolerance" if record.found_out_of_tolerance else "found within tolerance"
     return ReportedAlert(
         alert_type=IssueType.CALIBRATION_FAILED,
         severity=Severity.HIGH,
         subject=name,
-        text=f"{name} failed its calibration of {record.calibrated_on} ({record.certificate_number}, {found}) and may"
+        text=f"{name} failed its calibration of {record.calibrated_on} ({record.certificate_number},"
+        f" {_AS_FOUND[record.as_found]}) and may"
         " not be used: have it adjusted and calibrated again, or take it out of service.",
         cause=cause_of(IssueType.CALIBRATION_FAILED, name),
         issue=MaintenanceIssue(
@@ -155,6 +184,6 @@ def calibration_failed(item: EquipmentItem, record: CalibrationRecord, contract_
             equipment_id=name,
             equipment_type=item.equipment_type,
             node_id=item.node_id,
-            data={"certificate": record.certificate_number},
+            data={"certificate": record.certificate_number, "as_found": record.as_found},
         ),
     )

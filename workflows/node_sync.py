@@ -239,14 +239,18 @@ class NodeSyncWorkflow:
         return True
 
     def _changes(self, report: NodeReport, key: str) -> list[Change]:
-        """An alert has the name of its entry: a number alone comes again where the node's disk was replaced."""
-        changes: list[Change] = [AlertResolved(cause=cause) for cause in report.resolved]
+        """An alert has the name of its entry: a number alone comes again where the node's disk was replaced.
+
+        What a calibration says of alerts, it says once it has its row: one that comes late may not be the newest here.
+        """
+        changes: list[Change] = []
         if report.calibration is not None:
             changes.append(calibration_row(report.calibration, self._node))
+        changes += [AlertResolved(cause=cause, newest=report.newest) for cause in report.resolved]
         if report.alert is not None:
             source = names.node_sync_id(self._node)
             alert = Alert(alert_id=key, source=source, **dict(report.alert))
-            changes.append(AlertRaised(alert=alert))
+            changes.append(AlertRaised(alert=alert, newest=report.newest))
         return changes
 
     def _conflict(self, event: str, text: str) -> AlertRaised:

@@ -4,10 +4,25 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CTE, ColumnElement, Executable, String, case, cast, exists, func, literal, select, text, update
+from sqlalchemy import (
+    CTE,
+    ColumnElement,
+    Executable,
+    String,
+    case,
+    cast,
+    exists,
+    func,
+    literal,
+    select,
+    text,
+    true,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
 
 from infra.rows.base import Reason
+from infra.rows.equipment import is_newest
 from infra.tables.alert import alert_messages, alerts
 from schemas.alert import Alert, AlertEvent, AlertState
 from schemas.changes.alert import AlertAcknowledged, AlertEscalated, AlertRaised, AlertResolved, ChangeOfAlert
@@ -23,7 +38,7 @@ def statement(change: ChangeOfAlert, reason: Reason) -> Executable:
         case AlertEscalated():
             return _escalated(change, reason)
         case AlertResolved():
-            return resolved(alerts.c.cause == change.cause, reason)
+            return resolved((alerts.c.cause == change.cause) & _stands(change), reason)
 
 
 def _raised(change: AlertRaised, reason: Reason) -> Executable:
@@ -40,7 +55,9 @@ def _raised(change: AlertRaised, reason: Reason) -> Executable:
         "raised_entry": reason.seq,
     }
     known = exists().where(alerts.c.alert_id == alert.alert_id)
-    row = select(*(literal(value, alerts.c[name].type) for name, value in values.items())).where(~known)
+    row = select(*(literal(value, alerts.c[name].type) for name, value in values.items())).where(
+        ~known, _stands(change)
+    )
     raised = (
         insert(alerts)
         .from_select(list(values), row)
@@ -55,6 +72,10 @@ def _raised(change: AlertRaised, reason: Reason) -> Executable:
     if report is None:
         return _told(raised, AlertEvent.RAISED, reason.at, raised.c.count == 1)
     return _reported(raised, report, reason.at)
+
+
+def _stands(change: AlertRaised | AlertResolved) -> ColumnElement[bool]:
+    return is_newest(change.newest) if change.newest else true()
 
 
 def _report(alert: Alert, reason: Reason) -> MaintenanceAlert | None:

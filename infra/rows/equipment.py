@@ -1,9 +1,13 @@
 """The lines of the equipment register, and the calibrations of each."""
 
-from sqlalchemy import Executable, update
+from collections.abc import Iterator
+from typing import Any
+
+from sqlalchemy import ColumnElement, Executable, Select, UnaryExpression, exists, select, update
 
 from infra.rows.base import Reason, inserted, updated
 from infra.tables.equipment import calibrations, equipment, equipment_events
+from schemas.changes.alert import NewestCalibration
 from schemas.changes.equipment import (
     CalibrationRecorded,
     ChangeOfEquipment,
@@ -26,6 +30,39 @@ def statement(change: ChangeOfEquipment, reason: Reason) -> Executable:
             return _calibrated(change, reason)
 
 
+_CORRECTION = calibrations.alias("correction")
+COUNTS = ~(
+    select(_CORRECTION.c.corrects)
+    .where(
+        _CORRECTION.c.equipment_id == calibrations.c.equipment_id,
+        _CORRECTION.c.corrects == calibrations.c.certificate_number,
+    )
+    .exists()
+)
+"""What no other certificate corrects."""
+
+ORDER = (calibrations.c.calibrated_on, calibrations.c.recorded_at, calibrations.c.entry)
+"""Of those of one day it counts when each was recorded, here or at its node, and not when that came here."""
+
+
+def newest_first() -> Iterator[UnaryExpression[Any]]:
+    return (column.desc() for column in ORDER)
+
+
+def newest_calibration(equipment_id: str | ColumnElement[str]) -> Select[Any]:
+    """The one that counts; of those of one day it is the one that was recorded last."""
+    its_own = calibrations.c.equipment_id == equipment_id
+    return select(calibrations).where(its_own, COUNTS).order_by(*newest_first()).limit(1)
+
+
+def is_newest(calibration: NewestCalibration) -> ColumnElement[bool]:
+    """Whether what stands under its certificate is the one that counts, and says so."""
+    newest = newest_calibration(calibration.equipment_id).subquery("newest").c
+    return exists().where(
+        newest.certificate_number == calibration.certificate_number, newest.result == calibration.result
+    )
+
+
 def _registered(change: EquipmentRegistered, reason: Reason) -> Executable:
     revisions = {"revision": reason.revision, "at_node_since": reason.revision}
     new = inserted(equipment, change, **revisions, registered_at=reason.at, updated_at=reason.at)
@@ -33,8 +70,8 @@ def _registered(change: EquipmentRegistered, reason: Reason) -> Executable:
 
 
 def _changed(change: EquipmentChanged, reason: Reason) -> Executable:
-    moved = {"at_node_since": reason.revision} if "node_id" in change.model_fields_set else {}
-    return updated(equipment, change, reason.at, **moved, revision=reason.revision, updated_at=reason.at)
+    anew = {"at_node_since": reason.revision} if change.begins_anew else {}
+    return updated(equipment, change, reason.at, **anew, revision=reason.revision, updated_at=reason.at)
 
 
 def _calibrated(change: CalibrationRecorded, reason: Reason) -> Executable:

@@ -12,7 +12,7 @@ equipment = Table(
     Column("equipment_type", Text, nullable=False),
     Column("description", Text, nullable=False),
     Column("node_id", Text, nullable=False),  # where it is now
-    Column("at_node_since", BigInteger, nullable=False),  # the revision of the change that brought it there
+    Column("at_node_since", BigInteger, nullable=False),  # the revision of what brought it there, or back into service
     Column("home_node", Text, nullable=False),
     Column("work_center", Text),
     Column("calibration_interval_days", Integer),
@@ -53,5 +53,5 @@ calibrations = Table(
     Column("recorded_by", Text, nullable=False),
     Column("entry", BigInteger, nullable=False),  # the number of the ledger entry that says so
     moment("recorded_at"),
-    Index("calibrations_newest", "equipment_id", "calibrated_on", "entry"),
+    Index("calibrations_newest", "equipment_id", "calibrated_on", "recorded_at", "entry"),
 )

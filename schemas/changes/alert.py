@@ -7,15 +7,24 @@ from schemas.base import Model
 from schemas.permission import Role
 
 
+class NewestCalibration(Model):
+    """A calibration by which an alert stands or falls, as long as it is the newest of its instrument that counts."""
+
+    equipment_id: str
+    certificate_number: str
+    result: str
+
+
 class AlertRaised(Model):
     """Raises an alert and puts it into the outbox; while one of its cause is open, that one is only counted up, and
     where it is about maintenance, the report is told for itself.
 
-    Nothing happens for an `alert_id` that was raised before.
+    Nothing happens for an `alert_id` that was raised before, or where `newest` is given and is not the newest.
     """
 
     kind: Literal["alert_raised"] = "alert_raised"
     alert: Alert
+    newest: NewestCalibration | None = None
 
 
 class AlertAcknowledged(Model):
@@ -36,10 +45,12 @@ class AlertEscalated(Model):
 
 
 class AlertResolved(Model):
-    """The cause is gone, as the entry says; nothing happens where no alert of it is open."""
+    """The cause is gone, as the entry says; nothing happens where no alert of it is open, or where `newest` is given
+    and is not the newest."""
 
     kind: Literal["alert_resolved"] = "alert_resolved"
     cause: str
+    newest: NewestCalibration | None = None
 
 
 ChangeOfAlert = AlertRaised | AlertAcknowledged | AlertEscalated | AlertResolved

@@ -33,6 +33,12 @@ class EquipmentChanged(Partial):
     out_of_service: str | None = None
     calibration_scheduled_on: date | None = None
 
+    @property
+    def begins_anew(self) -> bool:
+        """It comes to a node, or returns to service there: nobody knows what happened to it since its last check."""
+        given = self.model_fields_set
+        return "node_id" in given or ("out_of_service" in given and self.out_of_service is None)
+
 
 class EquipmentEvent(Model):
     """Inserts what happened to an instrument beside calibrations: registered, moved, out of service, back."""

@@ -17,10 +17,12 @@ from infra.equipment_register import EquipmentRegister
 from infra.ledger import Ledger
 from infra.registry import Registry
 from infra.settings import Settings
+from schemas.alert import Alert
+from schemas.changes.alert import AlertRaised, AlertResolved
 from schemas.changes.equipment import EquipmentChanged
 from schemas.changes.maintenance import ContractChanged, ContractCreated, DeploymentChanged, DeploymentOpened
 from schemas.changes.test_execution import TestChanged, TestOpened
-from schemas.equipment import CalibrationRecord
+from schemas.equipment import CalibrationRecord, CalibrationResult
 from schemas.equipment_register import (
     CalibrationAsked,
     LineAsked,
@@ -33,6 +35,7 @@ from schemas.ledger import LedgerEntry
 from schemas.maintenance import MaintenanceContract
 from schemas.maintenance_orders import DeployedContract, HeldContracts
 from schemas.node import Node
+from schemas.node_report import as_newest, calibration_failed
 from schemas.record import Change, Record
 from schemas.test_results import Begun, Instrument
 from tests.workflows.register import calibrated, point
@@ -54,11 +57,11 @@ class House:
         self.register = EquipmentRegister(engine, Registry(nodes=nodes))
         self._entries = 0
 
-    async def write(self, *changes: Change) -> int:
-        """Commits changes under an entry; answers with its number."""
+    async def write(self, *changes: Change, at: datetime | None = None) -> int:
+        """Commits changes under an entry of what happened then; answers with its number."""
         self._entries += 1
-        key = f"test:{self._entries}"
-        entry = LedgerEntry(idempotency_key=key, action_type="test", action="test", target="test", details="test")
+        about = dict.fromkeys(("action_type", "action", "target", "details"), "test")
+        entry = LedgerEntry(idempotency_key=f"test:{self._entries}", occurred_at=at, **about)
         return (await self.ledger.record(Record(entry=entry, changes=changes))).seq
 
     async def add(self, name: str, node: str = HERE) -> int:
@@ -71,8 +74,8 @@ class House:
         )
         return (await self.ledger.record(registration(new, "mia"))).seq
 
-    async def calibrate(self, record: CalibrationRecord) -> int:
-        return await self.write(calibration_row(record, HERE))
+    async def calibrate(self, record: CalibrationRecord, at: datetime | None = None) -> int:
+        return await self.write(calibration_row(record, HERE), at=at)
 
     async def line(self, name: str, **asked: Any) -> Any:
         return await self.register.line(LineAsked(equipment_id=name, at=NOW, **asked))
@@ -96,6 +99,19 @@ class TestALine:
         await house.calibrate(first)
         found = await house.line("T-1", calibration=first)
         assert (found.last.certificate_number, found.recorded.certificate_number) == ("C-2", "C-1")
+
+    async def test_has_of_one_day_the_one_that_was_recorded_last_however_late_another_came(self, house: House) -> None:
+        """A node was away when it recorded the first."""
+        for hour, number, result in ((9, "C-0", "passed"), (14, "LAB", "failed"), (10, "SHOP", "passed")):
+            at = datetime(2026, 2, 1, hour, tzinfo=UTC)
+            await house.calibrate(calibrated("T-1", number, on="2026-02-01", result=result), at)
+        (line,) = (await house.register.page(0)).items
+        assert line.last_calibration == (await house.line("T-1")).last
+        assert line.last_calibration is not None
+        assert (line.last_calibration.certificate_number, line.last_recorded_at) == ("LAB", at.replace(hour=14))
+        record = await house.register.get("T-1")
+        assert record is not None
+        assert [row["certificate_number"] for row in record.calibrations] == ["LAB", "SHOP", "C-0"]
 
     async def test_is_found_also_for_a_certificate_of_the_last_day_that_there_is(self, house: House) -> None:
         assert not (await house.line("T-1", calibration=calibrated("T-1", "C-1", on="9999-12-31"))).counts
@@ -251,6 +267,26 @@ class TestACertificate:
         asked = CalibrationAsked(equipment_id="T-1", certificate_number="C-3")
         assert (await house.register.calibration(asked)).good_since == date(2025, 1, 1)
 
+    async def test_raises_and_ends_alerts_as_long_as_it_is_the_newest(self, house: House, engine: AsyncEngine) -> None:
+        async def told(record: CalibrationRecord) -> list[str]:
+            line = (await house.line("T-1", calibration=record)).item
+            raised = calibration_failed(line, record, None)
+            alert = Alert(alert_id=record.certificate_number, source="test", **dict(raised))
+            change = (
+                AlertRaised(alert=alert, newest=as_newest(record))
+                if record.result is CalibrationResult.FAILED
+                else AlertResolved(cause=alert.cause, newest=as_newest(record))
+            )
+            await house.write(calibration_row(record, HERE), change)
+            return await open_alerts(engine, "calibration_failed")
+
+        assert await told(calibrated("T-1", "C-2", on="2026-02-01")) == []
+        assert await told(calibrated("T-1", "C-1", on="2026-01-01", result="failed")) == []
+        assert await told(calibrated("T-1", "C-4", on="2026-04-01", result="failed")) == ["T-1"]
+        assert await told(calibrated("T-1", "C-3", on="2026-03-01")) == ["T-1"]
+        assert await told(calibrated("T-1", "C-4", on="2026-04-01")) == ["T-1"], "the first of its number stands"
+        assert await told(calibrated("T-1", "C-5", on="2026-04-01")) == []
+
     async def test_that_nobody_recorded_is_not_found(self, house: House) -> None:
         asked = CalibrationAsked(equipment_id="T-1", certificate_number="C-9")
         assert (await house.register.calibration(asked)).recorded is None
@@ -270,7 +306,7 @@ class TestThePages:
         assert seen == ["T-1", *(f"E-{number:04}" for number in range(1200))]
         assert sizes == [500, 500, 201]
 
-    async def test_say_since_when_an_instrument_is_at_its_node(self, house: House) -> None:
+    async def test_say_since_when_an_instrument_is_in_service_at_its_node(self, house: House) -> None:
         async def seen() -> tuple[int, int]:
             (line,) = (await house.register.page(0)).items
             return line.at_node_since, line.revision
@@ -279,8 +315,8 @@ class TestThePages:
         assert since == revision
         await house.write(EquipmentChanged(equipment_id="T-1", out_of_service="dropped"))
         assert (await seen())[0] == since
-        for node in (THERE, HERE):
-            await house.write(EquipmentChanged(equipment_id="T-1", node_id=node))
+        for change in ({"out_of_service": None}, {"node_id": THERE}, {"node_id": HERE}):
+            await house.write(EquipmentChanged(equipment_id="T-1", **change))
             moved, revision = await seen()
             assert moved == revision > since
             since = moved

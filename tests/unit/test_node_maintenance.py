@@ -419,6 +419,18 @@ class TestACalibration:
         assert node.record_calibration(right, "ines").ready
         assert told(node, "record_calibration")[-1].resolved == calibration_causes("LAMP-1")
 
+    @pytest.mark.parametrize(("hour", "newest"), [(-1, "C-2"), (1, "LAB")], ids=["before it", "after it"])
+    def test_of_the_day_of_another_of_the_hubs_counts_if_it_was_recorded_later(
+        self, node: NodeMaintenance, register: Register, hour: int, newest: str
+    ) -> None:
+        node.record_calibration(calibrated(NOW.date(), number="C-2"), "ines")
+        failed = calibrated(NOW.date(), number="LAB", result=CalibrationResult.FAILED)
+        line = RegisteredItem(
+            revision=2, item=item(), last_calibration=failed, last_recorded_at=NOW + timedelta(hours=hour)
+        )
+        node.take_register(RegisterPage(since=1, revision=2, items=(line,)))
+        assert lamp(node).certificate_number == newest
+
     def test_holds_until_the_hub_has_it_in_the_register(self, node: NodeMaintenance, register: Register) -> None:
         node.record_calibration(calibrated(NOW.date(), number="C-2"), "ines")
         register.write((item(description="Another"), calibrated()))
@@ -617,6 +629,19 @@ class TestTheWatch:
             node.check_expiry(NOW + timedelta(days=days))
         alerts = [report.alert.alert_type for report in told(node) if report.alert]
         assert alerts == [*(["calibration_expiring"] * 4), "calibration_expired"]
+
+    def test_reminds_of_nothing_that_is_out_of_service_until_it_returns(self, tmp_path: Path) -> None:
+        node = NodeMaintenance(NODE, disk(tmp_path), lambda: NOW)
+        node.take_contract(version(1, calibration_interval_days=300))
+        register = Register(node)
+        causes = []
+        for day, out_of_service in enumerate((None, "lamp broken", None)):
+            register.write((item(out_of_service=out_of_service), calibrated()))
+            node.check_expiry(NOW + timedelta(days=day))
+            causes.append([report.alert.cause for report in told(node) if report.alert])
+        assert [len(raised) for raised in causes] == [1, 1, 2]
+        assert set(causes[-1]) == {"calibration_expired:LAMP-1"}
+        assert "calibration_expired:LAMP-1" in told(node, "check_expiry")[1].resolved
 
     def test_reminds_of_a_later_due_date_of_what_had_expired(self, tmp_path: Path) -> None:
         node = NodeMaintenance(NODE, disk(tmp_path), lambda: NOW)

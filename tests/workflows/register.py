@@ -13,12 +13,13 @@ from temporalio.worker import Worker
 from activities.maintenance_node import MaintenanceNodeActivities
 from infra.node_maintenance import NodeMaintenance
 from schemas import names
+from schemas.changes.alert import NewestCalibration
 from schemas.changes.equipment import CalibrationRecorded, EquipmentChanged, EquipmentEvent, EquipmentRegistered
 from schemas.equipment import CalibrationRecord, EquipmentItem, standing
 from schemas.equipment_register import CalibrationAsked, CalibrationFound, LineAsked, LineFound
 from schemas.maintenance_orders import DeployedContract, HeldContracts
 from schemas.node import Node
-from schemas.node_report import RegisteredItem, RegisterPage
+from schemas.node_report import RegisteredItem, RegisterPage, as_newest
 from schemas.record import Change
 
 ELSEWHERE = "NODE-ELSEWHERE"
@@ -54,7 +55,7 @@ class MemoryRegister:
             case EquipmentChanged():
                 line = self.lines[change.equipment_id].model_dump()
                 line |= change.model_dump(exclude={"kind", "equipment_id"})
-                if "node_id" in change.model_fields_set:
+                if change.begins_anew:
                     self.at_node_since[change.equipment_id] = self._revision
                 self.lines[change.equipment_id] = EquipmentItem.model_validate(line)
             case CalibrationRecorded():
@@ -87,6 +88,10 @@ class MemoryRegister:
         own = [one for (owner, _), one in self.calibrations.items() if owner == name]
         wrong = {corrected, *(one.corrects for one in own)}
         return sorted((one for one in own if one.certificate_number not in wrong), key=lambda one: one.calibrated_on)
+
+    def is_newest(self, calibration: NewestCalibration) -> bool:
+        newest = next(reversed(self._of(calibration.equipment_id)), None)
+        return newest is not None and as_newest(newest) == calibration
 
     async def line(self, asked: LineAsked) -> LineFound:
         item = self.lines.get(asked.equipment_id)

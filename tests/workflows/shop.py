@@ -141,6 +141,10 @@ class MemoryLedger:
 
     def _change(self, change: Change, entry: LedgerEntry) -> None:
         match change:
+            case AlertRaised(newest=calibration) | AlertResolved(newest=calibration) if (
+                calibration and not self.register.is_newest(calibration)
+            ):
+                pass
             case AlertRaised():
                 self.alerts.setdefault(change.alert.alert_id, change.alert)
                 self.open[change.alert.cause] = change.alert

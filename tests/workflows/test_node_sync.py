@@ -163,6 +163,28 @@ class TestWhatANodeDidByItself:
         await synced(shop, station)
         assert shop.open_alerts("calibration_failed") == []
 
+    async def test_raises_none_about_a_calibration_after_which_the_hub_knows_a_better_one(
+        self, shop: Shop, station: Station
+    ) -> None:
+        name = thermometer(shop)
+        station.maintenance.record_calibration(calibrated(name, "C-1", result="failed"), "ines")
+        shop.ledger.register.change(calibration_row(calibrated(name, "C-2", on="2026-05-01"), station.node.node_id))
+        await synced(shop, station)
+        assert (name, "C-1") in shop.ledger.register.calibrations
+        assert shop.alerts("calibration_failed") == []
+
+    async def test_ends_none_by_a_calibration_after_which_the_hub_knows_a_failed_one(
+        self, shop: Shop, station: Station
+    ) -> None:
+        name = thermometer(shop)
+        station.maintenance.record_calibration(calibrated(name, "C-1", on="2026-03-01", result="failed"), "ines")
+        await synced(shop, station)
+        station.maintenance.record_calibration(calibrated(name, "C-2", on="2026-04-01"), "ines")
+        failed = calibrated(name, "C-3", on="2026-05-01", result="failed")
+        shop.ledger.register.change(calibration_row(failed, station.node.node_id))
+        await synced(shop, station)
+        assert len(shop.open_alerts("calibration_failed")) == 1
+
     async def test_starts_the_trace_of_what_was_found_out_of_tolerance(self, shop: Shop, station: Station) -> None:
         bad = calibrated(thermometer(shop), result="failed", points=[point("103", "103")])
         station.maintenance.record_calibration(bad, "ines")

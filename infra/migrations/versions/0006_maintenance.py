@@ -108,7 +108,7 @@ def _create_equipment() -> None:
         sa.Column("entry", sa.BigInteger, nullable=False),
         *_moments("recorded_at"),
     )
-    op.create_index("calibrations_newest", "calibrations", ["equipment_id", "calibrated_on", "entry"])
+    op.create_index("calibrations_newest", "calibrations", ["equipment_id", "calibrated_on", "recorded_at", "entry"])
 
 
 def _create_reviews() -> None:
