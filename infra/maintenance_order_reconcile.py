@@ -20,7 +20,7 @@ from schemas.changes.alert import AlertResolved
 from schemas.changes.maintenance import DeploymentChanged
 from schemas.ledger import LedgerEntry
 from schemas.maintenance import ContractStatus, DeploymentStatus
-from schemas.maintenance_orders import NodeOrder
+from schemas.maintenance_orders import NodeOrder, NodeOrders
 from schemas.reconcile import Repaired
 from schemas.record import Record
 
@@ -76,8 +76,9 @@ class NodeOrderReconciler:
         return Repaired.STARTED if await self._start(order, status) else None
 
     async def _start(self, order: NodeOrder, status: WorkflowExecutionStatus | None) -> bool:
-        if status is None:  # its version is about to start it, or was closed before it could
-            return await self._ordering.start(order)
+        if status is None:  # its version is about to send it, or was closed before it could: it may still be refused
+            orders = NodeOrders.model_validate(order.model_dump(include=set(NodeOrders.model_fields)))
+            return await self._ordering.send(orders) is None
         timeline = await self._ledger.timeline(order.contract_id)
         number = sum((one.smart_id, one.metadata.get("number")) == (order.node_id, order.number) for one in timeline)
         event = f"{order.workflow_id}:workflow_closed:{number}"

@@ -19,7 +19,7 @@ from infra.node_outbox import Outbox, counter
 from infra.node_rows import Known
 from infra.node_watch import SCHEMA as WATCH
 from infra.node_watch import ExpiryWatch
-from schemas.base import excerpt
+from schemas.base import excerpt, timestamp
 from schemas.canonical import document_hash
 from schemas.equipment import (
     CalibrationRecord,

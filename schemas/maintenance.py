@@ -265,7 +265,8 @@ class ContractRetired(Model):
 class ContractReceipt(Model):
     """A node's own word which version it executes now, None where that has ended, and which one it did before.
 
-    `number` is that of the last delivery that came into force, None where none ever did: all before it have ended.
+    `number` is that of the last delivery that came into force and was not taken back, None where none did: all before
+    it have ended, unless it is retired unheard and they come back.
     """
 
     node_id: Identifier

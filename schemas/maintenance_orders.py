@@ -80,7 +80,7 @@ class ChosenNodes(Model):
 
 
 class HeldContracts(Model):
-    """What a node has: for each contract the number of its last delivery or retirement."""
+    """What a node has: for each contract the number of its last delivery that was not taken back."""
 
     node_id: Identifier
     numbers: dict[Identifier, int]

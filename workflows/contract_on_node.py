@@ -118,7 +118,7 @@ class ContractOnNodeWorkflow:
         return True
 
     async def _pause(self) -> None:
-        """Until what a person must mend is tried again, or something changed; messages are answered meanwhile."""
+        """Until it is tried again, or something changed; messages are answered meanwhile."""
         over = asyncio.create_task(workflow.sleep(retry.LONGEST_PAUSE, summary="then it is tried again"))
         while not over.done() and not self._changed:
             await workflow.wait_condition(lambda: over.done() or bool(self._inbox))
@@ -218,9 +218,10 @@ class ContractOnNodeWorkflow:
         return f"{self._order.contract_id} {self._order.version}"
 
     async def _record(self, receipt: ContractReceipt) -> None:
-        """Also where the node has a newer version already, or this one was retired before it came.
+        """Also where this one was retired before it came, or what it ends has given way to a newer one already.
 
-        The number that the node tells ends whatever it had before, also where nobody heard it say so.
+        The number that the node tells ends whatever it had before, also where nobody heard it say so; but only once
+        that number is acknowledged itself.
         """
         order, status = self._order, _became(self._order, receipt)
         changes: list[Change] = [

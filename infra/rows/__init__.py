@@ -1,4 +1,4 @@
-"""How each change of `schemas.record` becomes SQL, inside the transaction of its ledger entry."""
+"""How each change of `schemas.changes` becomes SQL, inside the transaction of its ledger entry."""
 
 from sqlalchemy import Executable
 

@@ -68,7 +68,10 @@ class DeploymentChanged(Model):
 
 
 class DeploymentsSuperseded(Model):
-    """A node has taken the deployment `below`: all versions of the contract that came before it have ended there."""
+    """A node has taken the deployment `below`: all versions of the contract that came before it have ended there.
+
+    It changes nothing unless that deployment is acknowledged: one that is retired before gives way to them again.
+    """
 
     kind: Literal["deployments_superseded"] = "deployments_superseded"
     contract_id: str

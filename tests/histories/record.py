@@ -536,6 +536,32 @@ async def extended(contracts: Contracts) -> None:
         await version.handle.result()
 
 
+async def unheard(contracts: Contracts) -> None:
+    """Two versions are on their way; nodes take the newer one unheard, it is retired, and they take the older one."""
+    old = await contracts.create()
+    async with contracts.online():
+        await old.deploy()
+        await old.is_("monitoring")
+    wanted = await contracts.improve(old, calibration_interval_days=90)
+    await wanted.deploy()
+    newer = await contracts.improve(wanted, calibration_interval_days=60)
+    await newer.deploy()
+    for each in (wanted, newer):
+        await each.sent()
+    newer.take_unheard()
+    patience, retry.LONGEST_PAUSE = retry.LONGEST_PAUSE, timedelta(seconds=1)
+    told = contracts.ordering.told = asyncio.Event()
+    await newer.retire()
+    await newer.recorded("retire_contract")
+    async with contracts.online():
+        await wanted.is_answered()
+        told.set()
+        for each in (newer, old):
+            await each.handle.result()
+        await wanted.is_("monitoring")
+    retry.LONGEST_PAUSE = patience
+
+
 async def traced(trace: Trace) -> None:
     """A search that fails first, a test that is held, a forged disposition, all three dispositions, Temporal's Cancel,
     a search again before the end."""
@@ -631,7 +657,7 @@ OF_A_TRANSFER: tuple[Callable[[Transfer], Awaitable[None]], ...] = (transferred,
 
 OF_CONTRACTS: tuple[Callable[[Contracts], Awaitable[Any]], ...] = (
     *(drafted, monitored, reworked, withheld),
-    *(crossed, extended),
+    *(crossed, extended, unheard),
 )
 
 OF_A_TRACE: tuple[Callable[[Trace], Awaitable[None]], ...] = (traced,)

@@ -206,6 +206,20 @@ class TestWhatANodeIsTold:
         assert [contract.version for contract in node.contracts()] == ["1.0"]
         assert {one["status"] for one in (await lab.show())["deployments"]} == {"acknowledged"}
 
+    async def test_is_not_told_where_it_was_never_sent_and_would_undo_another_version(self, lab: Lab) -> None:
+        await lab.created()
+        await lab.improve(90)
+        await lab.improve(60)
+        await lab.deploy("1.1")
+        nodes = [node.node_id for node in lab.nodes]
+        opened = (DeploymentOpened(contract_id=lab.name, version="1.2", node_id=node_id) for node_id in nodes)
+        about = {"action_type": "maintenance", "action": "deploy_contract", "target": lab.name, "details": "crossed"}
+        entry = LedgerEntry(idempotency_key=f"{lab.name}:crossed", **about)
+        await lab.house.ledger.record(Record(entry=entry, changes=tuple(opened)))
+        assert not [order for order in await reconcile(lab) if "/1.2/" in order]
+        for node_id in nodes:
+            assert await workflow_status(lab.house.temporal, f"maintenance/{lab.name}/1.2/{node_id}") is None
+
 
 class TestANodeThatIsGone:
     async def test_holds_up_no_version_that_is_on_its_way(self, lab: Lab) -> None:

@@ -131,12 +131,6 @@ class TestTheSettings:
         assert len(found.routes) == 2
         assert found.shifts["early"].covers(FRIDAY.replace(hour=8))
 
-    def test_that_the_readme_shows_are_good(self, tmp_path: Path) -> None:
-        readme = (Path(__file__).parents[2] / "README.md").read_text()
-        [example] = re.findall(r"(?m)^    time_zone:.*\n(?:    .*\n)+", readme)
-        (tmp_path / "notifications.yaml").write_text(example)
-        assert len(load_notifications(tmp_path / "notifications.yaml").routes) == 2
-
     def test_may_have_times_without_quotes(self, tmp_path: Path) -> None:
         file = tmp_path / "notifications.yaml"
         file.write_text("escalation: {after: {}, next: {}}\nshifts: {late: {from: 14:00, to: 22:00}}")

@@ -30,15 +30,15 @@ from schemas.changes.maintenance import (
     DeploymentsSuperseded,
 )
 from schemas.ledger import LedgerEntry
-from schemas.maintenance import DeploymentStatus
+from schemas.maintenance import ContractDelivery, DeploymentStatus
 from schemas.maintenance_life import Progress, deployment_wanted, retirement_wanted
-from schemas.maintenance_orders import NodeOrder
+from schemas.maintenance_orders import NodeOrder, NodeOrders, OrdersRefused
 from schemas.maintenance_version import ContractChange, NewVersion, VersionRef
 from schemas.node import Node
 from schemas.permission import Role
 from schemas.policy_repository import Publication, Published
 from schemas.record import Change
-from tests.workflows.shop import DEADLINE, MemoryLedger, Shop, until
+from tests.workflows.shop import DEADLINE, MemoryLedger, Shop, event_types, until
 
 if TYPE_CHECKING:
     from temporalio.client import WorkflowHandle
@@ -108,6 +108,17 @@ class WatchedRepository(PolicyRepository):
     async def put(self, ref: VersionRef, document: Json) -> None:
         """What a person does who brings back what was published."""
         await super().publish(Publication(**dict(ref), document=document))
+
+
+class WatchedOrdering(NodeOrdering):
+    """The real one; while a test has not set `told`, no node is told anything more."""
+
+    told: asyncio.Event | None = None
+
+    async def send(self, orders: NodeOrders) -> OrdersRefused | None:
+        if self.told is not None:
+            await self.told.wait()
+        return await super().send(orders)
 
 
 class MemoryContracts:
@@ -196,7 +207,7 @@ class Contracts:
         registry = Registry(nodes=(*found, other))
         settings = shop.settings
         self.drafts = Drafts(shop.client, self.rows, ledger, registry, settings)  # type: ignore[arg-type]
-        self.ordering = NodeOrdering(shop.client, self.rows, registry)  # type: ignore[arg-type]
+        self.ordering = WatchedOrdering(shop.client, self.rows, registry)  # type: ignore[arg-type]
         self.repository = WatchedRepository(self.folder)
         does = MaintenanceActivities(self.drafts, self.rows, self.repository, self.ordering)  # type: ignore[arg-type]
         self._does = does
@@ -346,6 +357,26 @@ class ContractVersion:
         """To every node."""
         for station in self.contracts.stations:
             await self.order(station)
+
+    def take_unheard(self) -> None:
+        """Each node takes it, and dies before its answer is heard."""
+        [entry] = self.entries("deploy_contract")
+        delivery = ContractDelivery(
+            **dict(self.ref),
+            number=list(self.contracts.ledger.entries).index(entry.idempotency_key),
+            document=self.contracts.published(self),
+            document_hash=self.row["document_hash"],
+        )
+        for station in self.contracts.stations:
+            station.maintenance.take_contract(delivery)
+
+    async def is_answered(self) -> None:
+        """Every node has said what it has, when it was sent this one."""
+        for station in self.contracts.stations:
+            order = await self.order(station)
+            async with asyncio.timeout(DEADLINE):
+                while "ACTIVITY_TASK_COMPLETED" not in event_types(await order.fetch_history()):
+                    await asyncio.sleep(0.05)
 
     async def answer(self, approval_id: str, answer: str = "approve", *, by: str = "bob") -> None:
         approval = await self.shop.approval(approval_id)

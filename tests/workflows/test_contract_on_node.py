@@ -12,46 +12,13 @@ from temporalio.testing import WorkflowEnvironment
 from infra.settings import Settings
 from infra.temporal import connect
 from schemas import names
-from schemas.maintenance import ContractDelivery
-from schemas.maintenance_orders import NodeOrders, OrdersRefused
 from tests.workflows.contracts import ContractLedger, Contracts, ContractVersion
 from tests.workflows.eager import EagerTemporal
-from tests.workflows.shop import DEADLINE, Shop, check_histories, event_types, main_worker, until
+from tests.workflows.shop import DEADLINE, Shop, check_histories, main_worker, until
 from tests.workflows.test_maintenance import in_force
 from workflows import retry
 
 CHANGES: tuple[dict[str, int], ...] = ({"calibration_interval_days": 90}, {"warning_days": 10})
-
-
-async def take_unheard(contracts: Contracts, version: ContractVersion) -> None:
-    """Each node takes the version, and dies before its answer is heard."""
-    [entry] = version.entries("deploy_contract")
-    number = list(contracts.ledger.entries).index(entry.idempotency_key)
-    document, hash_ = contracts.published(version), version.row["document_hash"]
-    for station in contracts.stations:
-        key = {"contract_id": version.ref.contract_id, "version": version.ref.version, "number": number}
-        station.maintenance.take_contract(ContractDelivery(**key, document=document, document_hash=hash_))
-
-
-def hold_back(contracts: Contracts, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
-    """No node is told anything more before this is set."""
-    send, told = contracts.ordering.send, asyncio.Event()
-
-    async def send_late(orders: NodeOrders) -> OrdersRefused | None:
-        await told.wait()
-        return await send(orders)
-
-    monkeypatch.setattr(contracts.ordering, "send", send_late)
-    return told
-
-
-async def answered(contracts: Contracts, version: ContractVersion) -> None:
-    """Every node has said what it has, when it was sent the version."""
-    for station in contracts.stations:
-        order = await version.order(station)
-        async with asyncio.timeout(DEADLINE):
-            while "ACTIVITY_TASK_COMPLETED" not in event_types(await order.fetch_history()):
-                await asyncio.sleep(0.05)
 
 
 class TestARetirement:
@@ -84,7 +51,7 @@ class TestARetirement:
         old = await in_force(contracts)
         new = await contracts.improve(old, calibration_interval_days=90)
         await new.deploy()
-        await take_unheard(contracts, new)
+        new.take_unheard()
         await new.retire()
         await new.recorded("retire_contract")
         async with contracts.online():
@@ -93,13 +60,13 @@ class TestARetirement:
         assert [station.in_force for station in contracts.stations] == [["1.0"], ["1.0"]]
 
     async def test_leaves_no_node_without_a_version_that_comes_back_before_its_order_is_withdrawn(
-        self, contracts: Contracts, monkeypatch: pytest.MonkeyPatch
+        self, contracts: Contracts
     ) -> None:
         old = await in_force(contracts)
         new = await contracts.improve(old, calibration_interval_days=90)
         await new.deploy()
         await new.sent()
-        told = hold_back(contracts, monkeypatch)
+        told = contracts.ordering.told = asyncio.Event()
         await new.retire()
         await new.recorded("retire_contract")
         async with contracts.online():
@@ -125,7 +92,7 @@ class TestARetirement:
 class TestANewerVersionThatIsRetiredUnheard:
     @pytest.mark.parametrize("taken", [["1.2"], ["1.1", "1.2"]])
     async def test_gives_way_to_the_one_before_it_that_is_still_on_its_way(
-        self, contracts: Contracts, monkeypatch: pytest.MonkeyPatch, taken: list[str]
+        self, contracts: Contracts, taken: list[str]
     ) -> None:
         old = await in_force(contracts)
         wanted = await contracts.improve(old, calibration_interval_days=90)
@@ -136,12 +103,12 @@ class TestANewerVersionThatIsRetiredUnheard:
         await newer.sent()
         for version in (wanted, newer):
             if version.ref.version in taken:
-                await take_unheard(contracts, version)
-        told = hold_back(contracts, monkeypatch)
+                version.take_unheard()
+        told = contracts.ordering.told = asyncio.Event()
         await newer.retire()
         await newer.recorded("retire_contract")
         async with contracts.online():
-            await answered(contracts, wanted)
+            await wanted.is_answered()
             told.set()
             await newer.is_("archived")
             await contracts.shop.pass_time(2 * retry.LONGEST_PAUSE)
@@ -159,7 +126,7 @@ class TestAnAnswerThatNobodyHeard:
         new = await contracts.improve(lost, calibration_interval_days=60)
         await new.deploy()
         for version in (lost, new):
-            await take_unheard(contracts, version)
+            version.take_unheard()
         async with contracts.online():
             await new.is_("monitoring")
             for version in (old, lost):
