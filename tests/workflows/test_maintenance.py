@@ -323,6 +323,20 @@ class TestFurtherNodes:
         async with contracts.online(second):
             await version.is_("monitoring")
 
+    async def test_get_it_also_while_a_newer_version_is_on_its_way_to_an_earlier_node(
+        self, contracts: Contracts
+    ) -> None:
+        first, second = contracts.stations
+        version = await contracts.create()
+        await version.deploy([first.node.node_id])
+        newer = await contracts.improve(version, calibration_interval_days=90)
+        await newer.deploy([first.node.node_id])
+        await version.answer(await version.ask_deployment([second.node.node_id]))
+        await version.order(second)
+        async with contracts.online():
+            await version.is_("monitoring")
+        assert (first.in_force, second.in_force) == (["1.1"], ["1.0"])
+
     async def test_are_refused_where_none_is_left(self, contracts: Contracts) -> None:
         version = await in_force(contracts)
         await version.ask(names.DEPLOY, reason="again", token=await version.deployment_token())
