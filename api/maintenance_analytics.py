@@ -29,8 +29,8 @@ FOREVER = datetime(9999, 1, 1, tzinfo=UTC)
 class CalibrationFigures(BaseModel):
     """Instruments of one type that are at one node now, by the state of their calibration.
 
-    `compliance`: the share whose calibration is valid, which is current or expiring soon. `out_of_service` counts those
-    that are, whatever their calibration.
+    `out_of_service` counts those that are, whatever their calibration. `compliance`: of the others, the share whose
+    calibration is valid, which is current or expiring soon; 1 where there are no others.
     """
 
     node_id: str
@@ -45,7 +45,7 @@ class CalibrationFigures(BaseModel):
 
 
 class Overdue(BaseModel):
-    """An instrument whose calibration has expired, in whole days of its node."""
+    """An instrument in service whose calibration has expired, in whole days of its node."""
 
     equipment_id: str
     node_id: str

@@ -82,14 +82,21 @@ async def maintenance_figures(engine: AsyncEngine, since: datetime, until: datet
 
 
 def compliance(found: Iterable[tuple[EquipmentItem, Standing]]) -> dict[str, Any]:
-    """How many calibrations are valid, by node and type; and those that are not, the longest overdue first."""
+    """How many calibrations are valid, by node and type; and those that are not, the longest overdue first.
+
+    What is out of service is counted, and neither complies nor is overdue.
+    """
     counts: dict[tuple[str, str], Counter[str]] = {}
     overdue = []
     for item, where in found:
         count = counts.setdefault((item.node_id, item.equipment_type), Counter())
         count["instruments"] += 1
         count[where.calibration] += 1
-        count["out_of_service"] += item.out_of_service is not None
+        if item.out_of_service is not None:
+            count["out_of_service"] += 1
+            continue
+        count["in_service"] += 1
+        count["valid"] += where.calibration_valid
         if where.calibration is CalibrationState.EXPIRED:
             overdue.append(
                 {
@@ -104,8 +111,7 @@ def compliance(found: Iterable[tuple[EquipmentItem, Standing]]) -> dict[str, Any
             "node_id": node_id,
             "equipment_type": equipment_type,
             **{name: count[name] for name in ("instruments", "out_of_service", *CalibrationState)},
-            "compliance": (count[CalibrationState.CURRENT] + count[CalibrationState.EXPIRING_SOON])
-            / count["instruments"],
+            "compliance": count["valid"] / count["in_service"] if count["in_service"] else 1.0,
         }
         for (node_id, equipment_type), count in sorted(counts.items())
     ]

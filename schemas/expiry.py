@@ -11,7 +11,7 @@ from schemas import names
 from schemas.alert import Severity, cause_of
 from schemas.base import Identifier, Model, Text, UtcDateTime, excerpt
 from schemas.calibration import CalibrationState
-from schemas.equipment import ContractInForce, EquipmentItem, Standing
+from schemas.equipment import ContractInForce, EquipmentItem, EquipmentState, Standing
 from schemas.maintenance import Condition
 from schemas.maintenance_alert import IssueType, MaintenanceIssue
 from schemas.node import Node
@@ -87,7 +87,9 @@ def expiry_report(node_id: str, found: Iterable[tuple[EquipmentItem, Standing]],
 
 
 def due_step(where: Standing) -> int | None:
-    """The step that the calibration has come to; None before the first."""
+    """The step that the calibration has come to; None before the first, and for what is out of service."""
+    if where.state is EquipmentState.OUT_OF_SERVICE:
+        return None
     match where.calibration, where.days_left:
         case CalibrationState.EXPIRED, _:
             return EXPIRED

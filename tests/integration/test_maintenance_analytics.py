@@ -4,6 +4,7 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import count
 from typing import Any
 
+import pytest
 import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -165,26 +166,27 @@ def stands(
 
 
 class TestCompliance:
-    def test_is_the_share_that_is_valid(self) -> None:
+    def test_is_the_share_that_is_valid_of_those_in_service(self) -> None:
         found = compliance(
             [
                 stands("A", CalibrationState.CURRENT, 90, out_of_service="dropped"),
                 stands("B", CalibrationState.EXPIRING_SOON, 3),
                 stands("C", CalibrationState.EXPIRED, -2),
                 stands("D", CalibrationState.EXPIRED, -9),
+                stands("E", CalibrationState.EXPIRED, -99, out_of_service="scrapped"),
             ]
         )
         assert found["calibration"] == [
             {
                 "node_id": "N1",
                 "equipment_type": "uv_lamp",
-                "instruments": 4,
-                "out_of_service": 1,
+                "instruments": 5,
+                "out_of_service": 2,
                 "current": 1,
                 "expiring_soon": 1,
-                "expired": 2,
+                "expired": 3,
                 "pending_calibration": 0,
-                "compliance": 0.5,
+                "compliance": pytest.approx(1 / 3),
             }
         ]
         assert [(one["equipment_id"], one["days_overdue"]) for one in found["overdue"]] == [("D", 9), ("C", 2)]

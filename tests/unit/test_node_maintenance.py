@@ -619,6 +619,19 @@ class TestTheWatch:
         alerts = [report.alert.alert_type for report in told(node) if report.alert]
         assert alerts == [*(["calibration_expiring"] * 4), "calibration_expired"]
 
+    def test_reminds_of_nothing_that_is_out_of_service_until_it_returns(self, tmp_path: Path) -> None:
+        node = NodeMaintenance(NODE, disk(tmp_path), lambda: NOW)
+        node.take_contract(version(1, calibration_interval_days=300))
+        register = Register(node)
+        causes = []
+        for day, out_of_service in enumerate((None, "lamp broken", None)):
+            register.write((item(out_of_service=out_of_service), calibrated()))
+            node.check_expiry(NOW + timedelta(days=day))
+            causes.append([report.alert.cause for report in told(node) if report.alert])
+        assert [len(raised) for raised in causes] == [1, 1, 2]
+        assert set(causes[-1]) == {"calibration_expired:LAMP-1"}
+        assert "calibration_expired:LAMP-1" in told(node, "check_expiry")[1].resolved
+
     def test_reminds_of_a_later_due_date_of_what_had_expired(self, tmp_path: Path) -> None:
         node = NodeMaintenance(NODE, disk(tmp_path), lambda: NOW)
         node.take_contract(version(1, calibration_interval_days=300))
