@@ -160,6 +160,12 @@ class TestEveryRoute:
                 assert answer.status_code == 403, operation
                 assert operation.permissions[0] in answer.json()["detail"]
 
+    async def test_that_reports_on_maintenance_lets_in_its_engineers(
+        self, http: httpx.AsyncClient, settings: Settings
+    ) -> None:
+        answer = await http.get("/api/v1/analytics/maintenance", headers=bearer(settings, Role.MAINTENANCE_ENGINEER))
+        assert answer.status_code != 403
+
 
 class TestWhoHasNoToken:
     async def test_is_told_what_to_send(self, http: httpx.AsyncClient) -> None:
