@@ -146,7 +146,7 @@ async def start_again(client: Client, start: TraceStart) -> bool:
             task_queue=names.MAIN_QUEUE,
             id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
             search_attributes=TypedSearchAttributes([SearchAttributePair(STATUS, TraceStatus.SEARCHING.value)]),
-            static_summary=f"{start.equipment_id} · found out of tolerance by {start.certificate_number}"[:200],
+            static_summary=f"{start.equipment_id} · found bad by {start.certificate_number}"[:200],
             rpc_timeout=RPC_TIMEOUT,
         )
     except WorkflowAlreadyStartedError:

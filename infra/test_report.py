@@ -129,7 +129,7 @@ def _amended(amendment: Amendment) -> str:
     what = "must be measured again" if amendment.amendment == TraceDisposition.RETEST else "is withdrawn"
     return (
         f"The result of {amendment.test_id} {what}: {amendment.reason}. Decided by {amendment.decided_by} on "
-        f"{_time(amendment.decided_at)}, because an instrument that it relies on was found out of tolerance "
+        f"{_time(amendment.decided_at)}, because an instrument that it relies on turned out to be bad "
         f"(trace {amendment.trace_id}, ledger entry {amendment.entry})."
     )
 

@@ -240,8 +240,8 @@ def _alert(search: Search, clientpo_id: str, results: int) -> Alert:
         source=workflow_id,
         subject=clientpo_id,
         text=(
-            f"{results} results of client order {clientpo_id} were measured with {trace.equipment_id}, which was found "
-            f"out of tolerance (certificate {trace.certificate_number}). Decide whether they are used as they are, "
+            f"{results} results of client order {clientpo_id} were measured with {trace.equipment_id}, which turned "
+            f"out to be bad (certificate {trace.certificate_number}). Decide whether they are used as they are, "
             f"measured again or withdrawn: POST /api/v1/traces/{trace.trace_id}/dispositions."
         ),
         cause=in_doubt_cause(trace.trace_id, clientpo_id),

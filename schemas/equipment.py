@@ -41,6 +41,14 @@ _EXACT = Context(prec=200)
 """Loses no digit between any two measured values; that of Python's own operators has 28."""
 
 
+class AsFound(StrEnum):
+    """How a calibration found its instrument, by its readings before it was adjusted."""
+
+    WITHIN_TOLERANCE = "within_tolerance"
+    OUT_OF_TOLERANCE = "out_of_tolerance"
+    NOT_GIVEN = "not_given"
+
+
 class CalibrationPoint(Model):
     """One point of a calibration: what was applied, what the instrument showed before and after adjustment, and how
     far it may be off. All in `unit`; `uncertainty` is expanded, k=2 (ISO/IEC 17025, 7.8.4)."""
@@ -87,9 +95,22 @@ class CalibrationRecord(Model):
     corrects: Annotated[Text, Field(max_length=200)] | None = None
 
     @property
+    def as_found(self) -> AsFound:
+        if not self.points:
+            return AsFound.NOT_GIVEN
+        wrong = any(point.found_out_of_tolerance for point in self.points)
+        return AsFound.OUT_OF_TOLERANCE if wrong else AsFound.WITHIN_TOLERANCE
+
+    @property
     def found_out_of_tolerance(self) -> bool:
-        """What was measured with it before is in doubt."""
-        return any(point.found_out_of_tolerance for point in self.points)
+        return self.as_found is AsFound.OUT_OF_TOLERANCE
+
+    @property
+    def puts_in_doubt(self) -> bool:
+        """What was measured with it before is in doubt: it was found out of tolerance, or it failed and nobody says how
+        it was found."""
+        failed = self.result is CalibrationResult.FAILED
+        return self.found_out_of_tolerance or (failed and self.as_found is AsFound.NOT_GIVEN)
 
     @property
     def certificate(self) -> Certificate:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from schemas.approval import ApprovalType
 from schemas.base import excerpt, timestamp
+from schemas.equipment import AsFound
 from schemas.maintenance import CHECKLIST, Every, MaintenanceContract, StepKind
 from schemas.maintenance_alert import IssueType, TeachingAlert
 from schemas.maintenance_pattern import ContractExecuted, Finding, Proposal
@@ -78,11 +79,16 @@ def _changes(contract: MaintenanceContract, issue_type: str, alerts: Sequence[Te
 
 
 def _shorter_interval(contract: MaintenanceContract, alerts: Sequence[TeachingAlert]) -> Iterator[Wish]:
+    """An instrument that failed and was found within tolerance had measured rightly until then."""
     now = contract.calibration_interval_days
     shorter = max((days for days in INTERVALS if now is not None and days < now), default=None)
-    if shorter is not None:
-        reason = "instruments were found out of tolerance at their calibration (staircase of ILAC-G24)"
-        yield Wish("/calibration_interval_days", shorter, reason, alerts)
+    behind_it = [alert for alert in alerts if alert.data.get("as_found") != AsFound.WITHIN_TOLERANCE]
+    if shorter is not None and behind_it:
+        reason = (
+            "instruments were found out of tolerance at their calibration (staircase of ILAC-G24), or failed it and"
+            " nobody says how they were found"
+        )
+        yield Wish("/calibration_interval_days", shorter, reason, behind_it)
 
 
 def _longer_warning(contract: MaintenanceContract, alerts: Sequence[TeachingAlert]) -> Iterator[Wish]:

@@ -6,7 +6,7 @@ from typing import Any
 from schemas.alert import Severity, cause_of
 from schemas.base import Identifier, Model, UtcDateTime
 from schemas.changes.alert import NewestCalibration
-from schemas.equipment import CalibrationRecord, CalibrationResult, EquipmentItem, Standing
+from schemas.equipment import AsFound, CalibrationRecord, CalibrationResult, EquipmentItem, Standing
 from schemas.maintenance_alert import IssueType, MaintenanceIssue
 
 
@@ -138,15 +138,22 @@ def validation(item: EquipmentItem, found: Standing, day: date) -> dict[str, Any
     return result
 
 
+_AS_FOUND = {
+    AsFound.OUT_OF_TOLERANCE: "found out of tolerance",
+    AsFound.WITHIN_TOLERANCE: "found within tolerance",
+    AsFound.NOT_GIVEN: "as found not given",
+}
+
+
 def calibration_failed(item: EquipmentItem, record: CalibrationRecord, contract_id: str | None) -> ReportedAlert:
     """`contract_id` is the contract that asks for the calibration."""
     name = item.equipment_id
-    found = "found out of tolerance" if record.found_out_of_tolerance else "found within tolerance"
     return ReportedAlert(
         alert_type=IssueType.CALIBRATION_FAILED,
         severity=Severity.HIGH,
         subject=name,
-        text=f"{name} failed its calibration of {record.calibrated_on} ({record.certificate_number}, {found}) and may"
+        text=f"{name} failed its calibration of {record.calibrated_on} ({record.certificate_number},"
+        f" {_AS_FOUND[record.as_found]}) and may"
         " not be used: have it adjusted and calibrated again, or take it out of service.",
         cause=cause_of(IssueType.CALIBRATION_FAILED, name),
         issue=MaintenanceIssue(
@@ -155,6 +162,6 @@ def calibration_failed(item: EquipmentItem, record: CalibrationRecord, contract_
             equipment_id=name,
             equipment_type=item.equipment_type,
             node_id=item.node_id,
-            data={"certificate": record.certificate_number},
+            data={"certificate": record.certificate_number, "as_found": record.as_found},
         ),
     )

@@ -1,7 +1,8 @@
 """What was measured with an instrument that turned out to be bad, and what becomes of it (ISO/IEC 17025, 7.10).
 
-A calibration finds an instrument out of tolerance: then every result is in doubt that relied on an earlier one, since
-the instrument was good for the last time. Each is found in the ledger and waits for a person's disposition.
+A calibration finds an instrument out of tolerance, or fails it and does not say how it was found: then every result is
+in doubt that relied on an earlier one, since the instrument was good for the last time. Each is found in the ledger and
+waits for a person's disposition.
 """
 
 import hashlib
@@ -96,7 +97,7 @@ class TraceLife(BaseModel):
 
 
 class TraceStart(Model):
-    """Input of a `ReverseTraceWorkflow`: a calibration that found the instrument out of tolerance.
+    """Input of a `ReverseTraceWorkflow`: a calibration that puts earlier measurements in doubt.
 
     `since` is the day of the last calibration that left it good; None where there never was one: then
     everything is in doubt that was ever measured with it. `calibrated_on` is the day of the one that found it bad,

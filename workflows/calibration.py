@@ -3,6 +3,7 @@
 from datetime import datetime
 
 from pydantic import BaseModel
+from temporalio import workflow
 
 from activities.equipment import EquipmentActivities
 from schemas.alert import cause_of
@@ -15,6 +16,9 @@ from workflows.book import Book
 from workflows.reverse_trace import start_trace
 from workflows.steps import step
 
+DOUBT_WITHOUT_READINGS = "doubt without readings"
+"""Runs from before it trace only what readings show to be out of tolerance."""
+
 
 class Stands(BaseModel):
     """Whether a calibration stands now (else why not), and where its instrument is."""
@@ -26,14 +30,14 @@ class Stands(BaseModel):
 async def follow_up(book: Book, event: str, record: CalibrationRecord, found_at: datetime) -> Stands:
     """Looks at what stands now: of two that came at the same time, one does not, and a person must look.
 
-    Where it stands and found the instrument out of tolerance, also one that was adjusted since, what was measured with
-    it is traced.
+    Where it stands and puts in doubt what was measured with the instrument, also one that was adjusted since, that is
+    traced.
     """
     asked = CalibrationAsked(equipment_id=record.equipment_id, certificate_number=record.certificate_number)
     found = await step(EquipmentActivities.look_up_calibration, asked, summary=f"what stands of {record.equipment_id}")
     if found.recorded is None or not same_calibration(found.recorded, record):
         return Stands(refusal=await _conflict(book, event, record, found), node_id=found.node_id)
-    if record.found_out_of_tolerance:
+    if record.found_out_of_tolerance or (record.puts_in_doubt and workflow.patched(DOUBT_WITHOUT_READINGS)):
         await start_trace(record, found.good_since, found_at)
     return Stands(node_id=found.node_id)
 

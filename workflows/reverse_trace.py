@@ -1,4 +1,4 @@
-"""The reverse trace: an instrument was found out of tolerance, so everything is in doubt that relied on it.
+"""The reverse trace: an instrument turned out to be bad, so everything is in doubt that relied on it.
 
 Its results are searched in the ledger, up to an entry that is in the history, so that a search that is repeated finds
 the same; the result lies in rows, and here are only numbers. Tests that are under way with the instrument are held. A
@@ -111,7 +111,7 @@ class ReverseTraceWorkflow:
         await self._book.enter(
             "open_trace",
             "open",
-            f"{start.equipment_id} was found out of tolerance on {start.calibrated_on}: whatever was measured with it "
+            f"{start.equipment_id} turned out to be bad on {start.calibrated_on}: whatever was measured with it "
             f"{since} is in doubt",
             {"since": start.since and start.since.isoformat(), "calibrated_on": start.calibrated_on.isoformat()},
             TraceOpened(**start.model_dump(exclude={"life", "signals"})),
@@ -142,7 +142,7 @@ class ReverseTraceWorkflow:
         again."""
         start = self._start
         reason = (
-            f"{start.equipment_id} was found out of tolerance (certificate {start.certificate_number}), so its results "
+            f"{start.equipment_id} turned out to be bad (certificate {start.certificate_number}), so its results "
             f"are in doubt: decide on them in trace {start.trace_id}, then resume; to measure again, reject them"
         )
         for contract in horizon.holdable:
@@ -254,7 +254,7 @@ class ReverseTraceWorkflow:
     def _show(self) -> None:
         start, life = self._start, self._life
         lines = [
-            f"**{life.status}** · {start.equipment_id} was found out of tolerance by {start.certificate_number}",
+            f"**{life.status}** · {start.equipment_id} turned out to be bad by {start.certificate_number}",
             f"{life.found} results in doubt, {life.waiting} of them wait for a disposition",
         ]
         if life.waiting:
@@ -276,7 +276,7 @@ class ReverseTraceWorkflow:
 
 
 async def start_trace(calibration: CalibrationRecord, since: date | None, found_at: datetime) -> None:
-    """Starts the reverse trace of a calibration that found its instrument out of tolerance, once.
+    """Starts the reverse trace of a calibration that puts in doubt what was measured with its instrument, once.
 
     `since` is the day of the last calibration that left it good, None where there is none.
     """
@@ -289,7 +289,7 @@ async def start_trace(calibration: CalibrationRecord, since: date | None, found_
             parent_close_policy=workflow.ParentClosePolicy.ABANDON,
             id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
             search_attributes=search_attributes(TraceStatus.SEARCHING),
-            static_summary=f"{start.equipment_id} · found out of tolerance by {start.certificate_number}"[:200],
+            static_summary=f"{start.equipment_id} · found bad by {start.certificate_number}"[:200],
         )
     except WorkflowAlreadyStartedError:
         workflow.logger.info("%s is traced already", start.trace_id)

@@ -81,6 +81,12 @@ class TestFailedCalibrations:
         assert proposal.changes == ()
         assert "look at the alerts" in proposal.advice
 
+    def test_shorten_it_by_those_alone_that_were_not_found_within_tolerance(self) -> None:
+        right, wrong, unknown = ({"as_found": found} for found in ("within_tolerance", "out_of_tolerance", "not_given"))
+        assert changed("calibration_failed", right, right, right) == []
+        [change] = proposed("calibration_failed", right, wrong, unknown).changes
+        assert [one["alert_id"] for one in change.data["alerts"]] == ["A-1", "A-2"]
+
     def test_say_which_alerts_are_behind_it(self) -> None:
         [change] = proposed("calibration_failed").changes
         assert [one["alert_id"] for one in change.data["alerts"]] == ["A-0", "A-1", "A-2"]

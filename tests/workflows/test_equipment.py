@@ -239,6 +239,14 @@ class TestAFailedCalibration:
         assert alert.issue is not None
         assert (alert.issue.equipment_id, alert.issue.node_id) == (thermometer.name, shop.node)
 
+    async def test_that_does_not_say_how_it_was_found_starts_a_trace(
+        self, shop: Shop, thermometer: Thermometer
+    ) -> None:
+        await thermometer.calibrate(result="failed")
+        (alert,) = shop.open_alerts("calibration_failed")
+        assert "as found not given" in alert.text
+        assert len(await traces(shop, thermometer, "C-1")) == 1
+
     async def test_within_tolerance_as_found_starts_no_trace(self, shop: Shop, thermometer: Thermometer) -> None:
         await thermometer.calibrate(result="failed", points=[GOOD])
         assert await traces(shop, thermometer, "C-1") == []
