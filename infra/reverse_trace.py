@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, select, union
+from sqlalchemy import ColumnElement, exists, func, select, union
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 from temporalio.common import SearchAttributePair, TypedSearchAttributes, WorkflowIDReusePolicy
@@ -12,13 +12,14 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 
 from infra.database import Row, many, page
 from infra.rows.reverse_trace import waiting_results
-from infra.tables.equipment import equipment
+from infra.tables.equipment import calibrations, equipment
 from infra.tables.ledger import ledger_entries
 from infra.tables.reverse_trace import traced_results, traces
 from infra.tables.test_execution import test_results, test_signoffs, tests
 from infra.tables.transfer import transfers
 from infra.temporal import RPC_TIMEOUT, STATUS
 from schemas import names
+from schemas.equipment import CalibrationResult
 from schemas.reverse_trace import Selected, Selection, TraceStart, TraceStatus, decided_content
 
 
@@ -55,6 +56,21 @@ class ReverseTraces:
     async def not_closed(self) -> list[Row]:
         """Those whose workflow should be open."""
         return await self._find([traces.c.closed_at.is_(None)], limit=None, offset=0)
+
+    async def not_opened(self) -> list[Row]:
+        """Calibrations without a trace that may put something in doubt, each with the time when it was `known` here."""
+        calibration = calibrations.c
+        opened = exists().where(
+            traces.c.equipment_id == calibration.equipment_id,
+            traces.c.certificate_number == calibration.certificate_number,
+        )
+        query = (
+            select(calibrations, ledger_entries.c.recorded_at.label("known"))
+            .join(ledger_entries, ledger_entries.c.seq == calibration.entry)
+            .where(calibration.found_out_of_tolerance | (calibration.result == CalibrationResult.FAILED), ~opened)
+            .order_by(calibration.entry)
+        )
+        return await many(self._engine, query)
 
     async def held(self, trace_id: str, since: datetime) -> list[str]:
         """The contracts whose tests this trace has told to hold, also where somebody has resumed them."""
@@ -137,7 +153,7 @@ class ReverseTraces:
 
 
 async def start_again(client: Client, start: TraceStart) -> bool:
-    """A trace whose row is there; False where it is open, or has come to its end."""
+    """A trace that may never have been begun; False where it is open, or has come to its end."""
     try:
         await client.start_workflow(
             "ReverseTraceWorkflow",

@@ -1,38 +1,57 @@
 """Reverse traces without an open workflow: what is in doubt waits for a disposition all the same.
 
-One that was closed from outside is started again where its rows stand, and a person is told. It searches the ledger
+One that was closed from outside is started again where its rows stand, and a person is told. One that whoever recorded
+its calibration did not come to start is started now. It searches the ledger
 behind the last entry that it is known to have searched; what it finds twice is one result.
 """
 
 from collections.abc import AsyncIterator
-from datetime import UTC
+from datetime import UTC, datetime
 
 from temporalio.client import Client
 
 from infra.database import Row
+from infra.equipment_register import EquipmentRegister
 from infra.ledger import Ledger
 from infra.repairs import GOES_ON, Repairs, closed_from_outside, how_closed
 from infra.reverse_trace import ReverseTraces, start_again
 from infra.temporal import workflow_status
 from schemas import names
+from schemas.equipment import CalibrationRecord
+from schemas.equipment_register import CalibrationAsked
 from schemas.ledger import LedgerEntry
 from schemas.reconcile import Repaired
-from schemas.reverse_trace import TraceLife, TraceStart
+from schemas.reverse_trace import TraceLife, TraceStart, trace_id
 
 
 class TraceReconciler:
     """Starts them; a repeat finds nothing more to do."""
 
-    def __init__(self, client: Client, traces: ReverseTraces, ledger: Ledger) -> None:
+    def __init__(self, client: Client, traces: ReverseTraces, register: EquipmentRegister, ledger: Ledger) -> None:
         self._client = client
         self._traces = traces
+        self._register = register
         self._ledger = ledger
 
     async def repair(self, repairs: Repairs) -> AsyncIterator[tuple[str, Repaired | None]]:
-        """Each trace that is not closed, by its workflow, and what was done for it."""
+        """Each trace that is not closed, or not even opened, by its workflow, and what was done for it."""
+        for row in await self._traces.not_opened():
+            calibration = CalibrationRecord.model_validate_json(row["calibration"])
+            if calibration.puts_in_doubt:
+                name = names.reverse_trace_id(trace_id(calibration.equipment_id, calibration.certificate_number))
+                yield name, await repairs.attempt(name, self._begin(calibration, max(row["recorded_at"], row["known"])))
         for row in await self._traces.not_closed():
             name = names.reverse_trace_id(row["trace_id"])
             yield name, await repairs.attempt(name, self._repair(row))
+
+    async def _begin(self, calibration: CalibrationRecord, found_at: datetime) -> Repaired | None:
+        """As what follows a calibration does: of both that start it at once, one does."""
+        asked = CalibrationAsked(
+            equipment_id=calibration.equipment_id, certificate_number=calibration.certificate_number
+        )
+        found = await self._register.calibration(asked)
+        start = TraceStart.of(calibration, found.good_since, found_at.astimezone(UTC))
+        return Repaired.STARTED if await start_again(self._client, start) else None
 
     async def _repair(self, row: Row) -> Repaired | None:
         name = row["trace_id"]

@@ -101,7 +101,8 @@ class TraceStart(Model):
 
     `since` is the day of the last calibration that left it good; None where there never was one: then
     everything is in doubt that was ever measured with it. `calibrated_on` is the day of the one that found it bad,
-    `found_at` when that was recorded. `life` and `signals` travel through continue-as-new.
+    `found_at` when that was recorded: here, or at its node if that is later. `life` and `signals` travel through
+    continue-as-new.
     """
 
     trace_id: Identifier

@@ -138,7 +138,8 @@ def main_worker(
     gatekeeper = Gatekeeper(TrustList(settings.guardian_trust_dir), client_pos, transfers, settings)
     contracts, registry = ContractStore(settings.contracts_dir), load_registry(settings.nodes_file)
     syncs = NodeSyncs(client)
-    equipment = EquipmentActivities(EquipmentRegister(engine, registry), syncs)
+    register = EquipmentRegister(engine, registry)
+    equipment = EquipmentActivities(register, syncs)
     transfer = TransferActivities(gatekeeper, Dispatcher(contracts, client_pos, ledger, registry), hubs)
     versions = MaintenanceContracts(engine)
     drafts = Drafts(client, versions, ledger, registry, settings)
@@ -187,7 +188,7 @@ def main_worker(
                 MaintenanceReconciler(client, versions, ledger, drafts),
                 MissingDeployments(versions, ordering, Alerts(engine), ledger),
                 PatternReconciler(client, reviews, patterns, ledger),
-                TraceReconciler(client, traces, ledger),
+                TraceReconciler(client, traces, register, ledger),
                 ClientPOReconciler(client, client_pos, ledger, starter),
             ).reconcile,
         ],

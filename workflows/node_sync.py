@@ -195,7 +195,8 @@ class NodeSyncWorkflow:
         if not await self._recorded(report, str(report.number)) and not await self._kept_aside(report):
             await self._given_up(report)
         elif report.calibration is not None:
-            stands = await follow_up(self._book, _aside(report), report.calibration, report.happened_at)
+            known_at = max(report.happened_at, workflow.now())  # a node's clock may be behind: rather too much is found
+            stands = await follow_up(self._book, _aside(report), report.calibration, known_at)
             if stands.node_id not in (None, self._node):
                 await refresh(stands.node_id)
 

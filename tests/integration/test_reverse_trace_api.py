@@ -20,6 +20,7 @@ from activities.ledger import LedgerActivities
 from activities.reverse_trace import ReverseTraceActivities
 from infra import trace_search
 from infra.decisions import DecisionVerifier
+from infra.equipment_register import EquipmentRegister
 from infra.repairs import Repairs
 from infra.reverse_trace import ReverseTraces
 from infra.settings import Settings
@@ -29,12 +30,14 @@ from infra.trace_search import Searcher
 from schemas import names
 from schemas.changes.equipment import EquipmentRegistered
 from schemas.changes.reverse_trace import TraceOpened
+from schemas.equipment_register import calibration_row
 from schemas.ledger import LedgerEntry
 from schemas.permission import Role
 from schemas.record import Record
 from schemas.reverse_trace import Search, Searched, TraceStart, trace_id
 from tests.integration.hubs import Hubs
 from tests.past import Past, instrument, write
+from tests.workflows.register import calibrated, point
 from workers.worker import SANDBOX
 from workflows.reverse_trace import ReverseTraceWorkflow
 
@@ -99,6 +102,15 @@ class Floor:
         answer = await self.hubs.quality.get(self.url, params=params)
         assert answer.status_code == 200, answer.text
         return dict(answer.json())
+
+    async def reconcile(self) -> list[str]:
+        """The workflow of its trace, if that was started."""
+        house, repairs = self.house, Repairs(self.house.alerts, self.house.ledger)
+        register = EquipmentRegister(house.engine, house.registry)
+        found = TraceReconciler(house.temporal, ReverseTraces(house.engine), register, house.ledger).repair(repairs)
+        started = [name async for name, repaired in found if repaired]
+        await repairs.finish()
+        return [name for name in started if name == names.reverse_trace_id(self.id)]
 
     async def searched(self) -> dict[str, Any]:
         """The trace once its results are listed."""
@@ -227,13 +239,6 @@ class TestATraceThatWasClosedFromOutside:
         floor = Floor(hubs, settings, names.MAIN_QUEUE)
         house = floor.house
 
-        async def reconcile() -> list[str]:
-            repairs = Repairs(house.alerts, house.ledger)
-            found = TraceReconciler(house.temporal, ReverseTraces(house.engine), house.ledger).repair(repairs)
-            started = [name async for name, repaired in found if repaired]
-            await repairs.finish()
-            return [name for name in started if name == names.reverse_trace_id(floor.id)]
-
         async with floor.worker():
             await floor.measured("SC-1")
             await floor.measured("SC-2", order="CPO-2")
@@ -242,17 +247,41 @@ class TestATraceThatWasClosedFromOutside:
             assert (await floor.dispose("use_as_is", clientpo_id="CPO-2")).status_code == 200
             await handle.terminate()
             await floor.measured("SC-3")
-            assert await reconcile() == [names.reverse_trace_id(floor.id)]
+            assert await floor.reconcile() == [names.reverse_trace_id(floor.id)]
             async with asyncio.timeout(20):
                 while (await floor.shown())["found"] < 3:
                     await asyncio.sleep(0.05)
-            assert await reconcile() == []
+            assert await floor.reconcile() == []
             assert (await floor.dispose("withdraw")).json()["disposed"] == 2
             again: WorkflowHandle[Any, Any] = house.temporal.get_workflow_handle(names.reverse_trace_id(floor.id))
             assert await again.result() == 3
         [entry] = await house.ledger.entries(target=floor.id, action="restart_trace")
         assert entry.metadata["workflow"] == "terminated"
         assert (await floor.shown())["closed_at"] is not None
+
+
+class TestATraceThatWasNotStarted:
+    @pytest.mark.parametrize("points", [(), (point("103", "103"),)], ids=["as found not given", "out of tolerance"])
+    async def test_is_started_though_who_recorded_the_calibration_was_terminated(
+        self, hubs: Hubs, settings: Settings, points: tuple[dict[str, Any], ...]
+    ) -> None:
+        floor = Floor(hubs, settings, names.MAIN_QUEUE)
+        good = calibrated(floor.equipment_id, "CAL-GOOD", on="2026-01-10")
+        bad = calibrated(floor.equipment_id, "CAL-BAD", on="2026-07-01", result="failed", points=points)
+        for record in (good, bad):
+            entry = LedgerEntry(
+                idempotency_key=f"{floor.equipment_id}:{record.certificate_number}",
+                action_type="maintenance",
+                action="record_calibration",
+                target=floor.equipment_id,
+                details="recorded",
+            )
+            await floor.house.ledger.record(Record(entry=entry, changes=(calibration_row(record, "NODE-1"),)))
+        async with floor.worker():
+            assert await floor.reconcile() == [names.reverse_trace_id(floor.id)]
+            seen = await floor.searched()
+            assert (seen["certificate_number"], seen["since"]) == ("CAL-BAD", "2026-01-10")
+            assert await floor.reconcile() == []
 
 
 class TestADisposition:

@@ -22,6 +22,7 @@ from schemas.maintenance_orders import DeployedContract
 from schemas.maintenance_version import VersionRef
 from schemas.node_report import NodeReports, ReportsConfirmed
 from schemas.policy_repository import Publication
+from schemas.reverse_trace import TraceStart
 from tests.instruments import delivered, in_force
 from tests.workflows.register import ELSEWHERE, Station, calibrated, point
 from tests.workflows.shop import MemoryLedger, Shop, check_histories, main_worker, shows, until
@@ -188,14 +189,17 @@ class TestWhatANodeDidByItself:
     async def test_starts_the_trace_of_what_was_found_out_of_tolerance(self, shop: Shop, station: Station) -> None:
         bad = calibrated(thermometer(shop), result="failed", points=[point("103", "103")])
         station.maintenance.record_calibration(bad, "ines")
+        before = await shop.now()
         await synced(shop, station)
         history = [event async for event in station.handle.fetch_history_events()]
-        started = [
-            event.child_workflow_execution_started_event_attributes.workflow_type.name
+        [started] = [
+            event.start_child_workflow_execution_initiated_event_attributes
             for event in history
-            if event.HasField("child_workflow_execution_started_event_attributes")
+            if event.HasField("start_child_workflow_execution_initiated_event_attributes")
         ]
-        assert started == ["ReverseTraceWorkflow"]
+        assert started.workflow_type.name == "ReverseTraceWorkflow"
+        start = TraceStart.model_validate_json(started.input.payloads[0].data)
+        assert start.found_at >= before > station.now, "the node's clock is behind"
 
 
 class TestAReportThatCannotStand:
