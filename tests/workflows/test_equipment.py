@@ -249,7 +249,7 @@ class TestAFailedCalibration:
         about = {"node_id": thermometer.shop.node, "equipment_id": thermometer.name, "station_type": "LP"}
         said = {"alert_type": "calibration_failed", "severity": "high", "requires_action": True}
         assert entry.metadata.items() >= (about | said).items()
-        assert entry.metadata["data"] == {"certificate": "C-2"}
+        assert entry.metadata["data"] == {"certificate": "C-2", "as_found": "not_given"}
 
     async def test_that_does_not_say_how_it_was_found_starts_a_trace(
         self, shop: Shop, thermometer: Thermometer

@@ -1,7 +1,7 @@
 """A test from its start to its authorization: by signals here, whose senders can say what they like."""
 
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -225,11 +225,10 @@ class TestTheGate:
     async def test_that_misses_something_else_now_says_so(self, shop: Shop, demanding: Tested) -> None:
         await demanding.start("ivan", "LAMP-1")
         await demanding.is_("blocked")
-        shop.equip("LAMP-1")
-        shop.equip()
+        shop.equip("LAMP-1", due_on=date(2021, 1, 1))
         await demanding.ask("equipment_changed")
         await demanding.recorded("equipment_not_ready", 2)
-        assert "out of service" in demanding.row["missing"]
+        assert "was due for calibration" in demanding.row["missing"]
         assert len(shop.open_alerts("equipment_not_ready")) == 1
 
     async def test_is_asked_again_when_a_hold_ends(self, shop: Shop, demanding: Tested) -> None:
