@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -37,7 +39,12 @@ def over(lines: Mapping[Destination, HubLine], settings: Settings) -> dict[str, 
 @pytest_asyncio.fixture(scope="session")
 async def floor(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Floor]:
     """Every process of the shop runs. A test that ends one starts it again."""
-    state_dir = tmp_path_factory.mktemp("shop")
+    async with running_shop(tmp_path_factory.mktemp("shop")) as floor:
+        yield floor
+
+
+@asynccontextmanager
+async def running_shop(state_dir: Path) -> AsyncIterator[Floor]:
     # Not the usual ports: other test processes start a shop at the same moment.
     (state_dir / "ports.json").write_text(json.dumps({name: port() for name in USUAL_PORTS}))
     lines = {destination: HubLine(port()) for destination in Destination}

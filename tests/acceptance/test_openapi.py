@@ -3,12 +3,15 @@
 import asyncio
 import os
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from schemas.permission import Role
 from tests.acceptance import openapi_checks
+from tests.acceptance.conftest import running_shop
 from tests.acceptance.floor import Floor, bearer
 
 EXAMPLES = 25
@@ -32,6 +35,13 @@ async def schemathesis(floor: Floor, folder: Path, *options: str) -> tuple[int, 
     )
     report, _ = await process.communicate()
     return process.returncode or 0, report.decode()
+
+
+@pytest_asyncio.fixture(scope="module")
+async def floor(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Floor]:
+    """A shop of its own: an admin who tries out everything also holds the tests of others, and moves their lamps."""
+    async with running_shop(tmp_path_factory.mktemp("shop")) as floor:
+        yield floor
 
 
 @pytest.mark.timeout(600)  # it grows with the operations

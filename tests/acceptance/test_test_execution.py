@@ -7,6 +7,7 @@ import pytest_asyncio
 
 from schemas.permission import Role
 from tests.acceptance.floor import LP, Floor, Json, bearer, new, until
+from tests.acceptance.maintenance import registered, today
 
 IVAN = (Role.INSPECTOR, "ivan")
 INES = (Role.INSPECTOR, "ines")
@@ -19,9 +20,10 @@ class Tested:
 
     __test__ = False
 
-    def __init__(self, floor: Floor, name: str) -> None:
+    def __init__(self, floor: Floor, name: str, lamp: str) -> None:
         self.floor = floor
         self.name = name
+        self.lamp = lamp
         self.test_id = f"{name}-TEST1"
 
     async def look(self) -> Json:
@@ -32,7 +34,7 @@ class Tested:
         return await self.floor.ask("POST", f"/api/v1/tests/{self.name}/{what}", json=body, headers=headers)
 
     async def start(self, who: tuple[Role, str] = IVAN, *instruments: str, **fields: Any) -> httpx.Response:
-        return await self.post("start", {"instruments": instruments or ["UV-LAMP-04"], **fields}, who)
+        return await self.post("start", {"instruments": instruments or [self.lamp], **fields}, who)
 
     async def submit(self, value: str = "0.10", who: tuple[Role, str] = IVAN, key: str | None = None) -> httpx.Response:
         result = {
@@ -59,14 +61,16 @@ class Tested:
 @pytest_asyncio.fixture
 async def tested(floor: Floor) -> Tested:
     """Its contract needs a lamp, an inspector and a quality manager."""
-    name = new("SC")
+    lamp, name = await registered(floor, equipment_type=new("lamp")), new("SC")
+    await lamp.calibrate(today())
+    await lamp.at_its_node()
     test = {
         "test_id": f"{name}-TEST1",
         "test_type": "liquid_penetrant",
         "assigned_node": LP,
         "procedure": {"procedure_id": "ASTM-E1417", "revision": "2021"},
         "required_signoffs": ["inspector", "quality_manager"],
-        "equipment": ["UV-LAMP-04"],
+        "equipment": [lamp.equipment_id],
     }
     po = await floor.stage(smart_contract_id=name, tests=[test])
     await floor.broadcast(part_id=po.part)
@@ -76,14 +80,14 @@ async def tested(floor: Floor) -> Tested:
         return (await floor.ask("GET", f"/api/v1/tests/{name}")).is_success
 
     await until(there, bool)
-    return Tested(floor, name)
+    return Tested(floor, name, lamp.equipment_id)
 
 
 class TestATest:
     async def test_is_carried_from_its_start_to_its_authorization(self, floor: Floor, tested: Tested) -> None:
         started = (await tested.start()).json()
         assert (started["status"], started["performer"]) == ("running", "ivan")
-        assert started["begun"]["instruments"][0]["equipment_id"] == "UV-LAMP-04"
+        assert started["begun"]["instruments"][0]["equipment_id"] == tested.lamp
 
         submitted = (await tested.submit()).json()
         assert (submitted["status"], submitted["revision"]) == ("awaiting_signoff", 1)
