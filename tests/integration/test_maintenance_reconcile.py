@@ -49,11 +49,16 @@ async def reconcile(lab: Lab) -> list[str]:
     return [workflow_id for workflow_id in found if lab.name in workflow_id]
 
 
+async def until_there(lab: Lab, *workflow_ids: str) -> None:
+    async with asyncio.timeout(20):
+        for workflow_id in workflow_ids:
+            while await workflow_status(lab.house.temporal, workflow_id) is None:
+                await asyncio.sleep(0.05)
+
+
 async def close(lab: Lab, workflow_id: str) -> None:
     """As somebody does in the Temporal Web UI, once it is there."""
-    async with asyncio.timeout(20):
-        while await workflow_status(lab.house.temporal, workflow_id) is None:
-            await asyncio.sleep(0.05)
+    await until_there(lab, workflow_id)
     await lab.house.temporal.get_workflow_handle(workflow_id).terminate()
 
 
@@ -177,9 +182,10 @@ class TestWhatANodeIsTold:
             await lab.deploy()
             await lab.until(lambda shown: shown["status"] == "monitoring")
         await lab.marta.post(lab.path(then="/retire"), json={"reason": "lamps are gone"})
-        order = f"maintenance/{lab.name}/1.0/{lab.nodes[0].node_id}/end"
-        await close(lab, order)
-        assert order in await reconcile(lab)  # others may not have been told yet
+        orders = [f"maintenance/{lab.name}/1.0/{node.node_id}/end" for node in lab.nodes]
+        await until_there(lab, *orders)
+        await close(lab, orders[0])
+        assert await reconcile(lab) == [orders[0]]
         async with lab.online():
             await lab.until(lambda shown: shown["status"] == "archived")
 
@@ -198,9 +204,10 @@ class TestWhatANodeIsTold:
         taken = {"document": newer["document"], "document_hash": newer["document_hash"], "number": deployed["number"]}
         assert node.take_contract(ContractDelivery(**key, **taken)).version == "1.1"
         await lab.marta.post(lab.path("1.1", "/retire"), json={"reason": "it was wrong"})
-        order = f"maintenance/{lab.name}/1.1/{lab.nodes[0].node_id}/end"
-        await close(lab, order)
-        assert order in await reconcile(lab)  # others may not have been told yet
+        orders = [f"maintenance/{lab.name}/1.1/{node.node_id}/end" for node in lab.nodes]
+        await until_there(lab, *orders)
+        await close(lab, orders[0])
+        assert await reconcile(lab) == [orders[0]]
         async with lab.online():
             await lab.until(lambda shown: shown["status"] == "archived", "1.1")
         assert [contract.version for contract in node.contracts()] == ["1.0"]

@@ -74,7 +74,7 @@ from schemas.transfer import Disposition
 from tests.workflows.register import MemoryRegister
 from workers.worker import SANDBOX, WORKFLOWS
 
-DEADLINE = 60.0
+DEADLINE = 20.0
 """Seconds of real time until something that should happen counts as not happening."""
 
 ALERT_AFTER = timedelta(seconds=1)

@@ -12,7 +12,7 @@ from schemas.client_po import ClientPOStatus
 from schemas.node import NodeDelivery, NodeReceipt
 from schemas.part_arrival import Count
 from tests.workflows.nodes import SlowNode, occupy_node
-from tests.workflows.shop import Shop, event_types, until
+from tests.workflows.shop import Shop, details, event_types, until
 from workflows import retry
 
 
@@ -121,16 +121,17 @@ class TestQuantities:
         po = await shop.stage(part_number=number, quantity=10)
         await until(lambda: po.row["arrived"] == 6, lambda: str(po.row))
 
-    async def test_that_grew_while_the_ledger_was_away_are_not_recorded_one_by_one(self, shop: Shop) -> None:
+    async def test_that_grew_while_the_ledger_was_away_are_recorded_once(self, shop: Shop) -> None:
         po = await shop.stage(part_number=f"PN-{shop.name}", quantity=100)
         shop.ledger.away = True
         await po.ask("hold")
         for arrived in range(1, 6):
             count = Count(smart_contract_id=po.name, ticket=1, arrived=arrived)
             await po.handle.signal(names.PARTS_COUNTED, count)
+        await details(po.handle)  # all of them have come to it: this server tells what was signalled late
         shop.ledger.away = False
         await until(lambda: po.row["arrived"] == 5, lambda: str(po.row))
-        assert len(po.entries("count_arrivals")) < 5
+        assert len(po.entries("count_arrivals")) == 1
 
     @pytest.mark.parametrize(("accepted", "expected"), [(None, 6), (4, 4)])
     async def test_can_be_accepted_smaller(self, shop: Shop, accepted: int | None, expected: int) -> None:
