@@ -30,7 +30,7 @@ class CalibrationFigures(BaseModel):
     """Instruments of one type that are at one node now, by the state of their calibration.
 
     `out_of_service` counts those that are, whatever their calibration. `compliance`: of the others, the share whose
-    calibration is valid, which is current or expiring soon; 1 where there are no others.
+    calibration is valid, which is current or expiring soon; null where there are no others.
     """
 
     node_id: str
@@ -41,7 +41,7 @@ class CalibrationFigures(BaseModel):
     expired: int
     pending_calibration: int
     out_of_service: int
-    compliance: float
+    compliance: float | None
 
 
 class Overdue(BaseModel):

@@ -84,7 +84,7 @@ async def maintenance_figures(engine: AsyncEngine, since: datetime, until: datet
 def compliance(found: Iterable[tuple[EquipmentItem, Standing]]) -> dict[str, Any]:
     """How many calibrations are valid, by node and type; and those that are not, the longest overdue first.
 
-    What is out of service is counted, and neither complies nor is overdue.
+    What is out of service is counted, and neither complies nor is overdue; nothing is said where all of it is.
     """
     counts: dict[tuple[str, str], Counter[str]] = {}
     overdue = []
@@ -111,7 +111,7 @@ def compliance(found: Iterable[tuple[EquipmentItem, Standing]]) -> dict[str, Any
             "node_id": node_id,
             "equipment_type": equipment_type,
             **{name: count[name] for name in ("instruments", "out_of_service", *CalibrationState)},
-            "compliance": count["valid"] / count["in_service"] if count["in_service"] else 1.0,
+            "compliance": count["valid"] / count["in_service"] if count["in_service"] else None,
         }
         for (node_id, equipment_type), count in sorted(counts.items())
     ]

@@ -46,20 +46,26 @@ class NodeOrdering:
     async def missing(self, ref: VersionRef) -> list[str]:
         """The nodes of its station type that never had a version and may get it."""
         chosen = choose_nodes(self._registry, WantedNodes(**dict(ref), nodes=None), await self._contracts.nodes(ref))
-        return [node_id for node_id in chosen.nodes if await self._undone(ref, [node_id]) is None]
+        undone = await self._would_undo(ref)
+        return [node_id for node_id in chosen.nodes if node_id not in undone]
 
     async def _undone(self, ref: VersionRef, nodes: Iterable[str], before: int | None = None) -> str | None:
         """What a version would undo of the deployments that were recorded, `before` its own once it has one."""
+        undone = await self._would_undo(ref, before)
+        for node_id in nodes:
+            if version := undone.get(node_id):
+                return f"{node_id} has {version}, whose changes {ref.version} would undo: make it from {version}"
+        return None
+
+    async def _would_undo(self, ref: VersionRef, before: int | None = None) -> dict[str, str]:
+        """By node, what is there and is not of the line that the version was made from."""
         parents = {row["version"]: row["parent_version"] for row in await self._contracts.versions(ref.contract_id)}
         line, version = set(), parents.get(ref.version)
         while version is not None:
             line.add(version)
             version = parents.get(version)
         there = await self._contracts.last_deployed(ref.contract_id, before=before)
-        for node_id in nodes:
-            if (version := there.get(node_id)) is not None and version not in line:
-                return f"{node_id} has {version}, whose changes {ref.version} would undo: make it from {version}"
-        return None
+        return {node_id: version for node_id, version in there.items() if version not in line}
 
     async def send(self, orders: NodeOrders) -> OrdersRefused | None:
         """The same again starts nothing twice. What ends on a node is the delivery that went there, by its number."""

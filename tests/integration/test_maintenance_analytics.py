@@ -190,3 +190,7 @@ class TestCompliance:
             }
         ]
         assert [(one["equipment_id"], one["days_overdue"]) for one in found["overdue"]] == [("D", 9), ("C", 2)]
+
+    def test_is_not_known_where_nothing_is_in_service(self) -> None:
+        [group] = compliance([stands("A", CalibrationState.CURRENT, 90, out_of_service="dropped")])["calibration"]
+        assert (group["instruments"], group["compliance"]) == (1, None)
