@@ -10,6 +10,14 @@ from schemas.equipment import AsFound, CalibrationRecord, CalibrationResult, Equ
 from schemas.maintenance_alert import IssueType, MaintenanceIssue
 
 
+_ABOUT_CALIBRATIONS = {
+    IssueType.CALIBRATION_FAILED: CalibrationResult.FAILED,
+    IssueType.CALIBRATION_EXPIRING: CalibrationResult.PASSED,
+    IssueType.CALIBRATION_EXPIRED: CalibrationResult.PASSED,
+}
+"""Alerts that stand or fall with the calibration whose certificate they name, and how that came out."""
+
+
 class ReportedAlert(Model):
     """An alert that a node raises; `cause` as in `schemas.alert.Alert`."""
 
@@ -60,12 +68,11 @@ class NodeReport(Model):
         if self.calibration is not None:
             return as_newest(self.calibration)
         issue = self.alert.issue if self.alert else None
-        if issue is None or issue.issue_type != IssueType.CALIBRATION_FAILED or "certificate" not in issue.data:
+        result = _ABOUT_CALIBRATIONS.get(issue.issue_type) if issue else None
+        if issue is None or result is None or "certificate" not in issue.data:
             return None
         return NewestCalibration(
-            equipment_id=issue.equipment_id,
-            certificate_number=issue.data["certificate"],
-            result=CalibrationResult.FAILED,
+            equipment_id=issue.equipment_id, certificate_number=issue.data["certificate"], result=result
         )
 
 

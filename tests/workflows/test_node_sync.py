@@ -174,6 +174,24 @@ class TestWhatANodeDidByItself:
         assert (name, "C-1") in shop.ledger.register.calibrations
         assert shop.alerts("calibration_failed") == []
 
+    async def test_raises_none_about_an_expiry_after_which_the_hub_knows_a_calibration(
+        self, shop: Shop, station: Station
+    ) -> None:
+        name = thermometer(shop)
+        station.maintenance.record_calibration(calibrated(name, "C-1", on="2026-01-01", due_on="2026-02-01"), "ines")
+        station.maintenance.check_expiry(station.now)
+        shop.ledger.register.change(calibration_row(calibrated(name, "C-2", on="2026-05-01"), station.node.node_id))
+        await synced(shop, station)
+        assert [entry.action for _, entry in reported(shop, station)].count("generate_alert") == 1
+        assert shop.alerts("calibration_expired") == []
+
+    async def test_raises_one_about_an_expiry_that_the_hub_knows_too(self, shop: Shop, station: Station) -> None:
+        name = thermometer(shop)
+        station.maintenance.record_calibration(calibrated(name, "C-1", on="2026-01-01", due_on="2026-02-01"), "ines")
+        station.maintenance.check_expiry(station.now)
+        await synced(shop, station)
+        assert len(shop.open_alerts("calibration_expired")) == 1
+
     async def test_ends_none_by_a_calibration_after_which_the_hub_knows_a_failed_one(
         self, shop: Shop, station: Station
     ) -> None:
