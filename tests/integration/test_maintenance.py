@@ -293,8 +293,8 @@ class TestTwoHundredNodes:
         ):
             lab = Lab(house, marta, quentin)
             await lab.created()
+            await lab.deploy()
             async with fleet(house.temporal, nodes[:199], tmp_path):
-                await lab.deploy()
                 await lab.until(lambda shown: acknowledged(shown) == 199, patience=90)
                 assert (await lab.show())["status"] == "deployed"
             async with fleet(house.temporal, nodes[199:], tmp_path):
