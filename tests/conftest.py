@@ -25,8 +25,8 @@ from infra.temporal import connect
 
 TEMPLATE = "smartfloor_template"
 
-HANGS = 900.0
-"""Seconds after which a test does not end any more."""
+GRACE = 120.0
+"""Seconds that a test has beyond its own timeout until its fixtures are down."""
 
 
 @pytest.hookimpl(wrapper=True)
@@ -37,10 +37,14 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     """
 
     def end() -> None:
-        faulthandler.dump_traceback(item.config.stash[fault_handler_stderr_fd_key])
+        errors = item.config.stash[fault_handler_stderr_fd_key]
+        os.write(errors, f"\n{item.nodeid} hangs:\n".encode())
+        faulthandler.dump_traceback(errors)
         os._exit(1)
 
-    timer = Timer(HANGS, end)
+    marker = item.get_closest_marker("timeout")
+    limit = float(marker.args[0] if marker else item.config.getini("timeout"))
+    timer = Timer(limit + GRACE, end)
     timer.daemon = True
     timer.start()
     try:

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from unittest.mock import patch
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -15,10 +16,17 @@ from infra.bearer import LocalKey
 from infra.database import create_engine
 from infra.ledger import Ledger
 from infra.settings import Settings
+from schemas import names
 from schemas.permission import Role
 from tests.integration.hubs import Hubs
 from tests.integration.lab import Lab, open_lab
 from tests.workflows.eager import EagerTemporal
+
+
+@pytest.fixture(autouse=True)
+def own_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All tests of a process have one Temporal: the workers of one do not go on with what another left open there."""
+    monkeypatch.setattr(names, "MAIN_QUEUE", f"smartfloor-{uuid4().hex}")
 
 
 @pytest_asyncio.fixture

@@ -24,7 +24,17 @@ from schemas.client_po import REQUESTS
 from schemas.part_arrival import withdrawal_wanted
 from tests.workflows.eager import EagerTemporal
 from tests.workflows.nodes import SlowNode, occupy_node
-from tests.workflows.shop import PO, MemoryLedger, Shop, check_histories, details, event_types, main_worker, until
+from tests.workflows.shop import (
+    PO,
+    MemoryLedger,
+    Shop,
+    check_histories,
+    details,
+    event_types,
+    happened,
+    main_worker,
+    until,
+)
 
 
 @pytest_asyncio.fixture
@@ -163,9 +173,7 @@ class TestAnUpdateIsRefused:
             await shop.scan()
             await node.begins()
             asked = asyncio.create_task(refusal(po, "hold", BECAUSE))
-            async with asyncio.timeout(10):
-                while "WORKFLOW_EXECUTION_UPDATE_ACCEPTED" not in event_types(await po.handle.fetch_history()):
-                    await asyncio.sleep(0.05)
+            await happened(po.handle, "WORKFLOW_EXECUTION_UPDATE_ACCEPTED")
             assert not asked.done()
             node.finish()
             assert await asked == "the PO is released: nothing can be changed any more"

@@ -38,7 +38,7 @@ from schemas.node import Node
 from schemas.permission import Role
 from schemas.policy_repository import Publication, Published
 from schemas.record import Change
-from tests.workflows.shop import DEADLINE, MemoryLedger, Shop, event_types, until
+from tests.workflows.shop import DEADLINE, MemoryLedger, Shop, happened, until
 
 if TYPE_CHECKING:
     from temporalio.client import WorkflowHandle
@@ -373,10 +373,7 @@ class ContractVersion:
     async def is_answered(self) -> None:
         """Every node has said what it has, when it was sent this one."""
         for station in self.contracts.stations:
-            order = await self.order(station)
-            async with asyncio.timeout(DEADLINE):
-                while "ACTIVITY_TASK_COMPLETED" not in event_types(await order.fetch_history()):
-                    await asyncio.sleep(0.05)
+            await happened(await self.order(station), "ACTIVITY_TASK_COMPLETED")
 
     async def answer(self, approval_id: str, answer: str = "approve", *, by: str = "bob") -> None:
         approval = await self.shop.approval(approval_id)

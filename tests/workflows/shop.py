@@ -708,6 +708,18 @@ def event_types(history: WorkflowHistory) -> list[str]:
     return [EventType.Name(event.event_type).removeprefix("EVENT_TYPE_") for event in history.events]
 
 
+async def happened(handle: WorkflowHandle[Any, Any], event_type: str) -> None:
+    """Waits until the history of a workflow has such an event."""
+    types: list[str] = []
+    try:
+        async with asyncio.timeout(DEADLINE):
+            while event_type not in types:
+                await asyncio.sleep(0.02)
+                types = event_types(await handle.fetch_history())
+    except TimeoutError:
+        pytest.fail(f"{handle.id} has no {event_type}: {types}")
+
+
 @asynccontextmanager
 async def main_worker(
     shop: Shop, workflows: Sequence[type] = WORKFLOWS, more: Sequence[Callable[..., Any]] = ()

@@ -3,7 +3,6 @@
 Where one does not, the change needs `workflow.patched()`; see `tests/histories/record.py`.
 """
 
-import asyncio
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from temporalio.worker import Replayer, Worker
 
 from tests.histories import record
 from tests.workflows.misbehaving import CarelessWorkflow, ImpatientWorkflow
-from tests.workflows.shop import Shop, event_types
+from tests.workflows.shop import Shop, happened
 from workers.worker import SANDBOX, WORKFLOWS
 
 HISTORIES = sorted(record.HERE.glob("*.json"))
@@ -61,7 +60,5 @@ class TestTheTestsBite:
                 task_timeout=timedelta(seconds=1),  # the failure is told with the next attempt
             )
             await handle.signal("hold")
-            async with asyncio.timeout(20):
-                while "WORKFLOW_TASK_FAILED" not in event_types(await handle.fetch_history()):
-                    await asyncio.sleep(0.05)
+            await happened(handle, "WORKFLOW_TASK_FAILED")
             await handle.terminate()
