@@ -15,7 +15,7 @@ up: $(INSTALLED)
 	$(VENV)/smartfloor up
 
 test: lint
-	$(VENV)/pytest -n 2
+	$(VENV)/pytest -n 2 --dist worksteal
 
 lint: $(INSTALLED)
 	$(VENV)/ruff check
