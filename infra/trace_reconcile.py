@@ -60,9 +60,11 @@ class TraceReconciler:
             return None
         entries = await self._ledger.timeline(name)
         await self._record(name, how_closed(status), len(entries))
+        over = [entry.metadata for entry in entries if "until" in entry.metadata]
+        last = over[-1] if over else {"until": -1, "found": 0}
         life = TraceLife(
-            searched=max((entry.metadata["until"] for entry in entries if "until" in entry.metadata), default=-1),
-            found=row["found"],
+            searched=last["until"],
+            found=last["found"],  # not what is listed: a search that was cut off may have alerted nobody of that
             waiting=row["waiting"],
             held=await self._traces.held(name, row["opened_at"]),
             tokens=[entry.metadata["decision"]["token_id"] for entry in entries if entry.action == "dispose_traced"],

@@ -259,6 +259,27 @@ class TestATraceThatWasClosedFromOutside:
         assert entry.metadata["workflow"] == "terminated"
         assert (await floor.shown())["closed_at"] is not None
 
+    async def test_alerts_the_client_orders_that_its_search_had_found_and_not_alerted(
+        self, hubs: Hubs, settings: Settings
+    ) -> None:
+        floor = Floor(hubs, settings, names.MAIN_QUEUE)
+        searcher = floor.searcher
+        floor.searcher = Silent(floor.house.engine, floor.house.ledger, floor.house.registry)
+        await floor.measured("SC-1")
+        async with floor.worker():
+            handle = await floor.open()
+            async with asyncio.timeout(20):
+                while (await floor.hubs.quality.get(floor.url)).json().get("found") != 1:
+                    await asyncio.sleep(0.05)
+            await handle.terminate()
+        floor.searcher = searcher
+        async with floor.worker():
+            assert await floor.reconcile() == [names.reverse_trace_id(floor.id)]
+            await floor.searched()
+            await floor.house.temporal.get_workflow_handle(names.reverse_trace_id(floor.id)).terminate()
+        raised = await floor.house.alerts.open_of_type("results_in_doubt")
+        assert [alert["subject"] for alert in raised if floor.id in alert["cause"]] == ["CPO-1"]
+
 
 class TestATraceThatWasNotStarted:
     @pytest.mark.parametrize("points", [(), (point("103", "103"),)], ids=["as found not given", "out of tolerance"])
@@ -371,6 +392,13 @@ class TestAWithdrawnResult:
             shown.append([amendment["revision"] for amendment in revision["amendments"]])
         assert shown == [[], [2]]
         await handle.result()
+
+
+class Silent(Searcher):
+    """Dies between listing what it found and alerting anybody."""
+
+    async def _alert(self, search: Search) -> None:
+        raise ConnectionError("killed")
 
 
 class Killed(Searcher):
