@@ -6,16 +6,13 @@ from sqlalchemy import ColumnElement, and_, exists, func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from infra.database import Row, many, one, page
-from infra.rows.maintenance import RETIRED
 from infra.tables.maintenance import maintenance_contracts, maintenance_deployments
-from schemas.maintenance import IN_FORCE, ContractStatus, DeploymentStatus
+from schemas.maintenance import IN_FORCE, OPEN_DEPLOYMENTS, RETIRED, ContractStatus, DeploymentStatus
 from schemas.maintenance_life import Progress
 from schemas.maintenance_orders import NodeOrder
 from schemas.maintenance_version import VersionRef
 
 _LISTED = [column for column in maintenance_contracts.columns if column.name != "document"]
-
-OPEN = (DeploymentStatus.PENDING, DeploymentStatus.ACKNOWLEDGED)
 
 
 class MaintenanceContracts:
@@ -61,7 +58,7 @@ class MaintenanceContracts:
         """Where a version is on its way to or in force: node, status, and the number under which it went there."""
         table = maintenance_deployments.c
         query = select(table.node_id, table.status, table.number)
-        query = query.where(*_of(maintenance_deployments, ref), table.status.in_(OPEN))
+        query = query.where(*_of(maintenance_deployments, ref), table.status.in_(OPEN_DEPLOYMENTS))
         return await many(self._engine, query.order_by(table.node_id))
 
     async def of_whole_types(self) -> list[VersionRef]:
@@ -91,7 +88,7 @@ class MaintenanceContracts:
             .correlate(maintenance_contracts)
             .scalar_subquery()
             .label(status.value)
-            for status in OPEN
+            for status in OPEN_DEPLOYMENTS
         }
         query = select(version.version, version.status, *count.values()).where(*conditions)
         return {
@@ -111,7 +108,7 @@ class MaintenanceContracts:
         )
         query = (
             select(on_node.node_id, on_node.version)
-            .where(on_node.contract_id == contract_id, on_node.status.in_(OPEN))
+            .where(on_node.contract_id == contract_id, on_node.status.in_(OPEN_DEPLOYMENTS))
             .where(~and_(on_node.status == DeploymentStatus.PENDING, retired))
             .order_by(on_node.number)
         )
@@ -124,7 +121,7 @@ class MaintenanceContracts:
         version = await self.get(order)
         if version is None or order.node_id not in {row["node_id"] for row in await self.open_nodes(order)}:
             return False
-        return order.retire == (version["status"] in (ContractStatus.DEPRECATED, ContractStatus.ARCHIVED))
+        return order.retire == (version["status"] in RETIRED)
 
     async def open_deployments(self, *, after: tuple[str, str, str] = ("", "", ""), limit: int = 500) -> list[Row]:
         """Where versions are in force or on their way, from after this contract, version and node on.
@@ -143,7 +140,7 @@ class MaintenanceContracts:
                 maintenance_contracts,
                 and_(version.contract_id == on_node.contract_id, version.version == on_node.version),
             )
-            .where(on_node.status.in_(OPEN), func.row(*key) > func.row(*after))
+            .where(on_node.status.in_(OPEN_DEPLOYMENTS), func.row(*key) > func.row(*after))
             .order_by(*key)
             .limit(limit)
         )

@@ -20,7 +20,7 @@ from infra.tables.maintenance import maintenance_contracts
 from infra.tables.maintenance_pattern import maintenance_alerts, maintenance_reviews
 from infra.temporal import RPC_TIMEOUT, STATUS
 from schemas import names
-from schemas.maintenance import ContractStatus
+from schemas.maintenance import IN_FORCE
 from schemas.maintenance_alert import TeachingAlert
 from schemas.maintenance_pattern import (
     COUNTING,
@@ -78,9 +78,6 @@ class MaintenancePatterns:
         return handle.id
 
 
-EXECUTED = (ContractStatus.DEPLOYED, ContractStatus.ACTIVE, ContractStatus.MONITORING)
-
-
 class MaintenanceReviews:
     """What people list and look at; written only through the ledger's `record`."""
 
@@ -91,7 +88,7 @@ class MaintenanceReviews:
         """The newest version that nodes execute, or are about to."""
         query = (
             select(maintenance_contracts.c.version, maintenance_contracts.c.document)
-            .where(maintenance_contracts.c.contract_id == contract_id, maintenance_contracts.c.status.in_(EXECUTED))
+            .where(maintenance_contracts.c.contract_id == contract_id, maintenance_contracts.c.status.in_(IN_FORCE))
             .order_by(maintenance_contracts.c.created_at.desc())
         )
         row = await one(self._engine, query)

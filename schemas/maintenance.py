@@ -228,6 +228,9 @@ NEXT: dict[ContractStatus, frozenset[ContractStatus]] = {
 IN_FORCE = (ContractStatus.DEPLOYED, ContractStatus.ACTIVE, ContractStatus.MONITORING)
 """States in which nodes execute a version, or are about to."""
 
+RETIRED = (ContractStatus.DEPRECATED, ContractStatus.ARCHIVED)
+"""States in which nodes end a version, or have ended it."""
+
 
 class DeploymentStatus(StrEnum):
     """Of one version on one node."""
@@ -236,6 +239,10 @@ class DeploymentStatus(StrEnum):
     ACKNOWLEDGED = "acknowledged"
     SUPERSEDED = "superseded"
     RETIRED = "retired"
+
+
+OPEN_DEPLOYMENTS = (DeploymentStatus.PENDING, DeploymentStatus.ACKNOWLEDGED)
+"""States in which a version is on its way to a node, or in force there."""
 
 
 class ContractDelivery(Model):

@@ -17,7 +17,7 @@ from schemas.approval import ApprovalRequest, ApprovalType, Difference
 from schemas.base import Identifier, Model, Text, UtcDateTime
 from schemas.canonical import NotCanonical, document_hash
 from schemas.decision import Wanted
-from schemas.maintenance import IN_FORCE, NEXT, ContractStatus, Validation, Version, station_type
+from schemas.maintenance import IN_FORCE, NEXT, RETIRED, ContractStatus, Validation, Version, station_type
 from schemas.maintenance_orders import Nodes
 from schemas.maintenance_version import Changes, ContractChange, VersionRef, difference, draft_faults
 from schemas.outlook import Outlook
@@ -225,7 +225,7 @@ class ContractLife(BaseModel):
                 return f"it is {self.status}, and is deployed no more: make a new version of it"
             case DeployContract() if self.deployment is not None:
                 return f"{self.deployment.approval_id} already asks for its deployment"
-            case RetireContract() if self.status in (ContractStatus.DEPRECATED, ContractStatus.ARCHIVED):
+            case RetireContract() if self.status in RETIRED:
                 return f"it is {self.status} already"
             case _:
                 return None

@@ -14,14 +14,12 @@ from schemas.changes.maintenance import (
     DeploymentOpened,
     DeploymentsSuperseded,
 )
-from schemas.maintenance import ContractStatus, DeploymentStatus
-
-RETIRED = (ContractStatus.DEPRECATED, ContractStatus.ARCHIVED)
+from schemas.maintenance import OPEN_DEPLOYMENTS, RETIRED, DeploymentStatus
 
 CAN_BECOME = {
     DeploymentStatus.ACKNOWLEDGED: (DeploymentStatus.PENDING,),
-    DeploymentStatus.SUPERSEDED: (DeploymentStatus.PENDING, DeploymentStatus.ACKNOWLEDGED),
-    DeploymentStatus.RETIRED: (DeploymentStatus.PENDING, DeploymentStatus.ACKNOWLEDGED),
+    DeploymentStatus.SUPERSEDED: OPEN_DEPLOYMENTS,
+    DeploymentStatus.RETIRED: OPEN_DEPLOYMENTS,
 }
 
 

@@ -12,13 +12,12 @@ from temporalio.worker import Worker
 
 from activities.maintenance import MaintenanceActivities
 from activities.maintenance_node import MaintenanceNodeActivities
-from infra.maintenance import OPEN
 from infra.maintenance_drafts import Drafts
 from infra.maintenance_orders import NodeOrdering
 from infra.node_maintenance import NodeMaintenance
 from infra.policy_repository import PolicyRepository
 from infra.registry import Registry
-from infra.rows.maintenance import CAN_BECOME, RETIRED
+from infra.rows.maintenance import CAN_BECOME
 from infra.temporal import workflow_status
 from schemas import names
 from schemas.canonical import document_hash
@@ -30,7 +29,7 @@ from schemas.changes.maintenance import (
     DeploymentsSuperseded,
 )
 from schemas.ledger import LedgerEntry
-from schemas.maintenance import ContractDelivery, DeploymentStatus
+from schemas.maintenance import OPEN_DEPLOYMENTS, RETIRED, ContractDelivery, DeploymentStatus
 from schemas.maintenance_life import Progress, deployment_wanted, retirement_wanted
 from schemas.maintenance_orders import NodeOrder, NodeOrders, OrdersRefused
 from schemas.maintenance_version import ContractChange, NewVersion, VersionRef
@@ -141,7 +140,7 @@ class MemoryContracts:
         return [
             {"node_id": node, "status": status, "number": numbers[ref.contract_id, ref.version, node]}
             for node, status in self.deployments(ref).items()
-            if status in OPEN
+            if status in OPEN_DEPLOYMENTS
         ]
 
     async def last_deployed(self, contract_id: str, *, before: int | None = None) -> dict[str, str]:
@@ -152,7 +151,7 @@ class MemoryContracts:
 
     def _counts(self, key: tuple[str, str, str]) -> bool:
         status, retired = self._ledger.deployments[key], self._ledger.versions[key[:2]]["status"] in RETIRED
-        return status in OPEN and not (retired and status is DeploymentStatus.PENDING)
+        return status in OPEN_DEPLOYMENTS and not (retired and status is DeploymentStatus.PENDING)
 
     async def is_wanted(self, order: NodeOrder) -> bool:
         row = self._ledger.versions[order.contract_id, order.version]
