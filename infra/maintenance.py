@@ -14,6 +14,11 @@ from schemas.maintenance_version import VersionRef
 
 _LISTED = [column for column in maintenance_contracts.columns if column.name != "document"]
 
+_ITS_VERSION = and_(
+    maintenance_contracts.c.contract_id == maintenance_deployments.c.contract_id,
+    maintenance_contracts.c.version == maintenance_deployments.c.version,
+)
+
 
 class MaintenanceContracts:
     """What people list and look at; written only through the ledger's `record`."""
@@ -118,10 +123,15 @@ class MaintenanceContracts:
 
     async def is_wanted(self, order: NodeOrder) -> bool:
         """Whether the version has not ended on the node, and is deprecated where the order is to end it."""
-        version = await self.get(order)
-        if version is None or order.node_id not in {row["node_id"] for row in await self.open_nodes(order)}:
-            return False
-        return order.retire == (version["status"] in RETIRED)
+        on_node = maintenance_deployments.c
+        query = (
+            select(maintenance_contracts.c.status)
+            .join_from(maintenance_deployments, maintenance_contracts, _ITS_VERSION)
+            .where(*_of(maintenance_deployments, order), on_node.node_id == order.node_id)
+            .where(on_node.status.in_(OPEN_DEPLOYMENTS))
+        )
+        row = await one(self._engine, query)
+        return row is not None and order.retire == (row["status"] in RETIRED)
 
     async def open_deployments(self, *, after: tuple[str, str, str] = ("", "", ""), limit: int = 500) -> list[Row]:
         """Where versions are in force or on their way, from after this contract, version and node on.
@@ -135,11 +145,7 @@ class MaintenanceContracts:
                 *(*key, on_node.number, on_node.status, version.document_hash, version.file_hash),
                 version.status.label("contract_status"),
             )
-            .join_from(
-                maintenance_deployments,
-                maintenance_contracts,
-                and_(version.contract_id == on_node.contract_id, version.version == on_node.version),
-            )
+            .join_from(maintenance_deployments, maintenance_contracts, _ITS_VERSION)
             .where(on_node.status.in_(OPEN_DEPLOYMENTS), func.row(*key) > func.row(*after))
             .order_by(*key)
             .limit(limit)
