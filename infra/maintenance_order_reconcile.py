@@ -64,14 +64,17 @@ class NodeOrderReconciler:
         )
 
     async def _repair(self, order: NodeOrder, row: Row) -> Repaired | None:
+        gone = order.node_id not in self._registry
+        if not (gone or order.retire or row["status"] == DeploymentStatus.PENDING):
+            return None  # it is in force there
         status = await workflow_status(self._client, order.workflow_id)
-        if order.node_id not in self._registry:
+        if gone:
             if status is WorkflowExecutionStatus.RUNNING:
                 handle = self._client.get_workflow_handle(order.workflow_id)
                 await handle.terminate(f"{order.node_id} is gone from the registry")
             await self._end(order)
             return Repaired.CLOSED
-        if status in GOES_ON or not (order.retire or row["status"] == DeploymentStatus.PENDING):
+        if status in GOES_ON:
             return None
         return Repaired.STARTED if await self._start(order, status) else None
 
