@@ -16,11 +16,14 @@ from infra.registry import Registry
 from infra.repairs import GOES_ON, Repairs, closed_from_outside
 from infra.settings import Settings
 from infra.temporal import workflow_status
-from schemas.changes.alert import AlertResolved
+from schemas import names
+from schemas.alert import Alert, Severity, cause_of
+from schemas.changes.alert import AlertRaised, AlertResolved
 from schemas.changes.maintenance import DeploymentChanged
 from schemas.ledger import LedgerEntry
 from schemas.maintenance import ContractStatus, DeploymentStatus
 from schemas.maintenance_orders import NodeOrder, NodeOrders
+from schemas.maintenance_version import VersionRef
 from schemas.reconcile import Repaired
 from schemas.record import Record
 
@@ -76,12 +79,62 @@ class NodeOrderReconciler:
             return Repaired.CLOSED
         if status in GOES_ON:
             return None
-        return Repaired.STARTED if await self._start(order, status) else None
+        if status is None:
+            return await self._send(order)
+        return Repaired.STARTED if await self._start_again(order, status) else None
 
-    async def _start(self, order: NodeOrder, status: WorkflowExecutionStatus | None) -> bool:
-        if status is None:  # its version is about to send it, or was closed before it could: it may still be refused
-            orders = NodeOrders.model_validate(order.model_dump(include=set(NodeOrders.model_fields)))
-            return await self._ordering.send(orders) is None
+    async def _send(self, order: NodeOrder) -> Repaired | None:
+        """What its version is about to send, or was closed before it could: it may still be refused."""
+        if not await self._contracts.is_wanted(order):
+            return None  # it was taken back with another node of its deployment
+        orders = NodeOrders.model_validate(order.model_dump(include=set(NodeOrders.model_fields)))
+        refused = await self._ordering.send(orders)
+        if refused is None:
+            return Repaired.STARTED
+        return Repaired.CLOSED if await self._take_back(order, refused.reason) else None
+
+    async def _take_back(self, order: NodeOrder, reason: str) -> bool:
+        """What goes to further nodes, which its version takes for sent once it was started again; recorded as there.
+
+        False for its first deployment: the version sends that once more, and is retired where it is refused.
+        """
+        deployed = [
+            entry
+            for entry in await self._ledger.timeline(order.contract_id)
+            if entry.action == "deploy_contract" and entry.metadata.get("version") == order.version
+        ]
+        extended = next((entry.metadata for entry in deployed[1:] if entry.seq == order.number), None)
+        if extended is None:
+            return False
+        version, nodes = VersionRef(contract_id=order.contract_id, version=order.version), extended["nodes"]
+        text = f"{version} is not deployed to {len(nodes)} further nodes: {reason}"
+        entry = LedgerEntry(
+            idempotency_key=f"{version.workflow_id}:crossed:{extended['approval_id']}",
+            action_type="maintenance",
+            action="keep_contract",
+            target=order.contract_id,
+            details=text,
+            metadata={
+                "version": order.version,
+                "approval_id": extended["approval_id"],
+                "nodes": nodes,
+                "reason": reason,
+            },
+        )
+        alert = Alert(
+            alert_id=entry.idempotency_key,
+            alert_type="request_refused",
+            severity=Severity.HIGH,
+            source=version.workflow_id,
+            subject=order.contract_id,
+            text=text,
+            cause=cause_of("request_refused", version.workflow_id, names.DEPLOY),
+        )
+        ended = (_ended(order.model_copy(update={"node_id": node_id})) for node_id in nodes)
+        await self._ledger.record(Record(entry=entry, changes=(*ended, AlertRaised(alert=alert))))
+        return True
+
+    async def _start_again(self, order: NodeOrder, status: WorkflowExecutionStatus) -> bool:
         timeline = await self._ledger.timeline(order.contract_id)
         number = sum((one.smart_id, one.metadata.get("number")) == (order.node_id, order.number) for one in timeline)
         event = f"{order.workflow_id}:workflow_closed:{number}"
@@ -90,16 +143,15 @@ class NodeOrderReconciler:
         return await self._ordering.start(order.model_copy(update={"signals": number + 1}))
 
     async def _end(self, order: NodeOrder) -> None:
-        ended = DeploymentChanged(
-            contract_id=order.contract_id,
-            version=order.version,
-            node_id=order.node_id,
-            status=DeploymentStatus.RETIRED,
-        )
         over = (AlertResolved(cause=cause) for cause in order.causes)
         text = f"{order.node_id} is gone from the registry: {order} counts as ended there"
         entry = _entry(order, "end_order", f"{order.workflow_id}:gone", text)
-        await self._ledger.record(Record(entry=entry, changes=(ended, *over)))
+        await self._ledger.record(Record(entry=entry, changes=(_ended(order), *over)))
+
+
+def _ended(order: NodeOrder) -> DeploymentChanged:
+    key = {"contract_id": order.contract_id, "version": order.version, "node_id": order.node_id}
+    return DeploymentChanged(**key, status=DeploymentStatus.RETIRED)
 
 
 def _entry(order: NodeOrder, action: str, event: str, text: str) -> LedgerEntry:

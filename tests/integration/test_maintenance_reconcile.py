@@ -227,6 +227,43 @@ class TestWhatANodeIsTold:
         for node_id in nodes:
             assert await workflow_status(lab.house.temporal, f"maintenance/{lab.name}/1.2/{node_id}") is None
 
+    async def test_of_an_extension_that_was_never_sent_and_would_undo_another_version_is_taken_back(
+        self, lab: Lab
+    ) -> None:
+        first, *further = [node.node_id for node in lab.nodes]
+        await lab.created()
+        await lab.improve(90)
+        async with lab.online(0):
+            await lab.deploy(nodes=[first])
+            await lab.until(lambda shown: shown["status"] == "monitoring")
+        await close(lab, f"maintenance/{lab.name}/1.0")
+        await recorded(lab, "1.1", further[:1])
+        await recorded(lab, "1.0", further)
+        version = f"maintenance/{lab.name}/1.0"
+        assert [name for name in await reconcile(lab) if "/1.0" in name] == [f"{version}/{further[0]}", version]
+        shown = await lab.until(lambda shown: shown["status"] == "monitoring")
+        assert [one["status"] for one in shown["deployments"]] == ["acknowledged", "retired", "retired"]
+        for node_id in further:
+            assert await workflow_status(lab.house.temporal, f"maintenance/{lab.name}/1.0/{node_id}") is None
+        alerts = await lab.house.alerts.open_of_type("request_refused")
+        [text] = [alert["text"] for alert in alerts if alert["subject"] == lab.name]
+        assert "is not deployed to 2 further nodes" in text
+        assert f"{further[0]} has 1.1, whose changes 1.0 would undo" in text
+
+
+async def recorded(lab: Lab, version: str, nodes: list[str]) -> None:
+    """That a version goes to these nodes, as its workflow records it that sends nothing any more."""
+    opened = (DeploymentOpened(contract_id=lab.name, version=version, node_id=node_id) for node_id in nodes)
+    entry = LedgerEntry(
+        idempotency_key=f"maintenance/{lab.name}/{version}:deploy:A-2",
+        action_type="maintenance",
+        action="deploy_contract",
+        target=lab.name,
+        details="deployed",
+        metadata={"version": version, "nodes": nodes, "approval_id": "A-2"},
+    )
+    await lab.house.ledger.record(Record(entry=entry, changes=tuple(opened)))
+
 
 class TestANodeThatIsGone:
     async def test_holds_up_no_version_that_is_on_its_way(self, lab: Lab) -> None:
