@@ -18,7 +18,7 @@ from schemas import names
 from schemas.base import Identifier, Model, Text
 from schemas.faults import Fault
 from schemas.identity import Identity
-from schemas.maintenance import ContractStatus, DeploymentStatus, Validation, Version
+from schemas.maintenance import IN_FORCE, RETIRED, ContractStatus, DeploymentStatus, Validation, Version
 from schemas.maintenance_orders import Nodes, WantedNodes
 from schemas.maintenance_version import VersionRef
 from schemas.permission import Permission
@@ -296,7 +296,8 @@ async def _details(house: House, row: Row) -> VersionDetails:
     if row["file_hash"]:
         file = await house.policy_repository.read(PolicyRef(**dict(ref), file_hash=row["file_hash"]))
     deployments = await house.maintenance_contracts.deployments(ref)
-    late = [one["node_id"] for one in deployments if one["status"] == DeploymentStatus.PENDING]
+    pending = [one["node_id"] for one in deployments if one["status"] == DeploymentStatus.PENDING]
+    late = pending if row["status"] in IN_FORCE else []
     resource = version_resource(house, row).model_dump()
     if late and row["pending_approval"] is None and row["publish_fault"] is None:
         resource |= schema.contract_outlook(ContractStatus(row["status"]), late_nodes=late).model_dump()
@@ -306,11 +307,13 @@ async def _details(house: House, row: Row) -> VersionDetails:
         validation=_validation(row),
         policy_path=str(house.policy_repository.path(ref)) if row["file_hash"] else None,
         policy_fault=file.fault or row["publish_fault"],
-        deployments=[_deployment(house, ref, one) for one in deployments],
+        deployments=[_deployment(house, row, one) for one in deployments],
     )
 
 
-def _deployment(house: House, ref: VersionRef, row: Row) -> DeploymentResource:
-    workflow_id = names.contract_on_node_id(ref.contract_id, ref.version, row["node_id"], retire=False)
+def _deployment(house: House, version: Row, row: Row) -> DeploymentResource:
+    """Its workflow is the one that ends the version there, unless a newer one had taken over before."""
+    retire = version["status"] in RETIRED and row["status"] != DeploymentStatus.SUPERSEDED
+    workflow_id = names.contract_on_node_id(row["contract_id"], row["version"], row["node_id"], retire=retire)
     fields = {field: row[field] for field in DeploymentResource.model_fields if field in row}
     return DeploymentResource(**fields, links={"temporal_ui": house.workflow_url(workflow_id)})

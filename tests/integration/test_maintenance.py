@@ -18,6 +18,7 @@ from infra.maintenance import MaintenanceContracts
 from infra.node_maintenance import NodeMaintenance
 from infra.registry import load_registry
 from infra.settings import Settings
+from schemas import names
 from schemas.changes.maintenance import (
     ContractChanged,
     ContractCreated,
@@ -160,6 +161,9 @@ class TestADeployment:
             await lab.until(lambda shown: shown["status"] == "monitoring", "1.1")
             old = await lab.until(lambda shown: shown["status"] == "archived")
         assert {one["status"] for one in old["deployments"]} == {"superseded"}
+        taken = [names.contract_on_node_id(lab.name, "1.0", node.node_id, retire=False) for node in lab.nodes]
+        links = [one["links"]["temporal_ui"] for one in old["deployments"]]
+        assert links == [lab.house.workflow_url(workflow_id) for workflow_id in taken]
         history = (await lab.marta.get(f"{PATH}/{lab.name}")).json()
         told = [(one["version"], one["status"], one["parent_version"]) for one in history["versions"]]
         assert told == [("1.0", "archived", None), ("1.1", "monitoring", "1.0")]
@@ -246,6 +250,18 @@ class TestADeployment:
         assert {one["status"] for one in shown["deployments"]} == {"retired"}
         answer = await lab.marta.post(lab.path(then="/retire"), json={"reason": "again"})
         assert (answer.status_code, "archived" in answer.json()["detail"]) == (409, True)
+
+    async def test_that_is_retired_waits_for_its_nodes_to_end_it_and_leads_to_what_they_are_told(
+        self, lab: Lab
+    ) -> None:
+        await lab.created()
+        await lab.deploy()
+        assert (await lab.marta.post(lab.path(then="/retire"), json={"reason": "r"})).status_code == 200
+        shown = await lab.show()
+        assert (shown["status"], shown["waits_for"]) == ("deprecated", "its nodes to end it")
+        for deployment in shown["deployments"]:
+            order = names.contract_on_node_id(lab.name, "1.0", deployment["node_id"], retire=True)
+            assert deployment["links"]["temporal_ui"] == lab.house.workflow_url(order)
 
     async def test_counts_once_of_two_that_answer_for_the_same_node(self, lab: Lab) -> None:
         """The newer version says that it replaced the old one, before the old one says that it was acknowledged."""
