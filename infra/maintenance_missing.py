@@ -38,11 +38,11 @@ class MissingDeployments:
             for ref in await self._contracts.of_whole_types()
             for node_id in await self._ordering.missing(ref)
         }
-        for alert in await self._alerts.open_of_type(ALERT_TYPE):
-            if alert["cause"] not in missing:
-                await self._standing.resolve(alert["cause"], "nothing is missing there any more")
-        for cause, (ref, node_id) in missing.items():
-            await self._raise(cause, ref, node_id)
+        open_ = {alert["cause"] for alert in await self._alerts.open_of_type(ALERT_TYPE)}
+        for cause in open_ - missing.keys():
+            await self._standing.resolve(cause, "nothing is missing there any more")
+        for cause in missing.keys() - open_:
+            await self._raise(cause, *missing[cause])
 
     async def _raise(self, cause: str, ref: VersionRef, node_id: str) -> None:
         text = (
