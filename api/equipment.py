@@ -128,7 +128,7 @@ async def all_equipment(
     offset: Annotated[int, Query(ge=0, le=10_000_000)] = 0,
 ) -> EquipmentList:
     """Instruments by node, type and state; the state is that of this moment."""
-    at, contracts = datetime.now(UTC), await house.equipment.contracts_in_force()
+    at, contracts = datetime.now(UTC), await house.equipment.contracts_in_force(node)
     page = {"limit": limit, "offset": offset} if state is None else {}
     matching, lines = await house.equipment.find(node=node, equipment_type=equipment_type, **page)
     found = [_resource(house, line, contracts.get(line.item.node_id, ()), at) for line in lines]

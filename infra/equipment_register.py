@@ -197,11 +197,19 @@ class EquipmentRegister:
                 contracts=await _in_force(connection, registered.item.node_id, registered.item.equipment_type),
             )
 
-    async def contracts_in_force(self) -> Mapping[str, Sequence[ContractInForce]]:
-        """By node, the contracts that it has acknowledged."""
+    async def contracts_in_force(self, node: str | None = None) -> Mapping[str, Sequence[ContractInForce]]:
+        """By node, the contracts that it has acknowledged: of all nodes, or of this one."""
+        version, on_node = maintenance_contracts.c, maintenance_deployments.c
+        query = (
+            _IN_FORCE.where(true() if node is None else on_node.node_id == node)
+            .with_only_columns(func.array_agg(on_node.node_id).label("nodes"), version.version, version.document)
+            .group_by(version.contract_id, version.version)
+        )
         found: dict[str, list[ContractInForce]] = {}
-        for row in await many(self._engine, _IN_FORCE):
-            found.setdefault(row["node_id"], []).append(_contract(row))
+        for row in await many(self._engine, query):
+            contract = _contract(row)
+            for node_id in row["nodes"]:
+                found.setdefault(node_id, []).append(contract)
         return found
 
     async def _registered(

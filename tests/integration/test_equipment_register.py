@@ -205,6 +205,24 @@ async def open_alerts(engine: AsyncEngine, alert_type: str) -> list[str]:
     return [alert["subject"] for alert in await Alerts(engine).open_of_type(alert_type)]
 
 
+class TestContractsInForce:
+    async def test_are_those_that_each_node_acknowledged_and_are_read_once_for_all(self, house: House) -> None:
+        await in_force(house, "LP-thermometers", 90)
+        await in_force(house, "LP-later", 10, acknowledged=False)
+        await in_force(house, "LP-lamps", 30)
+        there = {"contract_id": "LP-lamps", "version": "1.0", "node_id": THERE}
+        await house.write(DeploymentOpened(**there), DeploymentChanged(**there, status="acknowledged"))
+        found = await house.register.contracts_in_force()
+        by_node = {node: [each.contract.smart_contract_id for each in found[node]] for node in found}
+        assert by_node == {HERE: ["LP-lamps", "LP-thermometers"], THERE: ["LP-lamps"]}
+        assert found[HERE][0] is found[THERE][0]
+
+    async def test_may_be_asked_for_one_node(self, house: House) -> None:
+        await in_force(house, "LP-thermometers", 90)
+        assert list(await house.register.contracts_in_force(HERE)) == [HERE]
+        assert await house.register.contracts_in_force(THERE) == {}
+
+
 class TestWhatANodeLost:
     @pytest_asyncio.fixture
     async def number(self, house: House) -> int:
