@@ -202,11 +202,13 @@ class Vault:
         )
         async with self._engine.connect() as connection:
             made = [(contract, Amendment(*rest)) for contract, *rest in await connection.execute(query)]
+        standing = {package.package_id: package.results for package in packages} if made else {}
         return {
             package.package_id: [
                 amendment
                 for contract, amendment in made
-                if contract == package.smart_contract_id and (amendment.test_id, amendment.revision) in package.results
+                if contract == package.smart_contract_id
+                and (amendment.test_id, amendment.revision) in standing[package.package_id]
             ]
             for package in packages
         }
