@@ -1,10 +1,11 @@
 """Reverse traces as rows: what people look at and decide on, and what their workflows begin with."""
 
+import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, exists, func, select, union
+from sqlalchemy import ColumnElement, and_, exists, func, select, union
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 from temporalio.common import SearchAttributePair, TypedSearchAttributes, WorkflowIDReusePolicy
@@ -39,19 +40,19 @@ class ReverseTraces:
             row.revision == result.revision,
             row.test_id == result.test_id,
         )
-        performed = select(result.submitted_by).join_from(traced_results, test_results, same[0] & same[1] & same[2])
+        performed = select(result.submitted_by).join_from(traced_results, test_results, and_(*same))
         signed = select(test_signoffs.c.person).join_from(
             traced_results, test_signoffs, row.content_hash == test_signoffs.c.content_hash
         )
         signed = signed.where(row.smart_contract_id == test_signoffs.c.smart_contract_id)
         async with self._engine.connect() as connection:
             results = [tuple(found) for found in await connection.execute(these)]
-            involved = await connection.scalars(union(performed.where(*waiting), signed.where(*waiting)))
-            return Selected(
-                count=len(results),
-                content_hash=decided_content(trace_id, results),
-                involved=tuple(sorted(involved)),
-            )
+            involved = (await connection.scalars(union(performed.where(*waiting), signed.where(*waiting)))).all()
+        return Selected(
+            count=len(results),
+            content_hash=await asyncio.to_thread(decided_content, trace_id, results),  # there may be 100,000
+            involved=tuple(sorted(involved)),
+        )
 
     async def not_closed(self) -> list[Row]:
         """Those whose workflow should be open."""
