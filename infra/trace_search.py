@@ -114,7 +114,7 @@ class Searcher:
             for begun in [Begun.model_validate_json(row["begun"])]
             if trace.doubts(begun.instruments, begun.started_at)
         ]
-        return Horizon(until=-1 if until is None else until, tests=tuple(under_way[:MOST_TESTS]))
+        return Horizon(until=until, tests=tuple(under_way[:MOST_TESTS]))
 
     async def search(self, search: Search, goes_on: int, reached: Callable[[int], None]) -> Searched:
         """Finds the same however often it is tried. `reached` is told behind which entry it would go on."""
