@@ -21,7 +21,7 @@ from infra.tables.transfer import transfers
 from infra.temporal import RPC_TIMEOUT, STATUS
 from schemas import names
 from schemas.equipment import CalibrationResult
-from schemas.reverse_trace import Selected, Selection, TraceStart, TraceStatus, decided_content
+from schemas.reverse_trace import Selected, Selection, TraceStart, TraceStatus, decide_first, decided_content
 
 
 class ReverseTraces:
@@ -76,7 +76,7 @@ class ReverseTraces:
     async def held(self, trace_id: str, since: datetime) -> list[str]:
         """The contracts whose tests this trace has told to hold, also where somebody has resumed them."""
         entry = ledger_entries.c
-        named = func.strpos(entry.entry, f"in trace {trace_id}, then resume") > 0
+        named = func.strpos(entry.entry, decide_first(trace_id)) > 0
         query = select(entry.target).where(entry.action == "hold_test", entry.recorded_at >= since, named).distinct()
         return [row["target"] for row in await many(self._engine, query)]
 

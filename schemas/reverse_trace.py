@@ -211,6 +211,11 @@ def disposition_wanted(trace: str, content_hash: str) -> Wanted:
     )
 
 
+def decide_first(trace: str) -> str:
+    """What a test waits for that the trace holds: told to whoever resumes it, and by this the trace knows its holds."""
+    return f"decide on them in trace {trace}, then resume"
+
+
 def in_doubt_cause(trace: str, clientpo_id: str) -> str:
     """The cause of the alert of a client order, some of whose results wait."""
     return cause_of("results_in_doubt", trace, clientpo_id)

@@ -51,6 +51,14 @@ class Past:
         self._add("start_test", "Test started", {"begun": self.begun.model_dump(mode="json")}, at, row)
         return self
 
+    def hold(self, reason: str) -> "Past":
+        self._add("hold_test", f"On hold: {reason}", {}, None, self._row(TestStatus.HOLD, hold_reason=reason))
+        return self
+
+    def resume(self) -> "Past":
+        self._add("resume_test", "Resumed", {}, None, self._row(TestStatus.RUNNING, hold_reason=None))
+        return self
+
     def submit(self, *tests: str, at: datetime | None = None) -> "Past":
         """Accepted results; without a name, of the only test."""
         begun = self._begun

@@ -42,6 +42,7 @@ from schemas.reverse_trace import (
     TraceLife,
     TraceStart,
     TraceStatus,
+    decide_first,
     disposition_wanted,
 )
 from schemas.test_execution import HoldRequest
@@ -143,7 +144,7 @@ class ReverseTraceWorkflow:
         start = self._start
         reason = (
             f"{start.equipment_id} turned out to be bad (certificate {start.certificate_number}), so its results "
-            f"are in doubt: decide on them in trace {start.trace_id}, then resume; to measure again, reject them"
+            f"are in doubt: {decide_first(start.trace_id)}; to measure again, reject them"
         )
         for contract in horizon.holdable:
             if contract not in self._life.held:

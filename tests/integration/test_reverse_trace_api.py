@@ -12,6 +12,7 @@ import httpx
 import pytest
 import pytest_asyncio
 from pypdf import PdfReader
+from temporalio import workflow
 from temporalio.client import WorkflowHandle
 from temporalio.worker import Worker
 
@@ -35,11 +36,32 @@ from schemas.ledger import LedgerEntry
 from schemas.permission import Role
 from schemas.record import Record
 from schemas.reverse_trace import Search, Searched, TraceStart, trace_id
+from schemas.test_execution import HoldRequest
 from tests.integration.hubs import Hubs
 from tests.past import Past, instrument, write
 from tests.workflows.register import calibrated, point
 from workers.worker import SANDBOX
 from workflows.reverse_trace import ReverseTraceWorkflow
+
+
+@workflow.defn(name="TestExecutionWorkflow", sandboxed=False)
+class HeldTest:
+    """Keeps why it was told to hold."""
+
+    def __init__(self) -> None:
+        self._reasons: list[str] = []
+
+    @workflow.run
+    async def run(self) -> None:
+        await workflow.wait_condition(lambda: False)
+
+    @workflow.signal(name=names.HOLD)
+    def hold(self, request: HoldRequest) -> None:
+        self._reasons.append(request.reason)
+
+    @workflow.query
+    def reasons(self) -> list[str]:
+        return self._reasons
 
 
 class Floor:
@@ -67,7 +89,7 @@ class Floor:
         async with Worker(
             self.house.temporal,
             task_queue=self._queue,
-            workflows=[ReverseTraceWorkflow],
+            workflows=[ReverseTraceWorkflow, HeldTest],
             activities=[
                 LedgerActivities(self.house.ledger).record,
                 decisions.verify_decision,
@@ -91,6 +113,12 @@ class Floor:
     async def open(self) -> WorkflowHandle[Any, Any]:
         return await self.house.temporal.start_workflow(
             ReverseTraceWorkflow.run, self.start, id=names.reverse_trace_id(self.id), task_queue=self._queue
+        )
+
+    async def under_way(self, contract: str) -> WorkflowHandle[Any, Any]:
+        """A test that has begun with the instrument."""
+        return await self.house.temporal.start_workflow(
+            HeldTest.run, id=names.test_execution_id(contract), task_queue=self._queue
         )
 
     @property
@@ -279,6 +307,32 @@ class TestATraceThatWasClosedFromOutside:
             await floor.house.temporal.get_workflow_handle(names.reverse_trace_id(floor.id)).terminate()
         raised = await floor.house.alerts.open_of_type("results_in_doubt")
         assert [alert["subject"] for alert in raised if floor.id in alert["cause"]] == ["CPO-1"]
+
+    async def test_holds_no_test_again_that_it_had_held_and_somebody_has_resumed(
+        self, hubs: Hubs, settings: Settings
+    ) -> None:
+        floor = Floor(hubs, settings, names.MAIN_QUEUE)
+        first, second = (Past(f"SC-{number}-{hubs.name}").start(instrument(floor.equipment_id)) for number in (1, 2))
+        async with floor.worker():
+            await write(floor.house.ledger, [first])
+            resumed, begun = await floor.under_way(first.contract), await floor.under_way(second.contract)
+            handle = await floor.open()
+            await write(floor.house.ledger, [first.hold(await told_to_hold(resumed)).resume()])
+            await handle.terminate()
+            await write(floor.house.ledger, [second])
+            assert await floor.reconcile() == [names.reverse_trace_id(floor.id)]
+            await told_to_hold(begun)  # after the first, by its name
+            assert len(await resumed.query(HeldTest.reasons)) == 1
+            for open_ in (resumed, begun, floor.house.temporal.get_workflow_handle(handle.id)):
+                await open_.terminate()
+
+
+async def told_to_hold(test: WorkflowHandle[Any, Any]) -> str:
+    """Why; of a test that is told for the first time."""
+    async with asyncio.timeout(20):
+        while not (reasons := await test.query(HeldTest.reasons)):
+            await asyncio.sleep(0.05)
+    return str(reasons[0])
 
 
 class TestATraceThatWasNotStarted:
