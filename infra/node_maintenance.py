@@ -30,7 +30,7 @@ from schemas.equipment import (
     calibration_refusal,
 )
 from schemas.equipment_register import calibration_metadata, same_calibration
-from schemas.expiry import ExpiryReport, asking_contract, calibration_causes
+from schemas.expiry import ExpiryReport, asking_contract, ended_causes
 from schemas.faults import faults
 from schemas.maintenance import ContractDelivery, ContractReceipt, ContractRetired, MaintenanceContract
 from schemas.maintenance_check import CheckResult, CheckWork, check_alerts, check_causes, execute, unfit
@@ -247,7 +247,7 @@ class NodeMaintenance:
                 user_id=person,
                 metadata=calibration_metadata(record, before.last, before.interval_days),
                 calibration=record,
-                resolved=calibration_causes(name) if good else (),
+                resolved=ended_causes(record, good),
             )
             database.execute(
                 "INSERT INTO own_calibrations VALUES (?, ?, ?, ?)",

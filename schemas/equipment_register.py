@@ -17,7 +17,7 @@ from schemas.canonical import document_hash
 from schemas.changes.alert import AlertRaised, AlertResolved
 from schemas.changes.equipment import CalibrationRecorded, EquipmentEvent, EquipmentRegistered
 from schemas.equipment import CalibrationRecord, CalibrationResult, EquipmentItem, calibration_refusal, last_day
-from schemas.expiry import calibration_causes
+from schemas.expiry import ended_causes
 from schemas.ledger import LedgerEntry
 from schemas.node_report import as_newest, calibration_failed
 from schemas.record import Change, Record
@@ -242,15 +242,18 @@ def recording(record: CalibrationRecord, line: EquipmentItem, found: LineFound, 
 
 
 def _alerts(record: CalibrationRecord, line: EquipmentItem, found: LineFound) -> list[Change]:
-    """Of the newest calibration: a certificate that comes late is history. One that does not count ends nothing."""
+    """Of the newest calibration: a certificate that comes late is history. One that does not count ends nothing but
+    the failure that it corrects."""
     newest = as_newest(record)
+    over: list[Change] = [
+        AlertResolved(cause=cause, newest=newest) for cause in ended_causes(record, good=found.counts)
+    ]
     if record.result is CalibrationResult.PASSED:
-        causes = calibration_causes(line.equipment_id) if found.counts else ()
-        return [AlertResolved(cause=cause, newest=newest) for cause in causes]
+        return over
     source = names.equipment_workflow_id(line.equipment_id)
     failed = calibration_failed(line, record, found.contract_id)
     alert = Alert(alert_id=f"{source}:{calibration_key(record)}", source=source, **dict(failed))
-    return [AlertRaised(alert=alert, newest=newest)]
+    return [*over, AlertRaised(alert=alert, newest=newest)]
 
 
 def alerting(

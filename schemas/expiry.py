@@ -11,7 +11,7 @@ from schemas import names
 from schemas.alert import Severity, cause_of
 from schemas.base import Identifier, Model, Text, UtcDateTime, excerpt
 from schemas.calibration import CalibrationState
-from schemas.equipment import ContractInForce, EquipmentItem, EquipmentState, Standing
+from schemas.equipment import CalibrationRecord, ContractInForce, EquipmentItem, EquipmentState, Standing
 from schemas.maintenance import Condition
 from schemas.maintenance_alert import IssueType, MaintenanceIssue
 from schemas.node import Node
@@ -111,7 +111,19 @@ def expiry_causes(equipment_id: str) -> tuple[str, ...]:
 
 def calibration_causes(equipment_id: str) -> tuple[str, ...]:
     """The causes of all alerts that a good calibration ends."""
-    return (cause_of(IssueType.CALIBRATION_FAILED, equipment_id), *expiry_causes(equipment_id))
+    return (_failed_cause(equipment_id), *expiry_causes(equipment_id))
+
+
+def ended_causes(record: CalibrationRecord, good: bool) -> tuple[str, ...]:
+    """The causes of alerts that a calibration may end: a correction also where it is not `good` itself, because what it
+    corrects may be the only one that failed."""
+    if good:
+        return calibration_causes(record.equipment_id)
+    return (_failed_cause(record.equipment_id),) if record.corrects else ()
+
+
+def _failed_cause(equipment_id: str) -> str:
+    return cause_of(IssueType.CALIBRATION_FAILED, equipment_id)
 
 
 def late_cause(node_id: str) -> str:

@@ -22,7 +22,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 
 from infra.rows.base import Reason
-from infra.rows.equipment import is_newest
+from infra.rows.equipment import is_newest, leaves_good
 from infra.tables.alert import alert_messages, alerts
 from schemas.alert import Alert, AlertEvent, AlertState
 from schemas.changes.alert import AlertAcknowledged, AlertEscalated, AlertRaised, AlertResolved, ChangeOfAlert
@@ -38,7 +38,8 @@ def statement(change: ChangeOfAlert, reason: Reason) -> Executable:
         case AlertEscalated():
             return _escalated(change, reason)
         case AlertResolved():
-            return resolved((alerts.c.cause == change.cause) & _stands(change), reason)
+            over = leaves_good(change.newest) if change.newest else true()
+            return resolved((alerts.c.cause == change.cause) & over, reason)
 
 
 def _raised(change: AlertRaised, reason: Reason) -> Executable:
@@ -56,7 +57,7 @@ def _raised(change: AlertRaised, reason: Reason) -> Executable:
     }
     known = exists().where(alerts.c.alert_id == alert.alert_id)
     row = select(*(literal(value, alerts.c[name].type) for name, value in values.items())).where(
-        ~known, _stands(change)
+        ~known, is_newest(change.newest) if change.newest else true()
     )
     raised = (
         insert(alerts)
@@ -72,10 +73,6 @@ def _raised(change: AlertRaised, reason: Reason) -> Executable:
     if report is None:
         return _told(raised, AlertEvent.RAISED, reason.at, raised.c.count == 1)
     return _reported(raised, report, reason.at)
-
-
-def _stands(change: AlertRaised | AlertResolved) -> ColumnElement[bool]:
-    return is_newest(change.newest) if change.newest else true()
 
 
 def _report(alert: Alert, reason: Reason) -> MaintenanceAlert | None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import ColumnElement, Executable, Select, UnaryExpression, exists, select, update
+from sqlalchemy import ColumnElement, Executable, Select, UnaryExpression, exists, or_, select, update
 
 from infra.rows.base import Reason, inserted, updated
 from infra.tables.equipment import calibrations, equipment, equipment_events
@@ -15,6 +15,7 @@ from schemas.changes.equipment import (
     EquipmentEvent,
     EquipmentRegistered,
 )
+from schemas.equipment import CalibrationResult
 
 
 def statement(change: ChangeOfEquipment, reason: Reason) -> Executable:
@@ -60,6 +61,22 @@ def is_newest(calibration: NewestCalibration) -> ColumnElement[bool]:
     newest = newest_calibration(calibration.equipment_id).subquery("newest").c
     return exists().where(
         newest.certificate_number == calibration.certificate_number, newest.result == calibration.result
+    )
+
+
+def leaves_good(calibration: NewestCalibration) -> ColumnElement[bool]:
+    """Whether the one that counts has passed: what stands under its certificate, or what counts again since that
+    corrects another.
+    """
+    newest = newest_calibration(calibration.equipment_id).subquery("newest").c
+    corrects = exists().where(
+        calibrations.c.equipment_id == calibration.equipment_id,
+        calibrations.c.certificate_number == calibration.certificate_number,
+        calibrations.c.corrects.is_not(None),
+    )
+    return exists().where(
+        newest.result == CalibrationResult.PASSED,
+        or_(newest.certificate_number == calibration.certificate_number, corrects),
     )
 
 

@@ -46,7 +46,7 @@ class AlertEscalated(Model):
 
 class AlertResolved(Model):
     """The cause is gone, as the entry says; nothing happens where no alert of it is open, or where `newest` is given
-    and is not the newest."""
+    and is not the newest, or has failed. Where it corrects another, the newest is whatever counts again since then."""
 
     kind: Literal["alert_resolved"] = "alert_resolved"
     cause: str

@@ -305,6 +305,29 @@ class TestACertificate:
         assert await told(calibrated("T-1", "C-4", on="2026-04-01")) == ["T-1"], "the first of its number stands"
         assert await told(calibrated("T-1", "C-5", on="2026-04-01")) == []
 
+    @pytest.mark.parametrize(
+        ("correction", "left"),
+        [
+            ({"on": "2026-04-01"}, []),
+            ({"on": "2026-04-01", "result": "failed"}, []),
+            ({"on": "2026-04-01", "due_on": "2026-04-10"}, []),
+            ({"on": "2026-05-02", "result": "failed"}, ["T-1"]),
+        ],
+        ids=["passed", "failed", "expired", "failed, and the newest"],
+    )
+    async def test_that_corrects_the_one_that_failed_ends_its_alert_where_another_counts_again_that_passed(
+        self, house: House, engine: AsyncEngine, correction: dict[str, Any], left: list[str]
+    ) -> None:
+        await house.calibrate(calibrated("T-1", "C-1", on="2026-04-15"))
+        for record in (
+            calibrated("T-1", "WRONG", on="2026-05-01", result="failed"),
+            calibrated("T-1", "C-2", corrects="WRONG", **correction),
+        ):
+            assert await open_alerts(engine, "calibration_failed") == (["T-1"] if record.corrects else [])
+            found = await house.line("T-1", calibration=record)
+            await house.ledger.record(recording(record, found.item, found, "mia"))
+        assert await open_alerts(engine, "calibration_failed") == left
+
     async def test_that_nobody_recorded_is_not_found(self, house: House) -> None:
         asked = CalibrationAsked(equipment_id="T-1", certificate_number="C-9")
         assert (await house.register.calibration(asked)).recorded is None

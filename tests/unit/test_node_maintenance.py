@@ -419,6 +419,14 @@ class TestACalibration:
         assert node.record_calibration(right, "ines").ready
         assert told(node, "record_calibration")[-1].resolved == calibration_causes("LAMP-1")
 
+    def test_that_corrects_one_that_failed_ends_its_alert_if_the_hub_knows_another_that_counts_again(
+        self, node: NodeMaintenance, register: Register
+    ) -> None:
+        register.write((item(), calibrated(NOW.date(), number="WRONG", result=CalibrationResult.FAILED)))
+        right = calibrated(date(2026, 1, 15), number="C-2", corrects="WRONG", result=CalibrationResult.FAILED)
+        node.record_calibration(right, "ines")
+        assert told(node, "record_calibration")[-1].resolved == ("calibration_failed:LAMP-1",)
+
     @pytest.mark.parametrize(("hour", "newest"), [(-1, "C-2"), (1, "LAB")], ids=["before it", "after it"])
     def test_of_the_day_of_another_of_the_hubs_counts_if_it_was_recorded_later(
         self, node: NodeMaintenance, register: Register, hour: int, newest: str
