@@ -174,7 +174,7 @@ async def reviews(
         status=status,
         contract_id=contract_id,
         since=since,
-        until=until or datetime.now(UTC),
+        until=until,
         limit=limit,
         offset=offset,
     )
