@@ -1,8 +1,8 @@
 """Reverse traces without an open workflow: what is in doubt waits for a disposition all the same.
 
-One that was closed from outside is started again where its rows stand, and a person is told. One that whoever recorded
-its calibration did not come to start is started now. It searches the ledger
-behind the last entry that it is known to have searched; what it finds twice is one result.
+One that was closed from outside is started again where its rows stand, and a person is told. It searches the ledger
+behind the last entry that it is known to have searched; what it finds twice is one result. One that whoever recorded
+its calibration did not come to start is started now.
 """
 
 from collections.abc import AsyncIterator

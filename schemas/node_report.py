@@ -77,7 +77,7 @@ class NodeReport(Model):
 
 class NodeReports(Model):
     """The oldest that the hub has not confirmed, and what the node has of the hub: the revision of its register, and
-    for each contract the number of its last delivery or retirement."""
+    for each contract the number of its last delivery that was not taken back."""
 
     node_id: Identifier
     reports: tuple[NodeReport, ...]
