@@ -94,7 +94,7 @@ def due_step(where: Standing) -> int | None:
         case CalibrationState.EXPIRED, _:
             return EXPIRED
         case CalibrationState.EXPIRING_SOON, int(days_left):
-            return next(step for step in (*STEPS[1:-1], EARLY) if days_left <= step or step == EARLY)
+            return next(step for step in STEPS[1:] if days_left <= step or step == EARLY)
         case _:
             return None
 

@@ -23,7 +23,7 @@ from schemas.ledger import LedgerEntry
 from schemas.outlook import Outlook
 from schemas.permission import Permission
 from schemas.record import Record
-from schemas.request import Reasoned, Request
+from schemas.request import Reasoned, Request, Retrial
 from schemas.routing import Routing, read_routing_trigger
 from schemas.test_results import TestVerdict
 from schemas.transfer_package import HubReceipt
@@ -197,10 +197,9 @@ class Admission(Model):
 # --- what a transfer is told -----------------------------------------------------------------------------------------
 
 
-class RetryRequest(Request):
+class RetryRequest(Retrial, Request):
     """Tries a leg again that waits for a person."""
 
-    reason: Text = "retry"
     destination: Destination
 
 
@@ -223,10 +222,9 @@ class DisposeRequest(Model):
 REQUESTS: dict[str, type[BaseModel]] = {names.RETRY_TRANSFER: RetryRequest, names.DISPOSE: DisposeRequest}
 
 
-class LegRetrial(Reasoned):
+class LegRetrial(Retrial):
     """What a person asks over HTTP."""
 
-    reason: Text = "retry"
     destination: Destination
 
 
