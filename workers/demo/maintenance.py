@@ -13,21 +13,12 @@ from schemas.client_po import ClientPOStatus
 from schemas.equipment import EquipmentState
 from schemas.maintenance import ContractStatus
 from workers.demo.stage import Body, Stage, check, get, post
+from workers.node import COLOURS
 
 CELL_1, CELL_2 = "NOD-TestStation-LP-01", "NOD-TestStation-LP-02"
 
 INTERVAL = 180
 """Days from a thermometer's calibration to the next."""
-
-EQUIPMENT_COLOURS = {
-    EquipmentState.READY: "green",
-    EquipmentState.CURRENT: "green",
-    EquipmentState.EXPIRING_SOON: "yellow",
-    EquipmentState.EXPIRED: "red",
-    EquipmentState.CALIBRATION_FAILED: "red",
-    EquipmentState.PENDING_CALIBRATION: "magenta",
-    EquipmentState.OUT_OF_SERVICE: "dim",
-}
 
 CONTRACT_COLOURS = {
     ContractStatus.DRAFT: "dim",
@@ -37,7 +28,8 @@ CONTRACT_COLOURS = {
     ContractStatus.ARCHIVED: "magenta",
 }
 
-IN_FORCE = {ContractStatus.ACTIVE, ContractStatus.MONITORING}
+ACKNOWLEDGED = {ContractStatus.ACTIVE, ContractStatus.MONITORING}
+"""By all of its nodes."""
 
 NOTHING_DONE = 2
 """Exit status of a local command that recorded nothing, because the node does not know the instrument or contract."""
@@ -97,7 +89,7 @@ class Maintenance:
             lambda _: f"no approval is asked for version {version}",
         )
         await self.approve(asked["pending_approval"])
-        await self.until_version(version, *IN_FORCE)
+        await self.until_version(version, *ACKNOWLEDGED)
 
     async def approve(self, approval_id: str) -> None:
         await self._stage.until_recorded(approval_id, "request_approval")
@@ -201,7 +193,7 @@ class Maintenance:
         check((change["before"], change["after"]) == ("1000", "850"), f"another change is proposed: {change}")
         await self.deploy("1.1")
         await self.until_version("1.0", ContractStatus.ARCHIVED)
-        deployed = (await self.until_version("1.1", *IN_FORCE))["deployments"]
+        deployed = (await self.until_version("1.1", *ACKNOWLEDGED))["deployments"]
         nodes = sorted(one["node_id"] for one in deployed if one["status"] == "acknowledged")
         check(nodes == [CELL_1, CELL_2], f"version 1.1 is in force at {', '.join(nodes) or 'no node'}")
 
@@ -227,7 +219,7 @@ class Maintenance:
         for line in self._equipment:
             state = EquipmentState(line["state"])
             due = "never calibrated" if line["due_on"] is None else f"{line['due_on']} ({line['days_left']} days)"
-            table.add_row(line["equipment_id"], line["node_id"], Text(state, style=EQUIPMENT_COLOURS[state]), due)
+            table.add_row(line["equipment_id"], line["node_id"], Text(state, style=COLOURS[state]), due)
         for version in self._versions:
             status = ContractStatus(version["status"])
             shown = Text(status, style=CONTRACT_COLOURS.get(status, "cyan"))
