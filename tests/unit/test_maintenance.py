@@ -114,6 +114,7 @@ class TestAValidation:
                 {"conditions": ["require-maintenance-acknowledgement"]},
                 "require-maintenance-acknowledgement: give checklist_steps",
             ),
+            ({"conditions": []}, "calibration_interval_days: nobody has to keep it"),
             ({"checklist_steps": [VISUAL]}, "checklist_steps: nobody has to do them"),
             (
                 {"conditions": [], "maintenance_procedures": {}, "validation_rules": {}},
