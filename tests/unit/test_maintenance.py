@@ -143,12 +143,42 @@ class TestAValidation:
         assert document["smart_contract_id"] == "LP-lamp.1"
 
 
+WAYS = {
+    ("draft", "validated"),
+    ("validated", "deployed"),
+    ("deployed", "active"),
+    ("active", "monitoring"),
+    ("monitoring", "active"),
+    ("draft", "deprecated"),
+    ("validated", "deprecated"),
+    ("deployed", "deprecated"),
+    ("active", "deprecated"),
+    ("monitoring", "deprecated"),
+    ("deprecated", "archived"),
+}
+"""Between the states of specification 3; back from monitoring to active after a version's first 30 days."""
+
+
 class TestALife:
+    def test_has_the_states_of_the_specification(self) -> None:
+        assert set(ContractStatus) == {
+            "draft",
+            "validated",
+            "deployed",
+            "active",
+            "monitoring",
+            "deprecated",
+            "archived",
+        }
+
+    def test_has_the_ways_of_the_specification(self) -> None:
+        assert {(before, after) for before in NEXT for after in NEXT[before]} == WAYS
+
     @pytest.mark.parametrize("before", ContractStatus)
     @pytest.mark.parametrize("after", ContractStatus)
     def test_goes_no_other_way_than_the_specification(self, before: ContractStatus, after: ContractStatus) -> None:
         life = ContractLife(status=before, document=contract(), document_hash="")
-        if after in NEXT[before]:
+        if (before, after) in WAYS:
             life.enter(after)
             assert life.status is after
         else:
