@@ -87,10 +87,6 @@ class MaintenanceContract(Model):
     )
     validation_rules: Annotated[dict[Identifier, ValidationRule], Field(max_length=100)] = Field(default_factory=dict)
 
-    @property
-    def station_type(self) -> str:
-        return station_type(self.smart_contract_id)
-
     def procedure(self, check_type: str) -> MaintenanceProcedure | None:
         """What a check of this type consists of; the checklist is one of them. None where there is none."""
         if check_type == CHECKLIST and self.checklist_steps:
