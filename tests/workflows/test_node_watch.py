@@ -96,8 +96,11 @@ class TestAWatch:
         assert (over.alert.issue.contract_id, over.alert.issue.node_id) == (contract, watched.shop.node)
         assert soon.alert is not None
         assert (soon.alert.alert_type, soon.alert.severity) == ("calibration_expiring", "medium")
-        assert over.metadata["alert_type"] == "calibration_expired"
-        assert over.metadata["requires_action"] is True
+        about = {"node_id": watched.shop.node, "station_type": "LP", "requires_action": True}
+        named = {"alert_type": "calibration_expired", "equipment_id": "OVER", "description": "Thermometer OVER"}
+        assert over.metadata.items() >= {**about, **named, "days_overdue": 5}.items()
+        named = {"alert_type": "calibration_expiring", "equipment_id": "SOON", "description": "Thermometer SOON"}
+        assert soon.metadata.items() >= {**about, **named, "days_remaining": 12}.items()
 
     async def test_twice_on_a_day_tells_once(self, watched: Watched) -> None:
         await watched.contract()
