@@ -374,6 +374,18 @@ class TestTheWorkedExample:
 
         light = (EquipmentState.READY, CalibrationState.CURRENT, 90)
         assert stand() == [light, (EquipmentState.EXPIRED, CalibrationState.EXPIRED, -10)]
+        maintenance.validate_calibration("THERMO-1")
+        assert maintenance.reports().reports[-1].metadata == {
+            "valid": False,
+            "equipment_id": "THERMO-1",
+            "description": "Digital thermometer",
+            "status": "expired",
+            "last_calibration_date": "2024-08-07",
+            "calibration_certificate": "T-1",
+            "calibration_age_days": 190,
+            "days_overdue": 10,
+            "reason": "THERMO-1 was due for calibration on 2025-02-03",
+        }
 
         maintenance.record_calibration(calibrated(self.AT.date(), "THERMO-1", "T-2"), "ines")
         assert stand() == [light, (EquipmentState.READY, CalibrationState.CURRENT, 180)]
