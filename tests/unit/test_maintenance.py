@@ -143,6 +143,28 @@ class TestAValidation:
         assert document["smart_contract_id"] == "LP-lamp.1"
 
 
+class TestTheTemplates:
+    def test_ask_for_their_checks_as_often_as_the_standards_do(self) -> None:
+        """ASTM E1417 of a penetrant line, E1444 of a magnetic particle bench, both of a lamp."""
+        asked = {}
+        for template in Templates().all():
+            document = Templates().fill(FromTemplate(template=template, station_type="LP", name="any"))
+            checks = MaintenanceContract.model_validate(document).required_checks
+            asked[template] = {check_type: check.every for check_type, check in checks.items()}
+        assert asked == {
+            "calibrated-instrument": {"daily-look": "day"},
+            "magnetic-particle-bench": {
+                "concentration": "shift",
+                "system-performance": "day",
+                "ammeter": 180,
+                "timer": 180,
+                "quick-break": 180,
+            },
+            "penetrant-line": {"system-performance": "day", "water-and-dryer": "shift", "checklist": "day"},
+            "uv-lamp": {"irradiance": "shift", "checklist": "shift"},
+        }
+
+
 WAYS = {
     ("draft", "validated"),
     ("validated", "deployed"),
