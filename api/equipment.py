@@ -82,10 +82,11 @@ class CertificateResource(BaseModel):
 
 
 class EventResource(BaseModel):
-    """What happened to an instrument beside its calibrations."""
+    """What happened to an instrument beside its calibrations; `work_center` is closed and opened with it."""
 
     event: str
     node_id: str
+    work_center: str | None
     reason: str | None
     user_id: str
     occurred_at: datetime
@@ -314,7 +315,7 @@ def _details(house: House, record: EquipmentRecord) -> EquipmentDetails:
         events=[
             EventResource(
                 ledger_entry=row["entry"],
-                **{name: row[name] for name in ("event", "node_id", "reason", "user_id", "occurred_at")},
+                **{name: row[name] for name in ("event", "node_id", "work_center", "reason", "user_id", "occurred_at")},
             )
             for row in record.events
         ],

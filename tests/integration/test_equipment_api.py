@@ -264,6 +264,16 @@ class TestAnAmendment:
         assert (shown["calibration_interval_days"], shown["warning_days"]) == (None, before["warning_days"])
         assert answer.json()["events"][0]["reason"] == "mistyped"
 
+    async def test_of_a_work_center_waits_until_what_closed_it_returns(self, desk: Desk) -> None:
+        await self.amend(desk, work_center="WC-7")
+        await desk.post("out-of-service", {"reason": "dropped"})
+        refused = await self.amend(desk, work_center="WC-8")
+        assert (refused.status_code, "WC-7" in refused.json()["detail"]) == (409, True)
+        await desk.post("return", {"reason": "it is whole"})
+        assert (await self.amend(desk, work_center="WC-8")).json()["work_center"] == "WC-8"
+        events = [(one["event"], one["work_center"]) for one in (await desk.look())["events"]]
+        assert events[1:3] == [("returned", "WC-7"), ("out_of_service", "WC-7")]
+
     @pytest.mark.parametrize("terms", [{}, {"description": None}, {"warning_days": None}, {"equipment_type": "x"}])
     async def test_that_says_nothing_understandable_is_not_valid(self, desk: Desk, terms: dict[str, Any]) -> None:
         assert (await self.amend(desk, **terms)).status_code == 422
