@@ -1,6 +1,7 @@
 """The document that a register begins with: instruments with their certificates, as people write them down.
 
-It says what is not known yet: an instrument that the register has is its own matter from then on.
+Each start of a main worker takes from it what the register does not know: instruments, and another certificate of one
+whose line is still as written here. All else is the register's own matter.
 """
 
 import logging
