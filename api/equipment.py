@@ -82,10 +82,11 @@ class CertificateResource(BaseModel):
 
 
 class EventResource(BaseModel):
-    """What happened to an instrument beside its calibrations."""
+    """What happened to an instrument beside its calibrations; `work_center` is closed and opened with it."""
 
     event: str
     node_id: str
+    work_center: str | None
     reason: str | None
     user_id: str
     occurred_at: datetime
@@ -124,16 +125,21 @@ async def all_equipment(
     node: str | None = None,
     equipment_type: Annotated[str | None, Query(alias="type")] = None,
     state: EquipmentState | None = None,
+    calibration: CalibrationState | None = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
     offset: Annotated[int, Query(ge=0, le=10_000_000)] = 0,
 ) -> EquipmentList:
-    """Instruments by node, type and state; the state is that of this moment."""
+    """Instruments by node, type, state and calibration, as they are at this moment.
+
+    `calibration=expiring_soon` finds also those whose state is `ready`: they may be used, and have to be calibrated.
+    """
     at, contracts = datetime.now(UTC), await house.equipment.contracts_in_force(node)
-    page = {"limit": limit, "offset": offset} if state is None else {}
+    asked = {field: value for field, value in (("state", state), ("calibration", calibration)) if value is not None}
+    page = {} if asked else {"limit": limit, "offset": offset}
     matching, lines = await house.equipment.find(node=node, equipment_type=equipment_type, **page)
     found = [_resource(house, line, contracts.get(line.item.node_id, ()), at) for line in lines]
-    if state is not None:
-        found = [line for line in found if line.state is state]
+    if asked:
+        found = [line for line in found if all(getattr(line, field) is value for field, value in asked.items())]
         matching, found = len(found), found[offset : offset + limit]
     return EquipmentList(matching=matching, limit=limit, offset=offset, equipment=found)
 
@@ -309,7 +315,7 @@ def _details(house: House, record: EquipmentRecord) -> EquipmentDetails:
         events=[
             EventResource(
                 ledger_entry=row["entry"],
-                **{name: row[name] for name in ("event", "node_id", "reason", "user_id", "occurred_at")},
+                **{name: row[name] for name in ("event", "node_id", "work_center", "reason", "user_id", "occurred_at")},
             )
             for row in record.events
         ],

@@ -1,6 +1,7 @@
 """The document that a register begins with: instruments with their certificates, as people write them down.
 
-It says what is not known yet: an instrument that the register has is its own matter from then on.
+Each start of a main worker takes from it what the register does not know: instruments, and another certificate of one
+whose line is still as written here. All else is the register's own matter.
 """
 
 import logging
@@ -55,10 +56,10 @@ class DocumentedInstrument(NewEquipment):
         new = registration(self, user_id="system")
         if self.out_of_service is None:
             return new
-        about = {"equipment_id": self.equipment_id}
+        where = self.model_dump(include={"equipment_id", "node_id", "work_center"})
         out = (
-            EquipmentChanged(**about, out_of_service=self.out_of_service),
-            EquipmentEvent(**about, event="out_of_service", node_id=self.node_id, reason=self.out_of_service),
+            EquipmentChanged(equipment_id=self.equipment_id, out_of_service=self.out_of_service),
+            EquipmentEvent(**where, event="out_of_service", reason=self.out_of_service),
         )
         metadata = {**new.entry.metadata, "out_of_service": self.out_of_service}
         return Record(entry=new.entry.model_copy(update={"metadata": metadata}), changes=(*new.changes, *out))

@@ -271,14 +271,15 @@ class NodeMaintenance:
     def _validated(self, database: sqlite3.Connection, name: str, at: datetime) -> Standing:
         known = self._at_hand(database, name)
         found = known.standing(self.node, at)
+        validated = validation(known.item, found, self.node.day(at))
         self._outbox.append(
             database,
             happened_at=at,
             action="validate_calibration",
             target=name,
-            details=f"Calibration check: {known.item.description} - {found.state}",
+            details=f"Calibration check: {known.item.description} - {validated['status']}",
             user_id="system",
-            metadata=validation(known.item, found, self.node.day(at)),
+            metadata=validated,
         )
         return found
 

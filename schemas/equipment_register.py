@@ -104,6 +104,9 @@ class AmendEquipment(LineAmendment, Request):
     def differs(self, line: EquipmentItem) -> bool:
         return any(getattr(line, name) != value for name, value in self.terms.items())
 
+    def changes_work_center(self, line: EquipmentItem) -> bool:
+        return self.terms.get("work_center", line.work_center) != line.work_center
+
 
 class Move(Reasoned):
     """The instrument goes to another node."""
@@ -219,7 +222,7 @@ def registration(new: NewEquipment, user_id: str) -> Record:
         ),
         changes=(
             EquipmentRegistered(**item.model_dump(exclude={"out_of_service", "calibration_scheduled_on"})),
-            EquipmentEvent(equipment_id=new.equipment_id, event="registered", node_id=new.node_id),
+            EquipmentEvent(event="registered", **item.model_dump(include={"equipment_id", "node_id", "work_center"})),
         ),
     )
 
@@ -331,6 +334,9 @@ def refusal(request: BaseModel, found: LineFound) -> str | None:
             return f"it is out of service already: {found.item.out_of_service}"
         case ReturnToService() if found.item.out_of_service is None:
             return "it is not out of service"
+        case AmendEquipment() if found.item.out_of_service is not None and request.changes_work_center(found.item):
+            work_center = found.item.work_center or "no work center"
+            return f"it is out of service with {work_center}: return it first, then correct that"
         case CheckOut():
             return _of_checking_out(request, found, found.item)
     return None

@@ -87,10 +87,6 @@ class MaintenanceContract(Model):
     )
     validation_rules: Annotated[dict[Identifier, ValidationRule], Field(max_length=100)] = Field(default_factory=dict)
 
-    @property
-    def station_type(self) -> str:
-        return station_type(self.smart_contract_id)
-
     def procedure(self, check_type: str) -> MaintenanceProcedure | None:
         """What a check of this type consists of; the checklist is one of them. None where there is none."""
         if check_type == CHECKLIST and self.checklist_steps:
@@ -185,6 +181,8 @@ def _step(contract: MaintenanceContract, where: str, step: CheckStep) -> Iterato
 def _conditions(contract: MaintenanceContract) -> Iterator[str]:
     if Condition.MUST_CALIBRATE in contract.conditions and contract.calibration_interval_days is None:
         yield f"{Condition.MUST_CALIBRATE}: give calibration_interval_days, else nothing says when it is due"
+    if Condition.MUST_CALIBRATE not in contract.conditions and contract.calibration_interval_days is not None:
+        yield f"calibration_interval_days: nobody has to keep it without the condition {Condition.MUST_CALIBRATE}"
     if Condition.ACKNOWLEDGE in contract.conditions and not contract.checklist_steps:
         yield f"{Condition.ACKNOWLEDGE}: give checklist_steps, else there is nothing to acknowledge"
     if Condition.ACKNOWLEDGE not in contract.conditions and contract.checklist_steps:

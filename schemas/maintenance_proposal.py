@@ -89,6 +89,8 @@ def _shorter_interval(contract: MaintenanceContract, alerts: Sequence[TeachingAl
             " nobody says how they were found"
         )
         yield Wish("/calibration_interval_days", shorter, reason, behind_it)
+        if contract.warning_days > shorter:
+            yield Wish("/warning_days", shorter, "no longer than a calibration lasts", behind_it)
 
 
 def _longer_warning(contract: MaintenanceContract, alerts: Sequence[TeachingAlert]) -> Iterator[Wish]:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, StringConstraints
 
 from schemas.base import Identifier, Model, Text, UtcDateTime
 from schemas.canonical import document_hash
@@ -39,6 +39,10 @@ MachineUrl = Annotated[Text, AfterValidator(_of_a_machine)]
 """Where an OPC-UA server is."""
 
 
+StationType = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._]{0,127}$")]
+"""An identifier without a hyphen: in a maintenance contract's ID, `{station_type}-{name}`, the first one ends it."""
+
+
 class Node(Model):
     """One test station of the registry. Without `shifts` it has one a day, from midnight.
 
@@ -46,7 +50,7 @@ class Node(Model):
     """
 
     node_id: Identifier
-    station_type: Identifier
+    station_type: StationType
     name: Text
     time_zone: TimeZone = "UTC"
     shifts: dict[Identifier, Shift] = Field(default_factory=dict)

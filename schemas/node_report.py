@@ -16,6 +16,9 @@ _ABOUT_CALIBRATIONS = {
 }
 """Alerts that stand or fall with the calibration whose certificate they name, and how that came out."""
 
+_BESIDE = {"description": str, "days_overdue": int, "days_remaining": int}
+"""What was seen and stands beside the alert's own fields in the ledger, where the specification has it as numbers."""
+
 
 class ReportedAlert(Model):
     """An alert that a node raises; `cause` as in `schemas.alert.Alert`."""
@@ -39,9 +42,14 @@ class ReportedAlert(Model):
                 "station_type": station_type,
                 "timestamp": timestamp(at),
                 "requires_action": True,
-                **(self.issue.model_dump(mode="json") if self.issue else {}),
+                **(_described(self.issue) if self.issue else {}),
             },
         }
+
+
+def _described(issue: MaintenanceIssue) -> dict[str, Any]:
+    beside = {name: kind(issue.data[name]) for name, kind in _BESIDE.items() if name in issue.data}
+    return issue.model_dump(mode="json") | beside
 
 
 class NodeReport(Model):
@@ -148,12 +156,12 @@ def as_newest(record: CalibrationRecord) -> NewestCalibration:
 
 
 def validation(item: EquipmentItem, found: Standing, day: date) -> dict[str, Any]:
-    """As specification 4, `validate_equipment_calibration`, has it."""
+    """As specification 4, `validate_equipment_calibration`, has it: of what is ready it says how its calibration is."""
     result: dict[str, Any] = {
         "valid": found.calibration_valid,
         "equipment_id": item.equipment_id,
         "description": item.description,
-        "status": found.state,
+        "status": found.calibration if found.ready else found.state,
         "last_calibration_date": found.calibrated_on and found.calibrated_on.isoformat(),
         "calibration_certificate": found.certificate_number,
     }

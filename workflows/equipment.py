@@ -206,7 +206,7 @@ class EquipmentWorkflow:
             excerpt(details),
             {**metadata, **about},
             change,
-            EquipmentEvent(equipment_id=self._name, event=event, node_id=line.node_id, reason=request.reason),
+            EquipmentEvent(equipment_id=self._name, event=event, **metadata),
             user_id=item.sender(request.user_id),
             asked=True,
         )

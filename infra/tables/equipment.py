@@ -32,6 +32,7 @@ equipment_events = Table(
     Column("event", Text, primary_key=True),
     Column("equipment_id", Text, nullable=False),
     Column("node_id", Text, nullable=False),
+    Column("work_center", Text),  # what planning closes and opens with it
     Column("reason", Text),
     Column("user_id", Text, nullable=False),
     moment("occurred_at"),

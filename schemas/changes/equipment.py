@@ -41,12 +41,16 @@ class EquipmentChanged(Partial):
 
 
 class EquipmentEvent(Model):
-    """Inserts what happened to an instrument beside calibrations: registered, moved, out of service, back."""
+    """Inserts what happened to an instrument beside calibrations: registered, moved, out of service, back.
+
+    `work_center` is what planning closes and opens with it.
+    """
 
     kind: Literal["equipment_event"] = "equipment_event"
     equipment_id: str
     event: str
     node_id: str
+    work_center: str | None = None
     reason: str | None = None
 
 

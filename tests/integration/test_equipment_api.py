@@ -1,6 +1,7 @@
 """The equipment register over HTTP, with real workflows behind it: what is answered, refused, and recorded."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,7 +14,11 @@ from fastapi import FastAPI
 from api.house import House
 from infra.hubs import Hubs
 from infra.settings import Settings
+from schemas.changes.maintenance import ContractCreated, DeploymentChanged, DeploymentOpened
+from schemas.ledger import LedgerEntry
 from schemas.permission import Role
+from schemas.record import Change, Record
+from tests import instruments
 from tests.workflows.register import point
 from workers.worker import main_worker
 
@@ -65,6 +70,29 @@ class Desk:
         return [entry.action for entry in await self.house.ledger.timeline(self.name)]
 
 
+async def checked_daily(house: House, equipment_type: str) -> None:
+    """Brings a contract into force at the node that asks for a check each day."""
+    document = {**instruments.document(equipment_types=[equipment_type]), **instruments.daily()}
+    key = {"contract_id": document["smart_contract_id"], "version": "1.0"}
+    created = ContractCreated(
+        **key,
+        station_type="LP",
+        title=document["title"],
+        document=json.dumps(document),
+        document_hash="0" * 64,
+        status="active",
+        parent_version=None,
+        changes=None,
+        created_by="mia",
+    )
+    opened = DeploymentOpened(**key, node_id=LP)
+    acknowledged = DeploymentChanged(**key, node_id=LP, status="acknowledged")
+    changes: tuple[Change, ...] = (created, opened, acknowledged)
+    for number, change in enumerate(changes):
+        about = dict.fromkeys(("action_type", "action", "target", "details"), "test")
+        await house.ledger.record(Record(entry=LedgerEntry(idempotency_key=f"t:{number}", **about), changes=(change,)))
+
+
 @pytest_asyncio.fixture
 async def desk(api: FastAPI, settings: Settings, caller: Callable[..., httpx.AsyncClient]) -> AsyncIterator[Desk]:
     """The register knows a thermometer that was never calibrated. No node is there."""
@@ -102,6 +130,24 @@ class TestAnInstrument:
         assert await found(state="ready") == [desk.name]
         assert await found(node=LP, type="thermometer") == [desk.name]
         assert await found(node=CP) == await found(type="lamp") == []
+
+    async def test_whose_calibration_expires_soon_is_listed_whatever_else_is_asked_of_it(self, desk: Desk) -> None:
+        lamp = f"L-{desk.name}"
+        await checked_daily(desk.house, "uv_lamp")
+        await desk.mia.post("/api/v1/equipment", json=desk.line(equipment_id=lamp, equipment_type="uv_lamp"))
+        await desk.post("calibrations", desk.calibration(170))
+        calibration = desk.calibration(170, equipment_id=lamp)
+        await desk.mia.post(f"/api/v1/equipment/{lamp}/calibrations", json=calibration)
+
+        async def found(**query: str) -> list[tuple[str, str, int]]:
+            answer = await desk.otto.get("/api/v1/equipment", params=query)
+            assert answer.json()["matching"] == len(answer.json()["equipment"])
+            return [(line["equipment_id"], line["state"], line["days_left"]) for line in answer.json()["equipment"]]
+
+        both = [(lamp, "expiring_soon", 10), (desk.name, "ready", 10)]
+        assert await found(calibration="expiring_soon") == both
+        assert await found(calibration="expiring_soon", state="ready") == both[1:]
+        assert await found(calibration="expired") == []
 
     async def test_that_nobody_knows_is_not_found(self, desk: Desk) -> None:
         assert (await desk.otto.get("/api/v1/equipment/T-0")).status_code == 404
@@ -217,6 +263,16 @@ class TestAnAmendment:
         shown = answer.json()
         assert (shown["calibration_interval_days"], shown["warning_days"]) == (None, before["warning_days"])
         assert answer.json()["events"][0]["reason"] == "mistyped"
+
+    async def test_of_a_work_center_waits_until_what_closed_it_returns(self, desk: Desk) -> None:
+        await self.amend(desk, work_center="WC-7")
+        await desk.post("out-of-service", {"reason": "dropped"})
+        refused = await self.amend(desk, work_center="WC-8")
+        assert (refused.status_code, "WC-7" in refused.json()["detail"]) == (409, True)
+        await desk.post("return", {"reason": "it is whole"})
+        assert (await self.amend(desk, work_center="WC-8")).json()["work_center"] == "WC-8"
+        events = [(one["event"], one["work_center"]) for one in (await desk.look())["events"]]
+        assert events[1:3] == [("returned", "WC-7"), ("out_of_service", "WC-7")]
 
     @pytest.mark.parametrize("terms", [{}, {"description": None}, {"warning_days": None}, {"equipment_type": "x"}])
     async def test_that_says_nothing_understandable_is_not_valid(self, desk: Desk, terms: dict[str, Any]) -> None:

@@ -281,3 +281,12 @@ class TestTheTimeZoneOfANode:
         file.write_text(yaml.safe_dump({"nodes": [line]}))
         with pytest.raises(ValidationError, match=r"nodes\.0\.time_zone"):
             load_registry(file)
+
+
+class TestTheStationTypeOfANode:
+    def test_has_no_hyphen_which_ends_it_in_the_id_of_a_maintenance_contract(self, tmp_path: Path) -> None:
+        file = tmp_path / "nodes.yaml"
+        line = {"node_id": "NODE-1", "station_type": "X-RAY", "name": "Cell 1"}
+        file.write_text(yaml.safe_dump({"nodes": [line]}))
+        with pytest.raises(ValidationError, match=r"nodes\.0\.station_type"):
+            load_registry(file)

@@ -114,6 +114,7 @@ class TestAValidation:
                 {"conditions": ["require-maintenance-acknowledgement"]},
                 "require-maintenance-acknowledgement: give checklist_steps",
             ),
+            ({"conditions": []}, "calibration_interval_days: nobody has to keep it"),
             ({"checklist_steps": [VISUAL]}, "checklist_steps: nobody has to do them"),
             (
                 {"conditions": [], "maintenance_procedures": {}, "validation_rules": {}},
@@ -142,12 +143,64 @@ class TestAValidation:
         assert document["smart_contract_id"] == "LP-lamp.1"
 
 
+class TestTheTemplates:
+    def test_ask_for_their_checks_as_often_as_the_standards_do(self) -> None:
+        """ASTM E1417 of a penetrant line, E1444 of a magnetic particle bench, both of a lamp."""
+        asked = {}
+        for template in Templates().all():
+            document = Templates().fill(FromTemplate(template=template, station_type="LP", name="any"))
+            checks = MaintenanceContract.model_validate(document).required_checks
+            asked[template] = {check_type: check.every for check_type, check in checks.items()}
+        assert asked == {
+            "calibrated-instrument": {"daily-look": "day"},
+            "magnetic-particle-bench": {
+                "concentration": "shift",
+                "system-performance": "day",
+                "ammeter": 180,
+                "timer": 180,
+                "quick-break": 180,
+            },
+            "penetrant-line": {"system-performance": "day", "water-and-dryer": "shift", "checklist": "day"},
+            "uv-lamp": {"irradiance": "shift", "checklist": "shift"},
+        }
+
+
+WAYS = {
+    ("draft", "validated"),
+    ("validated", "deployed"),
+    ("deployed", "active"),
+    ("active", "monitoring"),
+    ("monitoring", "active"),
+    ("draft", "deprecated"),
+    ("validated", "deprecated"),
+    ("deployed", "deprecated"),
+    ("active", "deprecated"),
+    ("monitoring", "deprecated"),
+    ("deprecated", "archived"),
+}
+"""Between the states of specification 3; back from monitoring to active after a version's first 30 days."""
+
+
 class TestALife:
+    def test_has_the_states_of_the_specification(self) -> None:
+        assert set(ContractStatus) == {
+            "draft",
+            "validated",
+            "deployed",
+            "active",
+            "monitoring",
+            "deprecated",
+            "archived",
+        }
+
+    def test_has_the_ways_of_the_specification(self) -> None:
+        assert {(before, after) for before in NEXT for after in NEXT[before]} == WAYS
+
     @pytest.mark.parametrize("before", ContractStatus)
     @pytest.mark.parametrize("after", ContractStatus)
     def test_goes_no_other_way_than_the_specification(self, before: ContractStatus, after: ContractStatus) -> None:
         life = ContractLife(status=before, document=contract(), document_hash="")
-        if after in NEXT[before]:
+        if (before, after) in WAYS:
             life.enter(after)
             assert life.status is after
         else:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from schemas.approval import ApprovalType
+from schemas.maintenance import validate
 from schemas.maintenance_alert import TeachingAlert
 from schemas.maintenance_pattern import ContractExecuted, Finding, Proposal
 from schemas.maintenance_proposal import propose
@@ -56,7 +57,8 @@ def proposed(issue_type: str, *data: dict[str, str], **fields: Any) -> Proposal:
     document = {name: value for name, value in {**DOCUMENT, **fields}.items() if value is not None}
     executed = ContractExecuted(version="1.2", document=document)
     proposal = propose(finding(*data), issue_type, executed)
-    apply(document, proposal.changes)  # raises where a change does not fit what it is for
+    applied = apply(document, proposal.changes)  # raises where a change does not fit what it is for
+    assert (validate(document).faults, validate(applied).faults) == ((), ())
     return proposal
 
 
@@ -71,13 +73,23 @@ def reading(value: str, **other: str) -> dict[str, str]:
 class TestFailedCalibrations:
     @pytest.mark.parametrize(("now", "then"), [(180, 120), (365, 270), (200, 180), (8, 7)])
     def test_shorten_the_interval_by_one_step(self, now: int, then: int) -> None:
-        assert changed("calibration_failed", calibration_interval_days=now) == [
+        assert changed("calibration_failed", calibration_interval_days=now, warning_days=7) == [
             ("/calibration_interval_days", now, then)
         ]
 
-    @pytest.mark.parametrize("now", [7, None])
-    def test_propose_nothing_where_there_is_no_shorter_one(self, now: int | None) -> None:
-        proposal = proposed("calibration_failed", calibration_interval_days=now)
+    @pytest.mark.parametrize(("now", "warning"), [(30, None), (20, 20)])
+    def test_shorten_the_warning_with_it_that_would_be_longer(self, now: int, warning: int | None) -> None:
+        assert changed("calibration_failed", calibration_interval_days=now, warning_days=warning) == [
+            ("/calibration_interval_days", now, 14),
+            ("/warning_days", warning, 14),
+        ]
+
+    @pytest.mark.parametrize(
+        "fields",
+        [{"calibration_interval_days": 7, "warning_days": 7}, {"calibration_interval_days": None, "conditions": []}],
+    )
+    def test_propose_nothing_where_there_is_no_shorter_one(self, fields: dict[str, Any]) -> None:
+        proposal = proposed("calibration_failed", **fields)
         assert proposal.changes == ()
         assert "look at the alerts" in proposal.advice
 

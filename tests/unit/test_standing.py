@@ -362,7 +362,7 @@ class TestTheWorkedExample:
         maintenance = NodeMaintenance(NODE, disk(tmp_path), lambda: self.AT)
         types: dict[str, Any] = {"equipment_types": ["uv_lamp", "thermometer"], "calibration_interval_days": 180}
         maintenance.take_contract(delivered(in_force(**types)))
-        thermometer = item("THERMO-1", equipment_type="thermometer")
+        thermometer = item("THERMO-1", equipment_type="thermometer", description="Digital thermometer")
         Register(maintenance).write(
             (item(), calibrated(date(2024, 11, 15))),
             (thermometer, calibrated(date(2024, 8, 7), "THERMO-1", "T-1")),
@@ -374,6 +374,18 @@ class TestTheWorkedExample:
 
         light = (EquipmentState.READY, CalibrationState.CURRENT, 90)
         assert stand() == [light, (EquipmentState.EXPIRED, CalibrationState.EXPIRED, -10)]
+        maintenance.validate_calibration("THERMO-1")
+        assert maintenance.reports().reports[-1].metadata == {
+            "valid": False,
+            "equipment_id": "THERMO-1",
+            "description": "Digital thermometer",
+            "status": "expired",
+            "last_calibration_date": "2024-08-07",
+            "calibration_certificate": "T-1",
+            "calibration_age_days": 190,
+            "days_overdue": 10,
+            "reason": "THERMO-1 was due for calibration on 2025-02-03",
+        }
 
         maintenance.record_calibration(calibrated(self.AT.date(), "THERMO-1", "T-2"), "ines")
         assert stand() == [light, (EquipmentState.READY, CalibrationState.CURRENT, 180)]
@@ -387,6 +399,17 @@ class TestTheWorkedExample:
             "certificate": "T-2",
             "next_due": "2025-08-12",
             "calibration": calibrated(self.AT.date(), "THERMO-1", "T-2").model_dump(mode="json"),
+        }
+        assert validated.details == "Calibration check: Digital thermometer - current"
+        assert validated.metadata == {
+            "valid": True,
+            "equipment_id": "THERMO-1",
+            "description": "Digital thermometer",
+            "status": "current",
+            "last_calibration_date": "2025-02-13",
+            "calibration_certificate": "T-2",
+            "calibration_age_days": 0,
+            "days_remaining": 180,
         }
 
 

@@ -331,8 +331,25 @@ class TestAnInstrument:
         assert "already: dropped" in await thermometer.refusal(TakeOutOfService(reason="again"))
         await thermometer.ask(ReturnToService(reason="it is whole", user_id="mia"))
         assert thermometer.line.out_of_service is None
+        (entry,) = thermometer.entries("return_to_service")
+        assert entry.metadata == {"reason": "it is whole", "node_id": shop.node, "work_center": "WC-7"}
         assert "not out of service" in await thermometer.refusal(ReturnToService(reason="again"))
-        assert [event.event for event in thermometer.register.events] == ["out_of_service", "returned"]
+        happened = [(event.event, event.work_center) for event in thermometer.register.events]
+        assert happened == [("out_of_service", "WC-7"), ("returned", "WC-7")]
+
+    @pytest.mark.parametrize("other", ["WC-8", None])
+    async def test_keeps_its_work_center_while_it_is_out_of_service(
+        self, thermometer: Thermometer, other: str | None
+    ) -> None:
+        """Else what was closed would never be opened."""
+        await thermometer.ask(AmendEquipment(work_center="WC-7", reason="mistyped"))
+        await thermometer.ask(TakeOutOfService(reason="dropped"))
+        amendment = AmendEquipment(work_center=other, description="Thermometer 7", reason="mistyped")
+        assert "return it first" in await thermometer.refusal(amendment)
+        same = AmendEquipment(work_center="WC-7", description="Thermometer 7", reason="mistyped")
+        assert (await thermometer.ask(same)).changed
+        await thermometer.ask(ReturnToService(reason="it is whole"))
+        assert (await thermometer.ask(amendment)).changed
 
     async def test_goes_out_of_service_as_often_as_it_happens(self, thermometer: Thermometer) -> None:
         for _ in range(2):

@@ -82,12 +82,30 @@ class TestAWatch:
         async with watched.online():
             report = await watched.watch()
         [entry] = watched.told("check_expiry")
-        assert entry.metadata == report.model_dump(mode="json")
-        assert (report.expired_count, report.expiring_soon_count, report.current_count) == (1, 1, 1)
-        assert [(line.equipment_id, line.days_until_expiry, line.status) for line in report.equipment_status] == [
-            ("OVER", -5, "expired"),
-            ("SOON", 12, "expiring_soon"),
-        ]
+        calibrated_on = str(await watched.today() - timedelta(days=90))
+        assert entry.metadata == {
+            "check_timestamp": report.model_dump(mode="json")["check_timestamp"],
+            "node_id": watched.shop.node,
+            "expired_count": 1,
+            "expiring_soon_count": 1,
+            "current_count": 1,
+            "equipment_status": [
+                {
+                    "equipment_id": "OVER",
+                    "description": "Thermometer OVER",
+                    "last_calibration": calibrated_on,
+                    "days_until_expiry": -5,
+                    "status": "expired",
+                },
+                {
+                    "equipment_id": "SOON",
+                    "description": "Thermometer SOON",
+                    "last_calibration": calibrated_on,
+                    "days_until_expiry": 12,
+                    "status": "expiring_soon",
+                },
+            ],
+        }
         assert entry.details == "Calibration expiry check: 1 expired, 1 expiring soon"
         over, soon = watched.told("generate_alert")
         assert over.alert is not None
@@ -96,8 +114,11 @@ class TestAWatch:
         assert (over.alert.issue.contract_id, over.alert.issue.node_id) == (contract, watched.shop.node)
         assert soon.alert is not None
         assert (soon.alert.alert_type, soon.alert.severity) == ("calibration_expiring", "medium")
-        assert over.metadata["alert_type"] == "calibration_expired"
-        assert over.metadata["requires_action"] is True
+        about = {"node_id": watched.shop.node, "station_type": "LP", "requires_action": True}
+        named = {"alert_type": "calibration_expired", "equipment_id": "OVER", "description": "Thermometer OVER"}
+        assert over.metadata.items() >= {**about, **named, "days_overdue": 5}.items()
+        named = {"alert_type": "calibration_expiring", "equipment_id": "SOON", "description": "Thermometer SOON"}
+        assert soon.metadata.items() >= {**about, **named, "days_remaining": 12}.items()
 
     async def test_twice_on_a_day_tells_once(self, watched: Watched) -> None:
         await watched.contract()

@@ -1,7 +1,10 @@
 """The hub cannot reach into execution on a node: what its workflows of maintenance ask of one, as recorded."""
 
+from typing import Any
+
 import pytest
 
+from activities.maintenance_node import MaintenanceNodeActivities
 from tests.workflows.test_replay import HISTORIES, read, type_of
 
 ASKED = {
@@ -13,7 +16,8 @@ ASKED = {
     "EquipmentWorkflow": set(),
     "ReverseTraceWorkflow": set(),
 }
-"""What a node executes, and when, is its own: it is given contracts and the register, and asked what it found."""
+"""What a node executes, and when, is its own: it is given contracts and the register, and asked what it found. No check
+is done, no calibration recorded and no instrument judged because the hub says so."""
 
 
 @pytest.mark.parametrize("workflow_type", sorted(ASKED))
@@ -28,3 +32,12 @@ def test_only_this_is_asked_of_a_node_by(workflow_type: str) -> None:
     ]
     of_a_node = {asked.activity_type.name for asked in scheduled if asked.task_queue.name.startswith("node-")}
     assert of_a_node == ASKED[workflow_type]
+
+
+def test_nothing_else_can_be_called_at_a_node() -> None:
+    open_to_the_hub = {name for name, does in vars(MaintenanceNodeActivities).items() if _is_activity(does)}
+    assert open_to_the_hub == set().union(*ASKED.values())
+
+
+def _is_activity(does: Any) -> bool:
+    return hasattr(does, "__temporal_activity_definition")

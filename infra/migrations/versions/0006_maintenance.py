@@ -90,7 +90,7 @@ def _create_equipment() -> None:
         sa.Column("entry", sa.BigInteger, primary_key=True, autoincrement=False),
         sa.Column("event", sa.Text, primary_key=True),
         *_texts("equipment_id", "node_id"),
-        *_texts("reason", nullable=True),
+        *_texts("work_center", "reason", nullable=True),
         *_texts("user_id"),
         *_moments("occurred_at"),
     )
