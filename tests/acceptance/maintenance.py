@@ -3,6 +3,8 @@
 Mike is maintenance engineer; Quentin, the quality manager, approves what he asks for.
 """
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -33,10 +35,12 @@ async def ask(floor: Floor, who: Person, method: str, path: str, body: Json | No
     return await floor.ask(method, f"/api/v1{path}", headers=headers, **({} if body is None else {"json": body}))
 
 
-def at_node(floor: Floor, node_id: str, *, ago: timedelta = timedelta(0)) -> NodeMaintenance:
+@contextmanager
+def at_node(floor: Floor, node_id: str, *, ago: timedelta = timedelta(0)) -> Iterator[NodeMaintenance]:
     """What a person at the node has when all else is away: its own disk; their clock shows a time that has passed."""
     node = load_registry(floor.settings.nodes_file)[node_id]
-    return NodeMaintenance(node, floor.settings.node_store(node_id), lambda: datetime.now(UTC) - ago)
+    with closing(NodeMaintenance(node, floor.settings.node_store(node_id), lambda: datetime.now(UTC) - ago)) as found:
+        yield found
 
 
 @dataclass(frozen=True)
@@ -69,11 +73,13 @@ class Instrument:
         certificates = (await self.look())["certificates"]
         newest = certificates[0]["calibration"]["certificate_number"] if certificates else None
 
-        async def heard() -> bool:
-            known = at_node(self.floor, self.node_id).known([self.equipment_id]).get(self.equipment_id)
-            return known is not None and (known.last.certificate_number if known.last else None) == newest
+        with at_node(self.floor, self.node_id) as node:
 
-        await until(heard, bool)
+            async def heard() -> bool:
+                known = node.known([self.equipment_id]).get(self.equipment_id)
+                return known is not None and (known.last.certificate_number if known.last else None) == newest
+
+            await until(heard, bool)
 
     def certificate(self, on: date, **fields: Any) -> Json:
         return {
@@ -162,8 +168,8 @@ class Maintained:
     def weak(self, instrument: Instrument, intensity: str = "850", *, ago: timedelta = timedelta(0)) -> CheckResult:
         """Somebody checks a lamp by the node's own means, and finds it so weak."""
         work = CheckWork(person="mike", readings={"intensity": GivenReading(value=intensity, unit="uW/cm2")})
-        maintenance = at_node(self.floor, instrument.node_id, ago=ago)
-        return maintenance.check(instrument.equipment_id, "irradiance", work, self.contract_id)
+        with at_node(self.floor, instrument.node_id, ago=ago) as node:
+            return node.check(instrument.equipment_id, "irradiance", work, self.contract_id)
 
 
 async def maintained(floor: Floor, station_type: str, *, minimum: str = "1000") -> Maintained:

@@ -105,9 +105,9 @@ class TestANodeThatIsCutOffForADay:
             # Meanwhile at the node, which nobody can reach and which reaches nobody.
             yesterday = timedelta(days=1)
             certificates = [lamp.certificate(today() - timedelta(days=days)) for days in (9, 5, 2)]
-            for certificate in certificates:
-                record = CalibrationRecord.model_validate(certificate)
-                at_node(floor, CP, ago=yesterday).record_calibration(record, "mike")
+            with at_node(floor, CP, ago=yesterday) as away:
+                for certificate in certificates:
+                    away.record_calibration(CalibrationRecord.model_validate(certificate), "mike")
             assert (await lamp.look())["certificates"] == []
         finally:
             await node.start()
@@ -123,7 +123,8 @@ class TestANodeThatIsCutOffForADay:
             late = _moment(entry["recorded_at"]) - _moment(entry["occurred_at"])
             assert timedelta(hours=23) < late < timedelta(hours=25)
         assert len((await lamp.look())["certificates"]) == 3
-        assert at_node(floor, CP).waiting()[0] == 0
+        with at_node(floor, CP) as back:
+            assert back.waiting()[0] == 0
 
     async def test_alerts_afterwards_and_once_what_failed_meanwhile_with_its_time(self, floor: Floor) -> None:
         contract = await maintained(floor, "CP")
@@ -230,12 +231,14 @@ async def moved(to: Instrument, before: str) -> None:
     path = f"/equipment/{to.equipment_id}/check-out"
     done(await ask(to.floor, MIKE, "POST", path, {"to_node": to.node_id, "reason": "needed there"}))
 
-    async def heard() -> bool:
-        known = [at_node(to.floor, node).known([to.equipment_id]) for node in (before, to.node_id)]
-        return all(each[to.equipment_id].item.node_id == to.node_id for each in known if to.equipment_id in each)
-
     await to.at_its_node()
-    await until(heard, bool)
+    with at_node(to.floor, before) as there, at_node(to.floor, to.node_id) as here:
+
+        async def heard() -> bool:
+            known = [node.known([to.equipment_id]) for node in (there, here)]
+            return all(each[to.equipment_id].item.node_id == to.node_id for each in known if to.equipment_id in each)
+
+        await until(heard, bool)
 
 
 class TestTheDailyWatch:

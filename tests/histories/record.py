@@ -14,7 +14,7 @@ import re
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -332,7 +332,7 @@ async def overtaken(shop: Shop) -> None:
 
 async def calibrated(shop: Shop) -> None:
     """An instrument's life at the hub, and what its node did while it was away: reports, one that cannot stand."""
-    station, name = Station(shop.client, shop.node, shop.settings.state_dir), f"T-{shop.name}"
+    name = f"T-{shop.name}"
     line = shop.client.get_workflow_handle(names.equipment_workflow_id(name))
     new = RegisterEquipment(equipment_id=name, equipment_type="lamp", description="A lamp", node_id=shop.node)
     for update, request in (
@@ -344,30 +344,32 @@ async def calibrated(shop: Shop) -> None:
     await line.signal("explode")
     await line.signal(names.RETURN_TO_SERVICE, {"reason": "mended"})
     await until(lambda: shop.ledger.register.lines[name].out_of_service is None, lambda: str(shop))
-    async with station.online():
-        await station.handle.result()
-    station.maintenance.record_calibration(calibration(name, "C-2", on="2026-02-01"), "ines")
-    station.maintenance.record_calibration(calibration(name, "C-3", on="2026-03-01"), "ines")
-    shop.ledger.register.change(calibration_row(calibration(name, "C-3", on="2026-03-02"), shop.node))
-    shop.ledger.refuses = {"validate_calibration"}
-    async with station.online():
-        await shop.node_syncs.reported(shop.node)
-        await station.handle.signal("explode")
-        await station.handle.result()
+    with closing(Station(shop.client, shop.node, shop.settings.state_dir)) as station:
+        async with station.online():
+            await station.handle.result()
+        station.maintenance.record_calibration(calibration(name, "C-2", on="2026-02-01"), "ines")
+        station.maintenance.record_calibration(calibration(name, "C-3", on="2026-03-01"), "ines")
+        shop.ledger.register.change(calibration_row(calibration(name, "C-3", on="2026-03-02"), shop.node))
+        shop.ledger.refuses = {"validate_calibration"}
+        async with station.online():
+            await shop.node_syncs.reported(shop.node)
+            await station.handle.signal("explode")
+            await station.handle.result()
     await line.result()
     shop.workflow_ids |= {line.id, station.handle.id}
 
 
 async def condemned(shop: Shop) -> None:
     """An instrument that fails its calibration at the hub, and the entry of its alert."""
-    station, name = Station(shop.client, shop.node, shop.settings.state_dir), f"T-{shop.name}"
+    name = f"T-{shop.name}"
     shop.ledger.register.register(name, shop.node)
     line = shop.client.get_workflow_handle(names.equipment_workflow_id(name))
     failed = RecordCalibration(**calibration(name, "C-1", result="failed").model_dump())
-    async with station.online():
-        await shop.desk.ask(name, names.RECORD_CALIBRATION, failed)
-        await line.result()
-        await station.handle.result()
+    with closing(Station(shop.client, shop.node, shop.settings.state_dir)) as station:
+        async with station.online():
+            await shop.desk.ask(name, names.RECORD_CALIBRATION, failed)
+            await line.result()
+            await station.handle.result()
     shop.workflow_ids.add(line.id)
 
 
@@ -684,12 +686,12 @@ async def record(scene: Callable[[Any], Awaitable[Any]], environment: WorkflowEn
     if scene in (*OF_A_PATTERN, *OF_A_WATCH):
         await _record_lessons(scene, environment, state)
         return
-    shop = Shop(environment, MemoryLedger(), state)
-    async with hub_server() as hubs:
-        transfer, trace = Transfer(shop, hubs), Trace(shop)
-        async with transfer.activities() as more, main_worker(shop, more=(*more, *trace.activities)):
-            await scene(transfer if scene in OF_A_TRANSFER else trace if scene in OF_A_TRACE else shop)
-            await _write(scene.__name__, shop)
+    with closing(Shop(environment, MemoryLedger(), state)) as shop:
+        async with hub_server() as hubs:
+            transfer, trace = Transfer(shop, hubs), Trace(shop)
+            async with transfer.activities() as more, main_worker(shop, more=(*more, *trace.activities)):
+                await scene(transfer if scene in OF_A_TRANSFER else trace if scene in OF_A_TRACE else shop)
+                await _write(scene.__name__, shop)
 
 
 async def _record_contracts(
@@ -697,11 +699,11 @@ async def _record_contracts(
 ) -> None:
     ledger = ContractLedger()
     shop = Shop(environment, ledger, state)
-    contracts = Contracts(shop, ledger, state)
-    async with main_worker(shop, more=contracts.activities()):
-        await scene(contracts)
-        shop.workflow_ids |= contracts.played()
-        await _write(scene.__name__, shop)
+    with closing(Contracts(shop, ledger, state)) as contracts:
+        async with main_worker(shop, more=contracts.activities()):
+            await scene(contracts)
+            shop.workflow_ids |= contracts.played()
+            await _write(scene.__name__, shop)
 
 
 async def _record_lessons(
@@ -709,9 +711,10 @@ async def _record_lessons(
 ) -> None:
     shop = Shop(environment, MemoryLedger(), state)
     pattern = Pattern(shop)
-    async with main_worker(shop, more=pattern.activities()):
-        await scene(Watched(shop, state) if scene in OF_A_WATCH else pattern)
-        await _write(scene.__name__, shop)
+    with closing(Watched(shop, state)) as watched:
+        async with main_worker(shop, more=pattern.activities()):
+            await scene(watched if scene in OF_A_WATCH else pattern)
+            await _write(scene.__name__, shop)
 
 
 async def _write(scene: str, shop: Shop) -> None:

@@ -1,6 +1,7 @@
 """Maintenance contracts over HTTP, with the real database, policy repository and nodes' disks."""
 
 import asyncio
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -257,8 +258,8 @@ class TestADeployment:
             await lab.until(lambda shown: shown["status"] == "monitoring", "1.1")
             await lab.until(lambda shown: shown["status"] == "archived")
         for node in lab.nodes:
-            maintenance = NodeMaintenance(node, lab.house.settings.node_store(node.node_id))
-            assert [contract.version for contract in maintenance.contracts()] == ["1.1"]
+            with closing(NodeMaintenance(node, lab.house.settings.node_store(node.node_id))) as maintenance:
+                assert [contract.version for contract in maintenance.contracts()] == ["1.1"]
         progress = await lab.house.maintenance_contracts.progress(VersionRef(contract_id=lab.name, version="1.0"))
         assert progress is not None
         assert (progress.pending, progress.acknowledged) == (0, 0)

@@ -212,6 +212,12 @@ class Contracts:
         does = MaintenanceActivities(self.drafts, self.rows, self.repository, self.ordering)  # type: ignore[arg-type]
         self._does = does
 
+    def close(self) -> None:
+        """Lets go of all disks."""
+        self.shop.close()
+        for station in self.stations:
+            station.maintenance.close()
+
     def activities(self) -> tuple[Callable[..., Any], ...]:
         does = self._does
         return (

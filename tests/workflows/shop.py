@@ -275,6 +275,11 @@ class Shop:
         self._starter = ClientPOStarter(self.client, self.settings)
         self._scans = 0
 
+    def close(self) -> None:
+        """Lets go of its node's disk."""
+        self.store.close()
+        self.maintenance.close()
+
     # --- what happens
 
     async def now(self) -> datetime:
@@ -439,8 +444,7 @@ class Shop:
 
     def forget_at_node(self) -> None:
         """What a person does at a node whose inbox holds something wrong."""
-        self.store.close()
-        self.maintenance.close()
+        self.close()
         self._disk.unlink()
         self.store = NodeStore(self.node, self._disk)
         self.maintenance = self._maintenance(self.maintenance.node)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -43,10 +44,10 @@ WITHOUT_TRACES = [*(kind for kind in WORKFLOWS if kind.__name__ != "ReverseTrace
 
 @pytest_asyncio.fixture
 async def shop(environment: WorkflowEnvironment, tmp_path: Path) -> AsyncIterator[Shop]:
-    shop = Shop(environment, MemoryLedger(), tmp_path)
-    async with main_worker(shop, WITHOUT_TRACES):
-        yield shop
-        await check_histories(shop)
+    with closing(Shop(environment, MemoryLedger(), tmp_path)) as shop:
+        async with main_worker(shop, WITHOUT_TRACES):
+            yield shop
+            await check_histories(shop)
 
 
 class Thermometer:
@@ -95,9 +96,9 @@ class Thermometer:
 async def thermometer(shop: Shop, tmp_path: Path) -> AsyncIterator[Thermometer]:
     """Its node is there, and has its line."""
     shop.ledger.register.zones[shop.node] = "Pacific/Kiritimati"  # the day begins there 14 hours before UTC
-    station = Station(shop.client, shop.node, tmp_path)
-    async with station.online():
-        yield Thermometer(shop, station)
+    with closing(Station(shop.client, shop.node, tmp_path)) as station:
+        async with station.online():
+            yield Thermometer(shop, station)
 
 
 class TestACalibration:

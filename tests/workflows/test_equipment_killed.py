@@ -1,6 +1,7 @@
 """A worker that dies in the middle of what is asked of a line by signal: what follows happens all the same, once."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +43,9 @@ async def killed(monkeypatch: pytest.MonkeyPatch) -> Killed:
 @pytest_asyncio.fixture
 async def thermometer(environment: WorkflowEnvironment, tmp_path: Path, killed: Killed) -> AsyncIterator[Thermometer]:
     shop = Shop(environment, MemoryLedger(), tmp_path)
-    station = Station(shop.client, shop.node, tmp_path)
-    async with main_worker(shop, WITHOUT_TRACES), station.online():
-        yield Thermometer(shop, station)
+    with closing(shop), closing(Station(shop.client, shop.node, tmp_path)) as station:
+        async with main_worker(shop, WITHOUT_TRACES), station.online():
+            yield Thermometer(shop, station)
 
 
 async def signalled(thermometer: Thermometer, signal: str, payload: Any) -> None:

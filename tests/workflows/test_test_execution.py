@@ -1,6 +1,7 @@
 """A test from its start to its authorization: by signals here, whose senders can say what they like."""
 
 from collections.abc import AsyncIterator
+from contextlib import closing
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -30,10 +31,10 @@ WITHOUT_TRANSFERS = [*(kind for kind in WORKFLOWS if kind.__name__ != "TransferW
 @pytest_asyncio.fixture
 async def shop(environment: WorkflowEnvironment, tmp_path: Path) -> AsyncIterator[Shop]:
     """Transfers that are started here only wait."""
-    shop = Shop(environment, MemoryLedger(), tmp_path)
-    async with main_worker(shop, WITHOUT_TRANSFERS):
-        yield shop
-        await check_histories(shop)
+    with closing(Shop(environment, MemoryLedger(), tmp_path)) as shop:
+        async with main_worker(shop, WITHOUT_TRANSFERS):
+            yield shop
+            await check_histories(shop)
 
 
 def one(test_id: str, *signoffs: str, equipment: tuple[str, ...] = ()) -> dict[str, Any]:
