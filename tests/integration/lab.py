@@ -107,6 +107,7 @@ class Lab:
         approval: Json = {}
         async with asyncio.timeout(20):
             while "content_hash" not in approval:
+                await asyncio.sleep(0.05)
                 approval = (await self.quentin.get(f"/api/v1/approvals/{approval_id}")).json()
         body = {"decision": "approve", "content_hash": approval["content_hash"]}
         answer = await self.quentin.post(f"/api/v1/approvals/{approval_id}/respond", json=body)
