@@ -35,6 +35,7 @@ from tests.workflows.register import ELSEWHERE, MemoryRegister, Station, calibra
 from tests.workflows.shop import MemoryLedger, Shop, check_histories, main_worker, until
 from tests.workflows.stand_in import WaitingTrace
 from workers.worker import WORKFLOWS
+from workflows.equipment import LINGER
 
 GOOD, BAD = point("100.1", "100.0"), point("101.0", "101.0")
 
@@ -87,6 +88,11 @@ class Thermometer:
 
     async def calibrate(self, number: str = "C-1", **fields: Any) -> LineAnswer:
         return await self.ask(self.calibration(number, **fields))
+
+    async def ended(self) -> None:
+        """Its workflow, which nobody asks anything for so long."""
+        await self.shop.pass_time(LINGER + timedelta(seconds=1))
+        await self.handle.result()
 
     def entries(self, action: str) -> list[LedgerEntry]:
         return self.shop.entries(action, self.name)
@@ -346,9 +352,9 @@ class TestAnInstrument:
     ) -> None:
         request = TakeOutOfService(reason="dropped", user_id="mia")
         await thermometer.ask(request, key="K-1")
-        await thermometer.handle.result()
+        await thermometer.ended()
         await thermometer.ask(ReturnToService(reason="it is whole"))
-        await thermometer.handle.result()
+        await thermometer.ended()
         assert (await thermometer.ask(request, key="K-1")).changed, "answered as it was"
         assert thermometer.line.out_of_service is None
         assert len(thermometer.entries("take_out_of_service")) == 1
@@ -398,7 +404,7 @@ class TestAnInstrument:
 class TestItsWorkflow:
     async def test_ends_when_nothing_is_left_and_begins_anew(self, shop: Shop, thermometer: Thermometer) -> None:
         await thermometer.ask(TakeOutOfService(reason="dropped"))
-        await thermometer.handle.result()
+        await thermometer.ended()
         await thermometer.ask(ReturnToService(reason="it is whole"))
         assert thermometer.line.out_of_service is None
 
@@ -411,7 +417,7 @@ class TestItsWorkflow:
         await thermometer.handle.cancel()
         shop.ledger.away = False
         assert (await asked).changed
-        await thermometer.handle.result()
+        await thermometer.ended()
         assert (await thermometer.handle.describe()).status is WorkflowExecutionStatus.COMPLETED
 
     async def test_refuses_what_nobody_can_read(self, shop: Shop, thermometer: Thermometer) -> None:

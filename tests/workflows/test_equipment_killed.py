@@ -58,7 +58,7 @@ async def signalled(thermometer: Thermometer, signal: str, payload: Any) -> None
         start_signal=signal,
         start_signal_args=[payload],
     )
-    await thermometer.handle.result()
+    await thermometer.ended()
     await thermometer.station.handle.result()
 
 
