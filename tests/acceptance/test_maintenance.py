@@ -124,7 +124,11 @@ class TestANodeThatIsCutOffForADay:
             assert timedelta(hours=23) < late < timedelta(hours=25)
         assert len((await lamp.look())["certificates"]) == 3
         with at_node(floor, CP) as back:
-            assert back.waiting()[0] == 0
+
+            async def waiting() -> int:
+                return back.waiting()[0]
+
+            await until(waiting, lambda found: found == 0)
 
     async def test_alerts_afterwards_and_once_what_failed_meanwhile_with_its_time(self, floor: Floor) -> None:
         contract = await maintained(floor, "CP")
