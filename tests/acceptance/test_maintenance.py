@@ -279,14 +279,6 @@ class TestWhatAlertsTeach:
         assert review["review_type"] == "contract_review"
         await declined(floor, contract, review)
 
-    async def test_two_on_one_node_open_none(self, floor: Floor) -> None:
-        contract, lamps = await lamps_of(floor, LP)
-        for ago in (2, 1):
-            contract.weak(lamps[LP], ago=timedelta(hours=ago))
-        await floor.until_recorded(contract.contract_id, "receive_alert", 2)
-        found = await floor.get("/api/v1/maintenance/reviews", contract_id=contract.contract_id)
-        assert found["reviews"] == []
-
 
 async def lamps_of(floor: Floor, *nodes: str) -> tuple[Maintained, dict[str, Instrument]]:
     """A contract in force for lamps at these nodes, one at each."""
