@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 from temporalio.client import WorkflowExecutionStatus, WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import WorkflowEnvironment
 
 from schemas import names
@@ -296,7 +297,9 @@ async def traces(shop: Shop, thermometer: Thermometer, number: str) -> list[Trac
     handle = shop.client.get_workflow_handle(names.reverse_trace_id(start.trace_id))
     try:
         history = await handle.fetch_history()
-    except Exception:
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            raise
         return []
     payloads = history.events[0].workflow_execution_started_event_attributes.input.payloads
     return [TraceStart.model_validate_json(payload.data) for payload in payloads]
