@@ -221,9 +221,10 @@ class TestALegThatFails:
         transfer.hubs.answers[VAULT] = down
         await transfer.start()
         await transfer.recorded("transfer_to_vault")
-        transfer.shop.ledger.away = True
-        await asyncio.sleep(0.5)
-        transfer.shop.ledger.away = False
+        ledger = transfer.shop.ledger
+        ledger.away, before = True, ledger.attempts
+        await until(lambda: ledger.attempts > before, lambda: "the record is tried")
+        ledger.away = False
         await transfer.is_(vault_status="waiting", vault_attempts=4)
 
 
