@@ -18,6 +18,7 @@ from contextlib import asynccontextmanager, closing, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from temporalio.client import Client, WorkflowFailureError, WorkflowHistory
 from temporalio.testing import WorkflowEnvironment
@@ -468,6 +469,7 @@ async def reworked(contracts: Contracts) -> None:
     await version.handle.result()
 
 
+@patch.object(retry, "LONGEST_PAUSE", timedelta(seconds=1))
 async def withheld(contracts: Contracts) -> None:
     """A version whose file somebody changes: its node is sent nothing for so long that the order continues as new, then
     it is retired. A newer one is retired before its nodes have it.
@@ -480,7 +482,6 @@ async def withheld(contracts: Contracts) -> None:
         file.write_text("another: one\n")
 
     contracts.repository.on_published = tamper
-    patience, retry.LONGEST_PAUSE = retry.LONGEST_PAUSE, timedelta(seconds=1)
     await version.deploy([contracts.stations[0].node.node_id])
     order = await version.order(contracts.stations[0])
     first = (await order.describe()).run_id
@@ -498,7 +499,6 @@ async def withheld(contracts: Contracts) -> None:
         for each in (newer, version):
             await each.handle.result()
     contracts.shop.workflow_ids |= {order.id, (await newer.order(contracts.stations[0])).id}
-    retry.LONGEST_PAUSE = patience
 
 
 async def crossed(contracts: Contracts) -> None:
@@ -538,6 +538,7 @@ async def extended(contracts: Contracts) -> None:
         await version.handle.result()
 
 
+@patch.object(retry, "LONGEST_PAUSE", timedelta(seconds=1))
 async def unheard(contracts: Contracts) -> None:
     """Two versions are on their way; nodes take the newer one unheard, it is retired, and they take the older one."""
     old = await contracts.create()
@@ -551,7 +552,6 @@ async def unheard(contracts: Contracts) -> None:
     for each in (wanted, newer):
         await each.sent()
     newer.take_unheard()
-    patience, retry.LONGEST_PAUSE = retry.LONGEST_PAUSE, timedelta(seconds=1)
     told = contracts.ordering.told = asyncio.Event()
     await newer.retire()
     await newer.recorded("retire_contract")
@@ -561,7 +561,6 @@ async def unheard(contracts: Contracts) -> None:
         for each in (newer, old):
             await each.handle.result()
         await wanted.is_("monitoring")
-    retry.LONGEST_PAUSE = patience
 
 
 async def traced(trace: Trace) -> None:
