@@ -25,11 +25,7 @@ from schemas.record import Change, Record
 from schemas.test_execution import TestLife
 from schemas.test_results import Begun
 from tests.workflows.eager import eager_server
-from tests.workflows.shop import MemoryLedger, Shop, Tested, check_histories, main_worker, result
-from tests.workflows.stand_in import WaitingTransfer
-from workers.worker import WORKFLOWS
-
-WITHOUT_TRANSFERS = [*(kind for kind in WORKFLOWS if kind.__name__ != "TransferWorkflow"), WaitingTransfer]
+from tests.workflows.shop import WITHOUT_TRANSFERS, MemoryLedger, Shop, Tested, check_histories, main_worker, result
 
 
 @asynccontextmanager

@@ -72,6 +72,7 @@ from schemas.test_execution import results_wanted
 from schemas.test_results import Results, TestResult
 from schemas.transfer import Disposition
 from tests.workflows.register import MemoryRegister
+from tests.workflows.stand_in import WaitingTrace, WaitingTransfer
 from workers.worker import SANDBOX, WORKFLOWS
 
 DEADLINE = 20.0
@@ -710,6 +711,10 @@ async def shows(handle: WorkflowHandle[Any, Any], text: str) -> None:
 
 def event_types(history: WorkflowHistory) -> list[str]:
     return [EventType.Name(event.event_type).removeprefix("EVENT_TYPE_") for event in history.events]
+
+
+WITHOUT_TRACES = [*(kind for kind in WORKFLOWS if kind.__name__ != "ReverseTraceWorkflow"), WaitingTrace]
+WITHOUT_TRANSFERS = [*(kind for kind in WORKFLOWS if kind.__name__ != "TransferWorkflow"), WaitingTransfer]
 
 
 @asynccontextmanager

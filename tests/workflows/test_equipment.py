@@ -33,15 +33,10 @@ from schemas.expiry import expiry_causes
 from schemas.ledger import LedgerEntry
 from schemas.reverse_trace import TraceStart
 from tests.workflows.register import ELSEWHERE, MemoryRegister, Station, calibrated, point
-from tests.workflows.shop import MemoryLedger, Shop, check_histories, main_worker, until
-from tests.workflows.stand_in import WaitingTrace
-from workers.worker import WORKFLOWS
+from tests.workflows.shop import WITHOUT_TRACES, MemoryLedger, Shop, check_histories, main_worker, until
 from workflows.equipment import LINGER
 
 GOOD, BAD = point("100.1", "100.0"), point("101.0", "101.0")
-
-
-WITHOUT_TRACES = [*(kind for kind in WORKFLOWS if kind.__name__ != "ReverseTraceWorkflow"), WaitingTrace]
 
 
 @pytest_asyncio.fixture

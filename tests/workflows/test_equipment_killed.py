@@ -12,8 +12,8 @@ from temporalio.testing import WorkflowEnvironment
 from schemas import names
 from schemas.equipment_register import EquipmentStart
 from tests.workflows.register import Station, point
-from tests.workflows.shop import MemoryLedger, Shop, main_worker
-from tests.workflows.test_equipment import WITHOUT_TRACES, Thermometer, traces
+from tests.workflows.shop import WITHOUT_TRACES, MemoryLedger, Shop, main_worker
+from tests.workflows.test_equipment import Thermometer, traces
 from workflows import steps
 
 Step = Callable[..., Awaitable[Any]]

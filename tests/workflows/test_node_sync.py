@@ -26,14 +26,10 @@ from schemas.policy_repository import Publication
 from schemas.reverse_trace import TraceStart
 from tests.instruments import delivered, in_force
 from tests.workflows.register import ELSEWHERE, Station, calibrated, point
-from tests.workflows.shop import MemoryLedger, Shop, check_histories, main_worker, shows, until
-from tests.workflows.stand_in import WaitingTrace
-from workers.worker import WORKFLOWS
+from tests.workflows.shop import WITHOUT_TRACES, MemoryLedger, Shop, check_histories, main_worker, shows, until
 from workflows import inbox
 
 CONTINUED = WorkflowExecutionStatus.CONTINUED_AS_NEW
-
-WITHOUT_TRACES = [*(kind for kind in WORKFLOWS if kind.__name__ != "ReverseTraceWorkflow"), WaitingTrace]
 
 
 @pytest.fixture

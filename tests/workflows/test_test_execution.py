@@ -19,13 +19,19 @@ from schemas.test_execution import ESCALATE_AFTER, REMIND_AFTER, results_wanted
 from schemas.test_results import Results
 from schemas.transfer import Disposition
 from tests.workflows.forgeries import FORGERIES, Forgery, signed_by_nobody_known
-from tests.workflows.shop import MemoryLedger, Shop, Tested, check_histories, event_types, main_worker, result, until
-from tests.workflows.stand_in import WaitingTransfer
-from workers.worker import WORKFLOWS
+from tests.workflows.shop import (
+    WITHOUT_TRANSFERS,
+    MemoryLedger,
+    Shop,
+    Tested,
+    check_histories,
+    event_types,
+    main_worker,
+    result,
+    until,
+)
 
 SECOND = timedelta(seconds=1)
-
-WITHOUT_TRANSFERS = [*(kind for kind in WORKFLOWS if kind.__name__ != "TransferWorkflow"), WaitingTransfer]
 
 
 @pytest_asyncio.fixture
