@@ -30,7 +30,6 @@ from schemas import names
 from schemas.approval import RULES, ApprovalType
 from schemas.equipment_register import RecordCalibration, RegisterEquipment, TakeOutOfService, calibration_row
 from schemas.maintenance_life import MONITORED
-from schemas.node import NodeDelivery
 from schemas.part_arrival import withdrawal_wanted
 from schemas.permission import Role
 from schemas.reverse_trace import TraceDisposition
@@ -40,6 +39,7 @@ from schemas.transfer import Destination, Disposition, Preparation
 from tests.hubs import hub_server
 from tests.workflows.contracts import ContractLedger, Contracts, ContractVersion
 from tests.workflows.eager import EagerTemporal
+from tests.workflows.nodes import occupy_node
 from tests.workflows.patterns import WINDOW, Pattern
 from tests.workflows.register import Station
 from tests.workflows.register import calibrated as calibration
@@ -196,18 +196,7 @@ async def withdrawn(shop: Shop) -> None:
 
 async def late(shop: Shop) -> None:
     """A node that is away until after the alert, then refuses, and takes the PO on a retry."""
-    shop.store.take(
-        NodeDelivery(
-            smart_contract_id=f"A-{shop.name}",
-            number=7,
-            document={},
-            document_hash="",
-            priority=1,
-            due_date=None,
-            quantity=1,
-            broadcast_ids=(),
-        )
-    )
+    occupy_node(shop)
     po = await shop.stage()
     await shop.scan()
     await po.recorded("release_failed")
@@ -251,16 +240,8 @@ async def continued(shop: Shop) -> None:
 
 async def tested(shop: Shop) -> None:
     """Blocked, begun, rejected by a person; then not accepted, and measured anew as its disposition says."""
-    test = {
-        "test_id": "T-1",
-        "test_type": "liquid_penetrant",
-        "assigned_node": shop.node,
-        "procedure": {"procedure_id": "E1417", "revision": "2021"},
-        "required_signoffs": ["inspector", "quality_manager"],
-        "equipment": ["LAMP-1"],
-    }
     shop.equip()
-    tested = await shop.release(tests=[test])
+    tested = await shop.release(tests=[_with_a_lamp(shop, "inspector", "quality_manager")])
     async with shop.node_online():
         await tested.start("ivan", "LAMP-1")
         await tested.is_("blocked")
@@ -285,21 +266,21 @@ async def tested(shop: Shop) -> None:
         await tested.handle.result()
 
 
-def _with_a_lamp(shop: Shop) -> dict[str, Any]:
-    """A test."""
+def _with_a_lamp(shop: Shop, *signoffs: str) -> dict[str, Any]:
+    """A test that these sign."""
     return {
         "test_id": "T-1",
         "test_type": "liquid_penetrant",
         "assigned_node": shop.node,
         "procedure": {"procedure_id": "E1417", "revision": "2021"},
-        "required_signoffs": ["inspector"],
+        "required_signoffs": signoffs,
         "equipment": ["LAMP-1"],
     }
 
 
 async def unblocked(shop: Shop) -> None:
     """Blocked by a lamp that is not calibrated: asked again for nothing, on hold, then begun by itself."""
-    tested = await shop.release(tests=[_with_a_lamp(shop)])
+    tested = await shop.release(tests=[_with_a_lamp(shop, "inspector")])
     async with shop.node_online():
         await tested.start("ivan", "LAMP-1")
         await tested.is_("blocked")
@@ -321,7 +302,7 @@ async def unblocked(shop: Shop) -> None:
 
 async def overtaken(shop: Shop) -> None:
     """Asked of a node that is away, about a lamp that goes out of service meanwhile; aborted."""
-    tested = await shop.release(tests=[_with_a_lamp(shop)])
+    tested = await shop.release(tests=[_with_a_lamp(shop, "inspector")])
     shop.equip("LAMP-1")
     await tested.start("ivan", "LAMP-1")
     shop.ledger.register.goes_out_of_service("LAMP-1", shop.maintenance)
