@@ -65,9 +65,6 @@ class Instrument:
     async def look(self) -> Json:
         return dict(await self.floor.get(f"/api/v1/equipment/{self.equipment_id}"))
 
-    async def until(self, **fields: Any) -> Json:
-        return await until(self.look, lambda seen: fields.items() <= seen.items())
-
     async def at_its_node(self) -> None:
         """Waits until its node has heard of it, and of all that was recorded of it here."""
         certificates = (await self.look())["certificates"]
@@ -134,8 +131,8 @@ class Maintained:
     async def look(self, version: str = "1.0") -> Json:
         return dict(await self.floor.get(f"/api/v1/maintenance/contracts/{self.contract_id}/versions/{version}"))
 
-    async def until(self, *statuses: str, version: str = "1.0") -> Json:
-        return await until(lambda: self.look(version), lambda seen: seen["status"] in statuses)
+    async def until(self, *statuses: str) -> Json:
+        return await until(self.look, lambda seen: seen["status"] in statuses)
 
     async def versions(self) -> list[Json]:
         return list((await self.floor.get(f"/api/v1/maintenance/contracts/{self.contract_id}"))["versions"])
@@ -144,11 +141,10 @@ class Maintained:
         path = f"/maintenance/contracts/{self.contract_id}/versions/{version}/{what}"
         return await ask(self.floor, MIKE, "POST", path, body or None)
 
-    async def deploy(self, *nodes: str, version: str = "1.0") -> None:
+    async def deploy(self, version: str = "1.0") -> None:
         """Validated, asked for and approved; not yet acknowledged."""
         done(await self.ask("validate", version))
-        named = {"nodes": list(nodes)} if nodes else {}
-        done(await self.ask("deploy", version, reason="needed at these stations", **named))
+        done(await self.ask("deploy", version, reason="needed at these stations"))
         asked = await until(lambda: self.look(version), lambda seen: seen["pending_approval"] is not None)
         await self.approve(asked["pending_approval"])
 
@@ -172,7 +168,7 @@ class Maintained:
             return node.check(instrument.equipment_id, "irradiance", work, self.contract_id)
 
 
-async def maintained(floor: Floor, station_type: str, *, minimum: str = "1000") -> Maintained:
+async def maintained(floor: Floor, station_type: str) -> Maintained:
     """A draft that asks for a lamp's intensity each shift."""
     contract_id, equipment_type = f"{station_type}-{new('lamp')}", new("lamp")
     document = {
@@ -196,7 +192,7 @@ async def maintained(floor: Floor, station_type: str, *, minimum: str = "1000") 
                 ],
             }
         },
-        "validation_rules": {"uv-a": {"unit": "uW/cm2", "minimum": minimum}},
+        "validation_rules": {"uv-a": {"unit": "uW/cm2", "minimum": "1000"}},
     }
     done(await ask(floor, MIKE, "POST", "/maintenance/contracts", document))
     return Maintained(floor, contract_id, equipment_type)

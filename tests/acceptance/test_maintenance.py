@@ -174,7 +174,7 @@ class TestANewVersion:
         change = {"field": "/validation_rules/uv-a/minimum", "before": "1000", "after": "1200", "reason": "ISO 3059"}
         asked = {"parent_version": "1.0", "reason": "brighter", "changes": [change]}
         done(await ask(floor, MIKE, "POST", path, asked))
-        await contract.deploy(version="1.1")
+        await contract.deploy("1.1")
         await contract.until("archived")
         assert [version["parent_version"] for version in await contract.versions()] == [None, "1.0"]
 

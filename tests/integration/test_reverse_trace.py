@@ -34,10 +34,10 @@ BAD_ON = date(2026, 7, 1)
 Key = tuple[str, int, str]
 
 
-def trace(since: date | None = CALIBRATED, calibrated_on: date = BAD_ON, equipment_id: str = BAD) -> TraceStart:
+def trace(since: date | None = CALIBRATED, calibrated_on: date = BAD_ON) -> TraceStart:
     return TraceStart(
-        trace_id=trace_id(equipment_id, f"CAL-BAD-{since}-{calibrated_on}"),
-        equipment_id=equipment_id,
+        trace_id=trace_id(BAD, f"CAL-BAD-{since}-{calibrated_on}"),
+        equipment_id=BAD,
         certificate_number=f"CAL-BAD-{since}-{calibrated_on}",
         calibrated_on=calibrated_on,
         since=since,

@@ -412,9 +412,7 @@ class Shop:
         return self.client.get_workflow_handle(names.part_arrival_id(self.part, None))
 
     @asynccontextmanager
-    async def node_online(
-        self, take: Callable[..., Any] | None = None, *, executor: ThreadPoolExecutor | None = None
-    ) -> AsyncIterator[None]:
+    async def node_online(self, take: Callable[..., Any] | None = None) -> AsyncIterator[None]:
         """The node's worker, or one that does something else instead."""
         guardian = Guardian(
             self.node, self.store, self.settings.guardian_key_file(self.node), DecisionVerifier(self.settings)
@@ -426,7 +424,7 @@ class Shop:
             *(node.announce_part, node.begin_test, node.keep_results, node.authorize),
             *(care.take_contract, care.retire_contract, care.take_register, care.read_reports, care.confirm_reports),
         )
-        with executor or ThreadPoolExecutor(1) as pool:
+        with ThreadPoolExecutor(1) as pool:
             async with Worker(
                 self.client,
                 task_queue=names.node_queue(self.node),
