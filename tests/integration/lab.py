@@ -13,6 +13,7 @@ import yaml
 from fastapi import FastAPI
 
 from infra.hubs import Hubs
+from infra.node_maintenance import NodeMaintenance
 from infra.settings import Settings
 from schemas.permission import Role
 from tests.fleet import fleet
@@ -114,11 +115,11 @@ class Lab:
         assert answer.is_success, answer.text
 
     @asynccontextmanager
-    async def online(self, *numbers: int) -> AsyncIterator[None]:
+    async def online(self, *numbers: int) -> AsyncIterator[list[NodeMaintenance]]:
         """The workers of these cells, or of all."""
         cells = [self.nodes[number] for number in numbers or range(len(self.nodes))]
-        async with fleet(self.house.temporal, cells, self.house.settings.state_dir / "nodes"):
-            yield
+        async with fleet(self.house.temporal, cells, self.house.settings.state_dir / "nodes") as disks:
+            yield disks
 
 
 @asynccontextmanager

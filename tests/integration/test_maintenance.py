@@ -1,7 +1,6 @@
 """Maintenance contracts over HTTP, with the real database, policy repository and nodes' disks."""
 
 import asyncio
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,6 @@ from infra.database import Row
 from infra.hubs import Hubs
 from infra.ledger import Ledger
 from infra.maintenance import MaintenanceContracts
-from infra.node_maintenance import NodeMaintenance
 from infra.registry import load_registry
 from infra.settings import Settings
 from schemas.changes.maintenance import (
@@ -255,12 +253,11 @@ class TestADeployment:
         await lab.deploy()
         await lab.improve(90)
         await lab.deploy("1.1")
-        async with lab.online():
+        async with lab.online() as nodes:
             await lab.until(lambda shown: shown["status"] == "monitoring", "1.1")
             await lab.until(lambda shown: shown["status"] == "archived")
-        for node in lab.nodes:
-            with closing(NodeMaintenance(node, lab.house.settings.node_store(node.node_id))) as maintenance:
-                assert [contract.version for contract in maintenance.contracts()] == ["1.1"]
+            for node in nodes:
+                assert [contract.version for contract in node.contracts()] == ["1.1"]
         progress = await lab.house.maintenance_contracts.progress(VersionRef(contract_id=lab.name, version="1.0"))
         assert progress is not None
         assert (progress.pending, progress.acknowledged) == (0, 0)

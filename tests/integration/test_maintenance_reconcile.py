@@ -209,9 +209,9 @@ class TestWhatANodeIsTold:
         await until_there(lab, *orders)
         await close(lab, orders[0])
         assert await reconcile(lab) == [orders[0]]
-        async with lab.online():
+        async with lab.online() as [node, *_]:
             await lab.until(lambda shown: shown["status"] == "archived", "1.1")
-        assert [contract.version for contract in node.contracts()] == ["1.0"]
+            assert [contract.version for contract in node.contracts()] == ["1.0"]
         assert {one["status"] for one in (await lab.show())["deployments"]} == {"acknowledged"}
 
     async def test_is_not_told_where_it_was_never_sent_and_would_undo_another_version(self, lab: Lab) -> None:
