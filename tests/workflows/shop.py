@@ -4,7 +4,7 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -451,7 +451,7 @@ class Shop:
 
     def alter_results_at_node(self) -> None:
         """What nobody may do to a node's own copy."""
-        with sqlite3.connect(self._disk) as database:
+        with closing(sqlite3.connect(self._disk)) as database, database:
             database.execute("""UPDATE results SET results = replace(results, '"0.10"', '"0.01"')""")
 
     # --- what the ledger says
