@@ -58,9 +58,6 @@ class NodeDisk:
         while self._idle:
             self._idle.pop().close()
 
-    def __del__(self) -> None:
-        self.close()
-
     def _connect(self) -> sqlite3.Connection:
         # Any thread may read next, but one at a time.
         return sqlite3.connect(self.file, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
