@@ -5,6 +5,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+PATIENCE = 5.0
+"""Seconds to wait for somebody else who is writing."""
+
 
 class NodeDisk:
     """Nothing is kept in memory, so a killed node forgets nothing.
@@ -55,9 +58,6 @@ class NodeDisk:
         while self._idle:
             self._idle.pop().close()
 
-    def __del__(self) -> None:
-        self.close()
-
     def _connect(self) -> sqlite3.Connection:
         # Any thread may read next, but one at a time.
-        return sqlite3.connect(self.file, timeout=5, isolation_level=None, check_same_thread=False)
+        return sqlite3.connect(self.file, timeout=PATIENCE, isolation_level=None, check_same_thread=False)

@@ -27,8 +27,10 @@ def registry_of(count: int, name: str, file: Path) -> list[Node]:
 @asynccontextmanager
 async def fleet(client: Client, nodes: Sequence[Node], folder: Path) -> AsyncIterator[list[NodeMaintenance]]:
     """All of their workers."""
-    disks = [NodeMaintenance(node, folder / f"{node.node_id}.sqlite") for node in nodes]
     async with AsyncExitStack() as workers:
+        disks = [NodeMaintenance(node, folder / f"{node.node_id}.sqlite") for node in nodes]
+        for disk in disks:
+            workers.callback(disk.close)
         threads = workers.enter_context(ThreadPoolExecutor(8))
         for disk in disks:
             does = MaintenanceNodeActivities(disk)

@@ -10,7 +10,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -381,8 +381,8 @@ class Floor:
 
     def inbox(self, node: str) -> dict[str, NodeDelivery]:
         """What is on a node's disk, by smart_contract_id."""
-        inbox = NodeStore(node, self.settings.node_store(node)).inbox()
-        return {delivery.smart_contract_id: delivery for delivery in inbox}
+        with closing(NodeStore(node, self.settings.node_store(node))) as store:
+            return {delivery.smart_contract_id: delivery for delivery in store.inbox()}
 
     # --- the operator in the Temporal Web UI ----------------------------------------------------------------
 

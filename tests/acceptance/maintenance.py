@@ -3,6 +3,8 @@
 Mike is maintenance engineer; Quentin, the quality manager, approves what he asks for.
 """
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -33,10 +35,12 @@ async def ask(floor: Floor, who: Person, method: str, path: str, body: Json | No
     return await floor.ask(method, f"/api/v1{path}", headers=headers, **({} if body is None else {"json": body}))
 
 
-def at_node(floor: Floor, node_id: str, *, ago: timedelta = timedelta(0)) -> NodeMaintenance:
+@contextmanager
+def at_node(floor: Floor, node_id: str, *, ago: timedelta = timedelta(0)) -> Iterator[NodeMaintenance]:
     """What a person at the node has when all else is away: its own disk; their clock shows a time that has passed."""
     node = load_registry(floor.settings.nodes_file)[node_id]
-    return NodeMaintenance(node, floor.settings.node_store(node_id), lambda: datetime.now(UTC) - ago)
+    with closing(NodeMaintenance(node, floor.settings.node_store(node_id), lambda: datetime.now(UTC) - ago)) as found:
+        yield found
 
 
 @dataclass(frozen=True)
@@ -61,19 +65,18 @@ class Instrument:
     async def look(self) -> Json:
         return dict(await self.floor.get(f"/api/v1/equipment/{self.equipment_id}"))
 
-    async def until(self, **fields: Any) -> Json:
-        return await until(self.look, lambda seen: fields.items() <= seen.items())
-
     async def at_its_node(self) -> None:
         """Waits until its node has heard of it, and of all that was recorded of it here."""
         certificates = (await self.look())["certificates"]
         newest = certificates[0]["calibration"]["certificate_number"] if certificates else None
 
-        async def heard() -> bool:
-            known = at_node(self.floor, self.node_id).known([self.equipment_id]).get(self.equipment_id)
-            return known is not None and (known.last.certificate_number if known.last else None) == newest
+        with at_node(self.floor, self.node_id) as node:
 
-        await until(heard, bool)
+            async def heard() -> bool:
+                known = node.known([self.equipment_id]).get(self.equipment_id)
+                return known is not None and (known.last.certificate_number if known.last else None) == newest
+
+            await until(heard, bool)
 
     def certificate(self, on: date, **fields: Any) -> Json:
         return {
@@ -128,8 +131,8 @@ class Maintained:
     async def look(self, version: str = "1.0") -> Json:
         return dict(await self.floor.get(f"/api/v1/maintenance/contracts/{self.contract_id}/versions/{version}"))
 
-    async def until(self, *statuses: str, version: str = "1.0") -> Json:
-        return await until(lambda: self.look(version), lambda seen: seen["status"] in statuses)
+    async def until(self, *statuses: str) -> Json:
+        return await until(self.look, lambda seen: seen["status"] in statuses)
 
     async def versions(self) -> list[Json]:
         return list((await self.floor.get(f"/api/v1/maintenance/contracts/{self.contract_id}"))["versions"])
@@ -138,11 +141,10 @@ class Maintained:
         path = f"/maintenance/contracts/{self.contract_id}/versions/{version}/{what}"
         return await ask(self.floor, MIKE, "POST", path, body or None)
 
-    async def deploy(self, *nodes: str, version: str = "1.0") -> None:
+    async def deploy(self, version: str = "1.0") -> None:
         """Validated, asked for and approved; not yet acknowledged."""
         done(await self.ask("validate", version))
-        named = {"nodes": list(nodes)} if nodes else {}
-        done(await self.ask("deploy", version, reason="needed at these stations", **named))
+        done(await self.ask("deploy", version, reason="needed at these stations"))
         asked = await until(lambda: self.look(version), lambda seen: seen["pending_approval"] is not None)
         await self.approve(asked["pending_approval"])
 
@@ -162,11 +164,11 @@ class Maintained:
     def weak(self, instrument: Instrument, intensity: str = "850", *, ago: timedelta = timedelta(0)) -> CheckResult:
         """Somebody checks a lamp by the node's own means, and finds it so weak."""
         work = CheckWork(person="mike", readings={"intensity": GivenReading(value=intensity, unit="uW/cm2")})
-        maintenance = at_node(self.floor, instrument.node_id, ago=ago)
-        return maintenance.check(instrument.equipment_id, "irradiance", work, self.contract_id)
+        with at_node(self.floor, instrument.node_id, ago=ago) as node:
+            return node.check(instrument.equipment_id, "irradiance", work, self.contract_id)
 
 
-async def maintained(floor: Floor, station_type: str, *, minimum: str = "1000") -> Maintained:
+async def maintained(floor: Floor, station_type: str) -> Maintained:
     """A draft that asks for a lamp's intensity each shift."""
     contract_id, equipment_type = f"{station_type}-{new('lamp')}", new("lamp")
     document = {
@@ -190,7 +192,7 @@ async def maintained(floor: Floor, station_type: str, *, minimum: str = "1000") 
                 ],
             }
         },
-        "validation_rules": {"uv-a": {"unit": "uW/cm2", "minimum": minimum}},
+        "validation_rules": {"uv-a": {"unit": "uW/cm2", "minimum": "1000"}},
     }
     done(await ask(floor, MIKE, "POST", "/maintenance/contracts", document))
     return Maintained(floor, contract_id, equipment_type)

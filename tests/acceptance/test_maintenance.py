@@ -105,9 +105,9 @@ class TestANodeThatIsCutOffForADay:
             # Meanwhile at the node, which nobody can reach and which reaches nobody.
             yesterday = timedelta(days=1)
             certificates = [lamp.certificate(today() - timedelta(days=days)) for days in (9, 5, 2)]
-            for certificate in certificates:
-                record = CalibrationRecord.model_validate(certificate)
-                at_node(floor, CP, ago=yesterday).record_calibration(record, "mike")
+            with at_node(floor, CP, ago=yesterday) as away:
+                for certificate in certificates:
+                    away.record_calibration(CalibrationRecord.model_validate(certificate), "mike")
             assert (await lamp.look())["certificates"] == []
         finally:
             await node.start()
@@ -123,7 +123,12 @@ class TestANodeThatIsCutOffForADay:
             late = _moment(entry["recorded_at"]) - _moment(entry["occurred_at"])
             assert timedelta(hours=23) < late < timedelta(hours=25)
         assert len((await lamp.look())["certificates"]) == 3
-        assert at_node(floor, CP).waiting()[0] == 0
+        with at_node(floor, CP) as back:
+
+            async def waiting() -> int:
+                return back.waiting()[0]
+
+            await until(waiting, lambda found: found == 0)
 
     async def test_alerts_afterwards_and_once_what_failed_meanwhile_with_its_time(self, floor: Floor) -> None:
         contract = await maintained(floor, "CP")
@@ -169,7 +174,7 @@ class TestANewVersion:
         change = {"field": "/validation_rules/uv-a/minimum", "before": "1000", "after": "1200", "reason": "ISO 3059"}
         asked = {"parent_version": "1.0", "reason": "brighter", "changes": [change]}
         done(await ask(floor, MIKE, "POST", path, asked))
-        await contract.deploy(version="1.1")
+        await contract.deploy("1.1")
         await contract.until("archived")
         assert [version["parent_version"] for version in await contract.versions()] == [None, "1.0"]
 
@@ -230,12 +235,14 @@ async def moved(to: Instrument, before: str) -> None:
     path = f"/equipment/{to.equipment_id}/check-out"
     done(await ask(to.floor, MIKE, "POST", path, {"to_node": to.node_id, "reason": "needed there"}))
 
-    async def heard() -> bool:
-        known = [at_node(to.floor, node).known([to.equipment_id]) for node in (before, to.node_id)]
-        return all(each[to.equipment_id].item.node_id == to.node_id for each in known if to.equipment_id in each)
-
     await to.at_its_node()
-    await until(heard, bool)
+    with at_node(to.floor, before) as there, at_node(to.floor, to.node_id) as here:
+
+        async def heard() -> bool:
+            known = [node.known([to.equipment_id]) for node in (there, here)]
+            return all(each[to.equipment_id].item.node_id == to.node_id for each in known if to.equipment_id in each)
+
+        await until(heard, bool)
 
 
 class TestTheDailyWatch:
@@ -271,14 +278,6 @@ class TestWhatAlertsTeach:
         contract, review = await taught(floor, LP, LP_2, LP)
         assert review["review_type"] == "contract_review"
         await declined(floor, contract, review)
-
-    async def test_two_on_one_node_open_none(self, floor: Floor) -> None:
-        contract, lamps = await lamps_of(floor, LP)
-        for ago in (2, 1):
-            contract.weak(lamps[LP], ago=timedelta(hours=ago))
-        await floor.until_recorded(contract.contract_id, "receive_alert", 2)
-        found = await floor.get("/api/v1/maintenance/reviews", contract_id=contract.contract_id)
-        assert found["reviews"] == []
 
 
 async def lamps_of(floor: Floor, *nodes: str) -> tuple[Maintained, dict[str, Instrument]]:

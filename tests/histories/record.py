@@ -14,10 +14,11 @@ import re
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from temporalio.client import Client, WorkflowFailureError, WorkflowHistory
 from temporalio.testing import WorkflowEnvironment
@@ -29,7 +30,6 @@ from schemas import names
 from schemas.approval import RULES, ApprovalType
 from schemas.equipment_register import RecordCalibration, RegisterEquipment, TakeOutOfService, calibration_row
 from schemas.maintenance_life import MONITORED
-from schemas.node import NodeDelivery
 from schemas.part_arrival import withdrawal_wanted
 from schemas.permission import Role
 from schemas.reverse_trace import TraceDisposition
@@ -39,6 +39,7 @@ from schemas.transfer import Destination, Disposition, Preparation
 from tests.hubs import hub_server
 from tests.workflows.contracts import ContractLedger, Contracts, ContractVersion
 from tests.workflows.eager import EagerTemporal
+from tests.workflows.nodes import occupy_node
 from tests.workflows.patterns import WINDOW, Pattern
 from tests.workflows.register import Station
 from tests.workflows.register import calibrated as calibration
@@ -195,18 +196,7 @@ async def withdrawn(shop: Shop) -> None:
 
 async def late(shop: Shop) -> None:
     """A node that is away until after the alert, then refuses, and takes the PO on a retry."""
-    shop.store.take(
-        NodeDelivery(
-            smart_contract_id=f"A-{shop.name}",
-            number=7,
-            document={},
-            document_hash="",
-            priority=1,
-            due_date=None,
-            quantity=1,
-            broadcast_ids=(),
-        )
-    )
+    occupy_node(shop)
     po = await shop.stage()
     await shop.scan()
     await po.recorded("release_failed")
@@ -250,16 +240,8 @@ async def continued(shop: Shop) -> None:
 
 async def tested(shop: Shop) -> None:
     """Blocked, begun, rejected by a person; then not accepted, and measured anew as its disposition says."""
-    test = {
-        "test_id": "T-1",
-        "test_type": "liquid_penetrant",
-        "assigned_node": shop.node,
-        "procedure": {"procedure_id": "E1417", "revision": "2021"},
-        "required_signoffs": ["inspector", "quality_manager"],
-        "equipment": ["LAMP-1"],
-    }
     shop.equip()
-    tested = await shop.release(tests=[test])
+    tested = await shop.release(tests=[_with_a_lamp(shop, "inspector", "quality_manager")])
     async with shop.node_online():
         await tested.start("ivan", "LAMP-1")
         await tested.is_("blocked")
@@ -284,21 +266,21 @@ async def tested(shop: Shop) -> None:
         await tested.handle.result()
 
 
-def _with_a_lamp(shop: Shop) -> dict[str, Any]:
-    """A test."""
+def _with_a_lamp(shop: Shop, *signoffs: str) -> dict[str, Any]:
+    """A test that these sign."""
     return {
         "test_id": "T-1",
         "test_type": "liquid_penetrant",
         "assigned_node": shop.node,
         "procedure": {"procedure_id": "E1417", "revision": "2021"},
-        "required_signoffs": ["inspector"],
+        "required_signoffs": signoffs,
         "equipment": ["LAMP-1"],
     }
 
 
 async def unblocked(shop: Shop) -> None:
     """Blocked by a lamp that is not calibrated: asked again for nothing, on hold, then begun by itself."""
-    tested = await shop.release(tests=[_with_a_lamp(shop)])
+    tested = await shop.release(tests=[_with_a_lamp(shop, "inspector")])
     async with shop.node_online():
         await tested.start("ivan", "LAMP-1")
         await tested.is_("blocked")
@@ -320,7 +302,7 @@ async def unblocked(shop: Shop) -> None:
 
 async def overtaken(shop: Shop) -> None:
     """Asked of a node that is away, about a lamp that goes out of service meanwhile; aborted."""
-    tested = await shop.release(tests=[_with_a_lamp(shop)])
+    tested = await shop.release(tests=[_with_a_lamp(shop, "inspector")])
     shop.equip("LAMP-1")
     await tested.start("ivan", "LAMP-1")
     shop.ledger.register.goes_out_of_service("LAMP-1", shop.maintenance)
@@ -332,7 +314,7 @@ async def overtaken(shop: Shop) -> None:
 
 async def calibrated(shop: Shop) -> None:
     """An instrument's life at the hub, and what its node did while it was away: reports, one that cannot stand."""
-    station, name = Station(shop.client, shop.node, shop.settings.state_dir), f"T-{shop.name}"
+    name = f"T-{shop.name}"
     line = shop.client.get_workflow_handle(names.equipment_workflow_id(name))
     new = RegisterEquipment(equipment_id=name, equipment_type="lamp", description="A lamp", node_id=shop.node)
     for update, request in (
@@ -344,30 +326,32 @@ async def calibrated(shop: Shop) -> None:
     await line.signal("explode")
     await line.signal(names.RETURN_TO_SERVICE, {"reason": "mended"})
     await until(lambda: shop.ledger.register.lines[name].out_of_service is None, lambda: str(shop))
-    async with station.online():
-        await station.handle.result()
-    station.maintenance.record_calibration(calibration(name, "C-2", on="2026-02-01"), "ines")
-    station.maintenance.record_calibration(calibration(name, "C-3", on="2026-03-01"), "ines")
-    shop.ledger.register.change(calibration_row(calibration(name, "C-3", on="2026-03-02"), shop.node))
-    shop.ledger.refuses = {"validate_calibration"}
-    async with station.online():
-        await shop.node_syncs.reported(shop.node)
-        await station.handle.signal("explode")
-        await station.handle.result()
+    with closing(Station(shop.client, shop.node, shop.settings.state_dir)) as station:
+        async with station.online():
+            await station.handle.result()
+        station.maintenance.record_calibration(calibration(name, "C-2", on="2026-02-01"), "ines")
+        station.maintenance.record_calibration(calibration(name, "C-3", on="2026-03-01"), "ines")
+        shop.ledger.register.change(calibration_row(calibration(name, "C-3", on="2026-03-02"), shop.node))
+        shop.ledger.refuses = {"validate_calibration"}
+        async with station.online():
+            await shop.node_syncs.reported(shop.node)
+            await station.handle.signal("explode")
+            await station.handle.result()
     await line.result()
     shop.workflow_ids |= {line.id, station.handle.id}
 
 
 async def condemned(shop: Shop) -> None:
     """An instrument that fails its calibration at the hub, and the entry of its alert."""
-    station, name = Station(shop.client, shop.node, shop.settings.state_dir), f"T-{shop.name}"
+    name = f"T-{shop.name}"
     shop.ledger.register.register(name, shop.node)
     line = shop.client.get_workflow_handle(names.equipment_workflow_id(name))
     failed = RecordCalibration(**calibration(name, "C-1", result="failed").model_dump())
-    async with station.online():
-        await shop.desk.ask(name, names.RECORD_CALIBRATION, failed)
-        await line.result()
-        await station.handle.result()
+    with closing(Station(shop.client, shop.node, shop.settings.state_dir)) as station:
+        async with station.online():
+            await shop.desk.ask(name, names.RECORD_CALIBRATION, failed)
+            await line.result()
+            await station.handle.result()
     shop.workflow_ids.add(line.id)
 
 
@@ -466,6 +450,7 @@ async def reworked(contracts: Contracts) -> None:
     await version.handle.result()
 
 
+@patch.object(retry, "LONGEST_PAUSE", timedelta(seconds=1))
 async def withheld(contracts: Contracts) -> None:
     """A version whose file somebody changes: its node is sent nothing for so long that the order continues as new, then
     it is retired. A newer one is retired before its nodes have it.
@@ -478,7 +463,6 @@ async def withheld(contracts: Contracts) -> None:
         file.write_text("another: one\n")
 
     contracts.repository.on_published = tamper
-    patience, retry.LONGEST_PAUSE = retry.LONGEST_PAUSE, timedelta(seconds=1)
     await version.deploy([contracts.stations[0].node.node_id])
     order = await version.order(contracts.stations[0])
     first = (await order.describe()).run_id
@@ -496,7 +480,6 @@ async def withheld(contracts: Contracts) -> None:
         for each in (newer, version):
             await each.handle.result()
     contracts.shop.workflow_ids |= {order.id, (await newer.order(contracts.stations[0])).id}
-    retry.LONGEST_PAUSE = patience
 
 
 async def crossed(contracts: Contracts) -> None:
@@ -536,6 +519,7 @@ async def extended(contracts: Contracts) -> None:
         await version.handle.result()
 
 
+@patch.object(retry, "LONGEST_PAUSE", timedelta(seconds=1))
 async def unheard(contracts: Contracts) -> None:
     """Two versions are on their way; nodes take the newer one unheard, it is retired, and they take the older one."""
     old = await contracts.create()
@@ -549,7 +533,6 @@ async def unheard(contracts: Contracts) -> None:
     for each in (wanted, newer):
         await each.sent()
     newer.take_unheard()
-    patience, retry.LONGEST_PAUSE = retry.LONGEST_PAUSE, timedelta(seconds=1)
     told = contracts.ordering.told = asyncio.Event()
     await newer.retire()
     await newer.recorded("retire_contract")
@@ -559,7 +542,6 @@ async def unheard(contracts: Contracts) -> None:
         for each in (newer, old):
             await each.handle.result()
         await wanted.is_("monitoring")
-    retry.LONGEST_PAUSE = patience
 
 
 async def traced(trace: Trace) -> None:
@@ -684,12 +666,12 @@ async def record(scene: Callable[[Any], Awaitable[Any]], environment: WorkflowEn
     if scene in (*OF_A_PATTERN, *OF_A_WATCH):
         await _record_lessons(scene, environment, state)
         return
-    shop = Shop(environment, MemoryLedger(), state)
-    async with hub_server() as hubs:
-        transfer, trace = Transfer(shop, hubs), Trace(shop)
-        async with transfer.activities() as more, main_worker(shop, more=(*more, *trace.activities)):
-            await scene(transfer if scene in OF_A_TRANSFER else trace if scene in OF_A_TRACE else shop)
-            await _write(scene.__name__, shop)
+    with closing(Shop(environment, MemoryLedger(), state)) as shop:
+        async with hub_server() as hubs:
+            transfer, trace = Transfer(shop, hubs), Trace(shop)
+            async with transfer.activities() as more, main_worker(shop, more=(*more, *trace.activities)):
+                await scene(transfer if scene in OF_A_TRANSFER else trace if scene in OF_A_TRACE else shop)
+                await _write(scene.__name__, shop)
 
 
 async def _record_contracts(
@@ -697,11 +679,11 @@ async def _record_contracts(
 ) -> None:
     ledger = ContractLedger()
     shop = Shop(environment, ledger, state)
-    contracts = Contracts(shop, ledger, state)
-    async with main_worker(shop, more=contracts.activities()):
-        await scene(contracts)
-        shop.workflow_ids |= contracts.played()
-        await _write(scene.__name__, shop)
+    with closing(Contracts(shop, ledger, state)) as contracts:
+        async with main_worker(shop, more=contracts.activities()):
+            await scene(contracts)
+            shop.workflow_ids |= contracts.played()
+            await _write(scene.__name__, shop)
 
 
 async def _record_lessons(
@@ -709,9 +691,10 @@ async def _record_lessons(
 ) -> None:
     shop = Shop(environment, MemoryLedger(), state)
     pattern = Pattern(shop)
-    async with main_worker(shop, more=pattern.activities()):
-        await scene(Watched(shop, state) if scene in OF_A_WATCH else pattern)
-        await _write(scene.__name__, shop)
+    with closing(Watched(shop, state)) as watched:
+        async with main_worker(shop, more=pattern.activities()):
+            await scene(watched if scene in OF_A_WATCH else pattern)
+            await _write(scene.__name__, shop)
 
 
 async def _write(scene: str, shop: Shop) -> None:

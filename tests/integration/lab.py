@@ -2,8 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -12,14 +11,12 @@ import httpx
 import pytest
 import yaml
 from fastapi import FastAPI
-from temporalio.worker import Worker
 
-from activities.maintenance_node import MaintenanceNodeActivities
 from infra.hubs import Hubs
 from infra.node_maintenance import NodeMaintenance
 from infra.settings import Settings
-from schemas import names
 from schemas.permission import Role
+from tests.fleet import fleet
 from workers.worker import main_worker
 
 if TYPE_CHECKING:
@@ -111,27 +108,18 @@ class Lab:
         approval: Json = {}
         async with asyncio.timeout(20):
             while "content_hash" not in approval:
+                await asyncio.sleep(0.05)
                 approval = (await self.quentin.get(f"/api/v1/approvals/{approval_id}")).json()
         body = {"decision": "approve", "content_hash": approval["content_hash"]}
         answer = await self.quentin.post(f"/api/v1/approvals/{approval_id}/respond", json=body)
         assert answer.is_success, answer.text
 
     @asynccontextmanager
-    async def online(self, *numbers: int) -> AsyncIterator[None]:
-        async with AsyncExitStack() as workers:
-            for number in numbers or range(len(self.nodes)):
-                node = self.nodes[number]
-                file = self.house.settings.node_store(node.node_id)
-                file.parent.mkdir(parents=True, exist_ok=True)
-                does = MaintenanceNodeActivities(NodeMaintenance(node, file))
-                worker = Worker(
-                    self.house.temporal,
-                    task_queue=names.node_queue(node.node_id),
-                    activities=[does.take_contract, does.retire_contract],
-                    activity_executor=workers.enter_context(ThreadPoolExecutor(1)),
-                )
-                await workers.enter_async_context(worker)
-            yield
+    async def online(self, *numbers: int) -> AsyncIterator[list[NodeMaintenance]]:
+        """The workers of these cells, or of all."""
+        cells = [self.nodes[number] for number in numbers or range(len(self.nodes))]
+        async with fleet(self.house.temporal, cells, self.house.settings.state_dir / "nodes") as disks:
+            yield disks
 
 
 @asynccontextmanager

@@ -6,6 +6,7 @@ all the time.
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -40,10 +41,10 @@ from tests.workflows.shop import (
 @pytest_asyncio.fixture
 async def shop(eager: EagerTemporal, tmp_path: Path) -> AsyncIterator[Shop]:
     client = await connect(Settings(temporal_address=eager.address))
-    shop = Shop(WorkflowEnvironment.from_client(client), MemoryLedger(), tmp_path)
-    async with main_worker(shop):
-        yield shop
-        await check_histories(shop)
+    with closing(Shop(WorkflowEnvironment.from_client(client), MemoryLedger(), tmp_path)) as shop:
+        async with main_worker(shop):
+            yield shop
+            await check_histories(shop)
 
 
 async def ask(po: PO, update: str, **payload: Any) -> dict[str, Any]:

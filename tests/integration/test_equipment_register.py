@@ -11,6 +11,7 @@ import pytest_asyncio
 import yaml
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from infra import equipment_register
 from infra.alerts import Alerts
 from infra.equipment_document import CannotRead, begin_register
 from infra.equipment_register import EquipmentRegister
@@ -334,9 +335,12 @@ class TestACertificate:
 
 
 class TestThePages:
-    async def test_of_a_register_hold_each_line_once_in_the_order_of_change(self, house: House) -> None:
+    async def test_of_a_register_hold_each_line_once_in_the_order_of_change(
+        self, house: House, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """The very first entry of the ledger, whose number is 0, is that of a line too."""
-        await asyncio.gather(*(house.add(f"E-{number:04}", THERE) for number in range(1200)))
+        monkeypatch.setattr(equipment_register, "PAGE_LINES", 50)
+        await asyncio.gather(*(house.add(f"E-{number:04}", THERE) for number in range(120)))
         seen: list[str] = []
         since, sizes = 0, []
         while (page := await house.register.page(since)).items:
@@ -344,8 +348,8 @@ class TestThePages:
             sizes.append(len(page.items))
             assert page.since == since < page.revision == page.items[-1].revision
             since = page.revision
-        assert seen == ["T-1", *(f"E-{number:04}" for number in range(1200))]
-        assert sizes == [500, 500, 201]
+        assert seen == ["T-1", *(f"E-{number:04}" for number in range(120))]
+        assert sizes == [50, 50, 21]
 
     async def test_say_since_when_an_instrument_is_in_service_at_its_node(self, house: House) -> None:
         async def seen() -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """A line of the register and a node that are asked much, on a server that wants short runs: nothing is lost between."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -20,16 +21,17 @@ from tests.workflows.shop import MemoryLedger, Shop, check_histories, main_worke
 @pytest_asyncio.fixture
 async def shop(eager: EagerTemporal, tmp_path: Path) -> AsyncIterator[Shop]:
     client = await connect(Settings(temporal_address=eager.address))
-    shop = Shop(WorkflowEnvironment.from_client(client), MemoryLedger(), tmp_path)
-    shop.ledger.register.register(f"T-{shop.name}", shop.node)
-    async with main_worker(shop):
-        yield shop
-        await check_histories(shop)
+    with closing(Shop(WorkflowEnvironment.from_client(client), MemoryLedger(), tmp_path)) as shop:
+        shop.ledger.register.register(f"T-{shop.name}", shop.node)
+        async with main_worker(shop):
+            yield shop
+            await check_histories(shop)
 
 
 @pytest.fixture
-def station(shop: Shop, tmp_path: Path) -> Station:
-    return Station(shop.client, shop.node, tmp_path)
+def station(shop: Shop, tmp_path: Path) -> Iterator[Station]:
+    with closing(Station(shop.client, shop.node, tmp_path)) as station:
+        yield station
 
 
 async def run_of(client: Client, workflow_id: str) -> str:

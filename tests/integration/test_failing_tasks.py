@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -85,7 +86,8 @@ class Floor:
             pytest.fail(f"seen last: {found}")
 
     async def start(self, name: str) -> WorkflowHandle[Any, None]:
-        return await self.client.start_workflow(Patient.run, id=name, task_queue=name)
+        second = timedelta(seconds=1)  # a task that failed comes again when the one before it has timed out
+        return await self.client.start_workflow(Patient.run, id=name, task_queue=name, task_timeout=second)
 
     def worker(self, name: str, kind: type) -> Worker:
         return Worker(self.client, task_queue=name, workflows=[kind], workflow_runner=UnsandboxedWorkflowRunner())

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from socket import socket
 from threading import Event
@@ -137,10 +137,10 @@ class TestAReading:
 
 class TestACheck:
     @pytest.fixture
-    def node(self, tmp_path: Path, url: str) -> NodeMaintenance:
-        node = NodeMaintenance(NODE.model_copy(update={"opcua_url": url}), disk(tmp_path))
-        Register(node).write((item(), calibrated()))
-        return node
+    def node(self, tmp_path: Path, url: str) -> Iterator[NodeMaintenance]:
+        with closing(NodeMaintenance(NODE.model_copy(update={"opcua_url": url}), disk(tmp_path))) as node:
+            Register(node).write((item(), calibrated()))
+            yield node
 
     def done(self, node: NodeMaintenance, name: str, **work: Any) -> list[tuple[str, str]]:
         machine = INTENSITY | {"opcua_node": f"ns=2;s=UV.{name}"}

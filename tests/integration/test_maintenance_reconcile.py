@@ -1,6 +1,7 @@
 """Maintenance contracts whose workflows were closed from outside, and nodes that are gone."""
 
 import asyncio
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -198,19 +199,19 @@ class TestWhatANodeIsTold:
             await lab.until(lambda shown: shown["status"] == "monitoring")
         await lab.improve(90)
         await lab.deploy("1.1")
-        node = NodeMaintenance(lab.nodes[0], lab.house.settings.node_store(lab.nodes[0].node_id))
         newer, key = await lab.show("1.1"), {"contract_id": lab.name, "version": "1.1"}
         [deployed, *_] = await lab.house.maintenance_contracts.deployments(VersionRef(**key))
         taken = {"document": newer["document"], "document_hash": newer["document_hash"], "number": deployed["number"]}
-        assert node.take_contract(ContractDelivery(**key, **taken)).version == "1.1"
+        with closing(NodeMaintenance(lab.nodes[0], lab.house.settings.node_store(lab.nodes[0].node_id))) as node:
+            assert node.take_contract(ContractDelivery(**key, **taken)).version == "1.1"
         await lab.marta.post(lab.path("1.1", "/retire"), json={"reason": "it was wrong"})
         orders = [f"maintenance/{lab.name}/1.1/{node.node_id}/end" for node in lab.nodes]
         await until_there(lab, *orders)
         await close(lab, orders[0])
         assert await reconcile(lab) == [orders[0]]
-        async with lab.online():
+        async with lab.online() as [node, *_]:
             await lab.until(lambda shown: shown["status"] == "archived", "1.1")
-        assert [contract.version for contract in node.contracts()] == ["1.0"]
+            assert [contract.version for contract in node.contracts()] == ["1.0"]
         assert {one["status"] for one in (await lab.show())["deployments"]} == {"acknowledged"}
 
     async def test_is_not_told_where_it_was_never_sent_and_would_undo_another_version(self, lab: Lab) -> None:

@@ -43,6 +43,7 @@ class Terminal:
         self._keyboard, self._stdin = pty.openpty()
 
     def close(self) -> None:
+        self.maintenance.close()
         os.close(self._keyboard)
         os.close(self._stdin)
 

@@ -1,5 +1,6 @@
 """The search of the ledger on a real database: compared with another reading of it, and interrupted."""
 
+import asyncio
 import random
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -34,10 +35,10 @@ BAD_ON = date(2026, 7, 1)
 Key = tuple[str, int, str]
 
 
-def trace(since: date | None = CALIBRATED, calibrated_on: date = BAD_ON, equipment_id: str = BAD) -> TraceStart:
+def trace(since: date | None = CALIBRATED, calibrated_on: date = BAD_ON) -> TraceStart:
     return TraceStart(
-        trace_id=trace_id(equipment_id, f"CAL-BAD-{since}-{calibrated_on}"),
-        equipment_id=equipment_id,
+        trace_id=trace_id(BAD, f"CAL-BAD-{since}-{calibrated_on}"),
+        equipment_id=BAD,
         certificate_number=f"CAL-BAD-{since}-{calibrated_on}",
         calibrated_on=calibrated_on,
         since=since,
@@ -171,9 +172,11 @@ def made_up(chance: random.Random) -> list[Past]:
 
 
 async def written_in_disorder(ledger: Ledger, pasts: list[Past], chance: random.Random) -> None:
+    """Each test's steps in order, in few transactions."""
+    records = []
     while waiting := [past for past in pasts if past.records]:
-        past = chance.choice(waiting)
-        await ledger.record(past.records.pop(0))
+        records.append(chance.choice(waiting).records.pop(0))
+    await asyncio.gather(*(ledger.record(record) for record in records))
 
 
 class TestTheSearch:

@@ -106,12 +106,6 @@ class TestTheWatches:
             return (await handle.describe()).info.num_actions_skipped_overlap
 
         await until(skipped, lambda found: found >= 2)
-        running = [
-            one.id
-            async for one in watches.client.list_workflows(
-                f'WorkflowType = "NodeWatchWorkflow" AND SmartNode = "{node.node_id}"'
-            )
-        ]
-        assert len(running) <= 1
-        for workflow_id in running:
-            await watches.client.get_workflow_handle(workflow_id).terminate()
+        [running] = (await handle.describe()).info.running_actions
+        assert isinstance(running, ScheduleActionExecutionStartWorkflow)
+        await watches.client.get_workflow_handle(running.workflow_id).terminate()

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -23,24 +24,21 @@ from schemas.permission import Role
 from schemas.record import Change, Record
 from schemas.test_execution import TestLife
 from schemas.test_results import Begun
-from tests.workflows.eager import EagerTemporal
-from tests.workflows.shop import MemoryLedger, Shop, Tested, check_histories, main_worker, result
-from tests.workflows.stand_in import WaitingTransfer
-from workers.worker import WORKFLOWS
-
-WITHOUT_TRANSFERS = [*(kind for kind in WORKFLOWS if kind.__name__ != "TransferWorkflow"), WaitingTransfer]
+from tests.workflows.eager import eager_server
+from tests.workflows.shop import WITHOUT_TRANSFERS, MemoryLedger, Shop, Tested, check_histories, main_worker, result
 
 
+@asynccontextmanager
 async def opened(client: Client, state: Path) -> AsyncIterator[Shop]:
-    shop = Shop(WorkflowEnvironment.from_client(client), MemoryLedger(), state)
-    async with main_worker(shop, WITHOUT_TRANSFERS):
-        yield shop
-        await check_histories(shop)
+    with closing(Shop(WorkflowEnvironment.from_client(client), MemoryLedger(), state)) as shop:
+        async with main_worker(shop, WITHOUT_TRANSFERS):
+            yield shop
+            await check_histories(shop)
 
 
 @pytest_asyncio.fixture
 async def shop(client: Client, tmp_path: Path) -> AsyncIterator[Shop]:
-    async for shop in opened(client, tmp_path):
+    async with opened(client, tmp_path) as shop:
         yield shop
 
 
@@ -149,11 +147,10 @@ class TestSearchAttributes:
 class TestContinueAsNew:
     @pytest_asyncio.fixture
     async def eager(self, tmp_path: Path) -> AsyncIterator[Shop]:
-        server = EagerTemporal(tmp_path, report=lambda _: None, durable=False, headless=True)
-        await server.start()
-        async for shop in opened(await connect(Settings(temporal_address=server.address)), tmp_path / "shop"):
-            yield shop
-        await server.stop()
+        async with eager_server(tmp_path) as server:
+            client = await connect(Settings(temporal_address=server.address))
+            async with opened(client, tmp_path / "shop") as shop:
+                yield shop
 
     async def test_forgets_nothing(self, eager: Shop) -> None:
         """What was frozen, which results count, who signed, and which tokens counted."""

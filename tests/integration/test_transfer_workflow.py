@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest_asyncio
@@ -22,10 +23,10 @@ VAULT, NEXT_NODE = Destination.VAULT, Destination.NEXT_NODE
 async def transfer(eager: EagerTemporal, tmp_path: Path) -> AsyncIterator[Transfer]:
     """Without a worker."""
     client = await connect(Settings(temporal_address=eager.address))
-    async with hub_server() as hubs:
-        transfer = Transfer(Shop(WorkflowEnvironment.from_client(client), MemoryLedger(), tmp_path), hubs)
-        yield transfer
-        await check_histories(transfer.shop)
+    with closing(Shop(WorkflowEnvironment.from_client(client), MemoryLedger(), tmp_path)) as shop:
+        async with hub_server() as hubs:
+            yield Transfer(shop, hubs)
+            await check_histories(shop)
 
 
 def down(_: Request) -> Reply:

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
+from infra import node_disk
 from infra.node_maintenance import NodeMaintenance
 from infra.registry import load_registry
 from schemas.equipment import CalibrationRecord, EquipmentItem
@@ -253,7 +254,10 @@ class TestCheck:
         assert (done.exit_code, node.told()) == (2, [])
         assert "stopped: nothing was recorded" in done.stderr
 
-    def test_that_finds_the_disk_locked_is_not_recorded_and_ends_with_2(self, node: AtTheNode) -> None:
+    def test_that_finds_the_disk_locked_is_not_recorded_and_ends_with_2(
+        self, node: AtTheNode, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(node_disk, "PATIENCE", 0.1)
         with closing(sqlite3.connect(node.disk_of("NODE-1"), isolation_level=None)) as somebody:
             somebody.execute("BEGIN IMMEDIATE")
             done = self.check(node, "--reading", "intensity=1250 uW/cm2", "--confirm", "filter")

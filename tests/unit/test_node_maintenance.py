@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -332,7 +333,7 @@ class TestReports:
         assert sum(len(report.model_dump_json().encode()) for report in told(node)) <= LARGEST
 
     def test_are_not_written_without_what_they_report(self, node: NodeMaintenance, tmp_path: Path) -> None:
-        with sqlite3.connect(disk(tmp_path)) as database:
+        with closing(sqlite3.connect(disk(tmp_path))) as database:
             database.execute("DROP TABLE contract_types")
         with pytest.raises(sqlite3.OperationalError):
             node.take_contract(version(1))

@@ -5,6 +5,7 @@ histories is replayed, so that every test is a test of determinism as well.
 """
 
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest_asyncio
@@ -24,18 +25,18 @@ async def environment() -> AsyncIterator[WorkflowEnvironment]:
 
 @pytest_asyncio.fixture
 async def shop(environment: WorkflowEnvironment, tmp_path: Path) -> AsyncIterator[Shop]:
-    shop = Shop(environment, MemoryLedger(), tmp_path)
-    async with main_worker(shop):
-        yield shop
-        await check_histories(shop)
+    with closing(Shop(environment, MemoryLedger(), tmp_path)) as shop:
+        async with main_worker(shop):
+            yield shop
+            await check_histories(shop)
 
 
 @pytest_asyncio.fixture
 async def contracts(environment: WorkflowEnvironment, tmp_path: Path) -> AsyncIterator[Contracts]:
     ledger = ContractLedger()
     shop = Shop(environment, ledger, tmp_path)
-    contracts = Contracts(shop, ledger, tmp_path)
-    async with main_worker(shop, more=contracts.activities()):
-        yield contracts
-        shop.workflow_ids |= contracts.played()
-        await check_histories(shop)
+    with closing(Contracts(shop, ledger, tmp_path)) as contracts:
+        async with main_worker(shop, more=contracts.activities()):
+            yield contracts
+            shop.workflow_ids |= contracts.played()
+            await check_histories(shop)

@@ -193,14 +193,14 @@ class Station(NamedTuple):
 
 
 class Contracts:
-    """A registry of nodes, and the contracts that are made for them."""
+    """A registry of two penetrant cells and another node, and the contracts that are made for them."""
 
-    def __init__(self, shop: Shop, ledger: ContractLedger, folder: Path, nodes: int = 2) -> None:
+    def __init__(self, shop: Shop, ledger: ContractLedger, folder: Path) -> None:
         self.shop = shop
         self.ledger = ledger
         self.folder = folder / "maintenance-contracts"
         self.rows = MemoryContracts(ledger)
-        found = [Node(node_id=f"N{number}-{shop.name}", station_type="LP", name="penetrant") for number in range(nodes)]
+        found = [Node(node_id=f"N{number}-{shop.name}", station_type="LP", name="penetrant") for number in range(2)]
         self.stations = [Station(node, NodeMaintenance(node, folder / f"{node.node_id}.sqlite")) for node in found]
         other = Node(node_id=f"X-{shop.name}", station_type="CP", name="chemistry")
         registry = Registry(nodes=(*found, other))
@@ -210,6 +210,12 @@ class Contracts:
         self.repository = WatchedRepository(self.folder)
         does = MaintenanceActivities(self.drafts, self.rows, self.repository, self.ordering)  # type: ignore[arg-type]
         self._does = does
+
+    def close(self) -> None:
+        """Lets go of all disks."""
+        self.shop.close()
+        for station in self.stations:
+            station.maintenance.close()
 
     def activities(self) -> tuple[Callable[..., Any], ...]:
         does = self._does
@@ -324,10 +330,11 @@ class ContractVersion:
     async def ask(self, signal: str, **payload: Any) -> None:
         await self.handle.signal(signal, payload)
 
-    async def deployment_token(self, nodes: list[str] | None = None, *, by: str = "eve") -> str:
+    async def deployment_token(self, nodes: list[str] | None = None) -> str:
+        """Eve's."""
         chosen = nodes or [station.node.node_id for station in self.contracts.stations]
         wanted = deployment_wanted(self.ref, self.row["document_hash"], chosen)
-        return await self.shop.token(wanted, names.DEPLOY, by=by, role=Role.MAINTENANCE_ENGINEER)
+        return await self.shop.token(wanted, names.DEPLOY, by="eve", role=Role.MAINTENANCE_ENGINEER)
 
     async def ask_deployment(self, nodes: list[str] | None = None) -> str:
         """By eve; the approval's ID."""
@@ -378,6 +385,7 @@ class ContractVersion:
         approval = await self.shop.approval(approval_id)
         await approval.answer(answer, by=by, role=Role.QUALITY_MANAGER)
 
-    async def retire(self, reason: str = "not needed", *, by: str = "bob") -> None:
-        token = await self.shop.token(retirement_wanted(self.ref), names.RETIRE, by=by, role=Role.QUALITY_MANAGER)
+    async def retire(self, reason: str = "not needed") -> None:
+        """By bob."""
+        token = await self.shop.token(retirement_wanted(self.ref), names.RETIRE, by="bob", role=Role.QUALITY_MANAGER)
         await self.ask(names.RETIRE, reason=reason, token=token)

@@ -19,6 +19,8 @@ from tests.workflows.shop import Approval, Shop, until
 
 WINDOW = timedelta(days=30)
 
+ISSUE_TYPE = "calibration_failed"
+
 CONTRACT: dict[str, Any] = {
     "contract_type": "SmartMaintenance",
     "title": "Thermometers",
@@ -32,10 +34,9 @@ CONTRACT: dict[str, Any] = {
 class Pattern:
     """What happens to one contract, as its alerts tell; and the hub's drafts, in memory."""
 
-    def __init__(self, shop: Shop, issue_type: str = "calibration_failed") -> None:
+    def __init__(self, shop: Shop) -> None:
         self.shop = shop
         self.contract_id = f"LP-{shop.name}"
-        self.issue_type = issue_type
         self.in_force: ContractExecuted | None = ContractExecuted(
             version="1.0", document={"smart_contract_id": self.contract_id, **CONTRACT}
         )
@@ -79,7 +80,7 @@ class Pattern:
         self._told += 1
         body = {
             "alert_id": f"A{self._told}-{self.shop.name}",
-            "issue_type": self.issue_type,
+            "issue_type": ISSUE_TYPE,
             "contract_id": self.contract_id,
             "equipment_id": f"THERMO-{node}",
             "equipment_type": "thermometer",
@@ -101,7 +102,7 @@ class Pattern:
 
     @property
     def handle(self) -> WorkflowHandle[Any, Any]:
-        return self.shop.client.get_workflow_handle(names.maintenance_pattern_id(self.contract_id, self.issue_type))
+        return self.shop.client.get_workflow_handle(names.maintenance_pattern_id(self.contract_id, ISSUE_TYPE))
 
     async def recorded(self, action: str, count: int = 1) -> LedgerEntry:
         await until(lambda: len(self.entries(action)) >= count, lambda: f"{count} of {action}: {self.shop}")

@@ -182,8 +182,13 @@ class Station:
     def _opened(self) -> NodeMaintenance:
         return NodeMaintenance(self.node, self._folder / f"{self.node.node_id}.sqlite", lambda: self.now)
 
+    def close(self) -> None:
+        """Lets go of its disk."""
+        self.maintenance.close()
+
     def loses_its_disk(self) -> None:
         """What it reported is not there any more, and it begins to count anew."""
+        self.close()
         for file in self._folder.glob(f"{self.node.node_id}.sqlite*"):
             file.unlink()
         self.maintenance = self._opened()

@@ -4,7 +4,7 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,7 @@ from schemas.test_execution import results_wanted
 from schemas.test_results import Results, TestResult
 from schemas.transfer import Disposition
 from tests.workflows.register import MemoryRegister
+from tests.workflows.stand_in import WaitingTrace, WaitingTransfer
 from workers.worker import SANDBOX, WORKFLOWS
 
 DEADLINE = 20.0
@@ -275,6 +276,11 @@ class Shop:
         self._starter = ClientPOStarter(self.client, self.settings)
         self._scans = 0
 
+    def close(self) -> None:
+        """Lets go of its node's disk."""
+        self.store.close()
+        self.maintenance.close()
+
     # --- what happens
 
     async def now(self) -> datetime:
@@ -406,9 +412,7 @@ class Shop:
         return self.client.get_workflow_handle(names.part_arrival_id(self.part, None))
 
     @asynccontextmanager
-    async def node_online(
-        self, take: Callable[..., Any] | None = None, *, executor: ThreadPoolExecutor | None = None
-    ) -> AsyncIterator[None]:
+    async def node_online(self, take: Callable[..., Any] | None = None) -> AsyncIterator[None]:
         """The node's worker, or one that does something else instead."""
         guardian = Guardian(
             self.node, self.store, self.settings.guardian_key_file(self.node), DecisionVerifier(self.settings)
@@ -420,7 +424,7 @@ class Shop:
             *(node.announce_part, node.begin_test, node.keep_results, node.authorize),
             *(care.take_contract, care.retire_contract, care.take_register, care.read_reports, care.confirm_reports),
         )
-        with executor or ThreadPoolExecutor(1) as pool:
+        with ThreadPoolExecutor(1) as pool:
             async with Worker(
                 self.client,
                 task_queue=names.node_queue(self.node),
@@ -439,8 +443,7 @@ class Shop:
 
     def forget_at_node(self) -> None:
         """What a person does at a node whose inbox holds something wrong."""
-        self.store.close()
-        self.maintenance.close()
+        self.close()
         self._disk.unlink()
         self.store = NodeStore(self.node, self._disk)
         self.maintenance = self._maintenance(self.maintenance.node)
@@ -448,7 +451,7 @@ class Shop:
 
     def alter_results_at_node(self) -> None:
         """What nobody may do to a node's own copy."""
-        with sqlite3.connect(self._disk) as database:
+        with closing(sqlite3.connect(self._disk)) as database, database:
             database.execute("""UPDATE results SET results = replace(results, '"0.10"', '"0.01"')""")
 
     # --- what the ledger says
@@ -718,6 +721,10 @@ async def happened(handle: WorkflowHandle[Any, Any], event_type: str) -> None:
                 types = event_types(await handle.fetch_history())
     except TimeoutError:
         pytest.fail(f"{handle.id} has no {event_type}: {types}")
+
+
+WITHOUT_TRACES = [*(kind for kind in WORKFLOWS if kind.__name__ != "ReverseTraceWorkflow"), WaitingTrace]
+WITHOUT_TRANSFERS = [*(kind for kind in WORKFLOWS if kind.__name__ != "TransferWorkflow"), WaitingTransfer]
 
 
 @asynccontextmanager

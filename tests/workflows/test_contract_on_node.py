@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from infra.settings import Settings
 from infra.temporal import connect
 from schemas import names
 from tests.workflows.contracts import ContractLedger, Contracts, ContractVersion
-from tests.workflows.eager import EagerTemporal
+from tests.workflows.eager import eager_server
 from tests.workflows.shop import DEADLINE, Shop, check_histories, main_worker, until
 from tests.workflows.test_maintenance import in_force
 from workflows import retry
@@ -277,15 +278,14 @@ class TestAnOrderThatAPersonMustMend:
 @pytest_asyncio.fixture
 async def short_runs(tmp_path: Path) -> AsyncIterator[Contracts]:
     """On a server that suggests to continue as new early, where a person is quick to mend something."""
-    server = EagerTemporal(tmp_path, report=lambda _: None, durable=False, headless=True)
-    await server.start()
-    ledger = ContractLedger()
-    client = await connect(Settings(temporal_address=server.address))
-    contracts = Contracts(Shop(WorkflowEnvironment.from_client(client), ledger, tmp_path), ledger, tmp_path)
-    async with main_worker(contracts.shop, more=contracts.activities()):
-        yield contracts
-        await check_histories(contracts.shop)
-    await server.stop()
+    async with eager_server(tmp_path) as server:
+        ledger = ContractLedger()
+        client = await connect(Settings(temporal_address=server.address))
+        shop = Shop(WorkflowEnvironment.from_client(client), ledger, tmp_path)
+        with closing(Contracts(shop, ledger, tmp_path)) as contracts:
+            async with main_worker(shop, more=contracts.activities()):
+                yield contracts
+                await check_histories(shop)
 
 
 class TestAnOrderThatIsTriedForLong:

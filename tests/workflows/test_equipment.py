@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 import pytest_asyncio
 from temporalio.client import WorkflowExecutionStatus, WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import WorkflowEnvironment
 
 from schemas import names
@@ -31,22 +33,18 @@ from schemas.expiry import expiry_causes
 from schemas.ledger import LedgerEntry
 from schemas.reverse_trace import TraceStart
 from tests.workflows.register import ELSEWHERE, MemoryRegister, Station, calibrated, point
-from tests.workflows.shop import MemoryLedger, Shop, check_histories, main_worker, until
-from tests.workflows.stand_in import WaitingTrace
-from workers.worker import WORKFLOWS
+from tests.workflows.shop import WITHOUT_TRACES, MemoryLedger, Shop, check_histories, main_worker, until
+from workflows.equipment import LINGER
 
 GOOD, BAD = point("100.1", "100.0"), point("101.0", "101.0")
 
 
-WITHOUT_TRACES = [*(kind for kind in WORKFLOWS if kind.__name__ != "ReverseTraceWorkflow"), WaitingTrace]
-
-
 @pytest_asyncio.fixture
 async def shop(environment: WorkflowEnvironment, tmp_path: Path) -> AsyncIterator[Shop]:
-    shop = Shop(environment, MemoryLedger(), tmp_path)
-    async with main_worker(shop, WITHOUT_TRACES):
-        yield shop
-        await check_histories(shop)
+    with closing(Shop(environment, MemoryLedger(), tmp_path)) as shop:
+        async with main_worker(shop, WITHOUT_TRACES):
+            yield shop
+            await check_histories(shop)
 
 
 class Thermometer:
@@ -87,6 +85,11 @@ class Thermometer:
     async def calibrate(self, number: str = "C-1", **fields: Any) -> LineAnswer:
         return await self.ask(self.calibration(number, **fields))
 
+    async def ended(self) -> None:
+        """Its workflow, which nobody asks anything for so long."""
+        await self.shop.pass_time(LINGER + timedelta(seconds=1))
+        await self.handle.result()
+
     def entries(self, action: str) -> list[LedgerEntry]:
         return self.shop.entries(action, self.name)
 
@@ -95,9 +98,9 @@ class Thermometer:
 async def thermometer(shop: Shop, tmp_path: Path) -> AsyncIterator[Thermometer]:
     """Its node is there, and has its line."""
     shop.ledger.register.zones[shop.node] = "Pacific/Kiritimati"  # the day begins there 14 hours before UTC
-    station = Station(shop.client, shop.node, tmp_path)
-    async with station.online():
-        yield Thermometer(shop, station)
+    with closing(Station(shop.client, shop.node, tmp_path)) as station:
+        async with station.online():
+            yield Thermometer(shop, station)
 
 
 class TestACalibration:
@@ -289,7 +292,9 @@ async def traces(shop: Shop, thermometer: Thermometer, number: str) -> list[Trac
     handle = shop.client.get_workflow_handle(names.reverse_trace_id(start.trace_id))
     try:
         history = await handle.fetch_history()
-    except Exception:
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            raise
         return []
     payloads = history.events[0].workflow_execution_started_event_attributes.input.payloads
     return [TraceStart.model_validate_json(payload.data) for payload in payloads]
@@ -362,9 +367,9 @@ class TestAnInstrument:
     ) -> None:
         request = TakeOutOfService(reason="dropped", user_id="mia")
         await thermometer.ask(request, key="K-1")
-        await thermometer.handle.result()
+        await thermometer.ended()
         await thermometer.ask(ReturnToService(reason="it is whole"))
-        await thermometer.handle.result()
+        await thermometer.ended()
         assert (await thermometer.ask(request, key="K-1")).changed, "answered as it was"
         assert thermometer.line.out_of_service is None
         assert len(thermometer.entries("take_out_of_service")) == 1
@@ -414,7 +419,7 @@ class TestAnInstrument:
 class TestItsWorkflow:
     async def test_ends_when_nothing_is_left_and_begins_anew(self, shop: Shop, thermometer: Thermometer) -> None:
         await thermometer.ask(TakeOutOfService(reason="dropped"))
-        await thermometer.handle.result()
+        await thermometer.ended()
         await thermometer.ask(ReturnToService(reason="it is whole"))
         assert thermometer.line.out_of_service is None
 
@@ -427,7 +432,7 @@ class TestItsWorkflow:
         await thermometer.handle.cancel()
         shop.ledger.away = False
         assert (await asked).changed
-        await thermometer.handle.result()
+        await thermometer.ended()
         assert (await thermometer.handle.describe()).status is WorkflowExecutionStatus.COMPLETED
 
     async def test_refuses_what_nobody_can_read(self, shop: Shop, thermometer: Thermometer) -> None:

@@ -1,6 +1,7 @@
 """A worker that dies in the middle of what is asked of a line by signal: what follows happens all the same, once."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,8 @@ from temporalio.testing import WorkflowEnvironment
 from schemas import names
 from schemas.equipment_register import EquipmentStart
 from tests.workflows.register import Station, point
-from tests.workflows.shop import MemoryLedger, Shop, main_worker
-from tests.workflows.test_equipment import WITHOUT_TRACES, Thermometer, traces
+from tests.workflows.shop import WITHOUT_TRACES, MemoryLedger, Shop, main_worker
+from tests.workflows.test_equipment import Thermometer, traces
 from workflows import steps
 
 Step = Callable[..., Awaitable[Any]]
@@ -42,9 +43,9 @@ async def killed(monkeypatch: pytest.MonkeyPatch) -> Killed:
 @pytest_asyncio.fixture
 async def thermometer(environment: WorkflowEnvironment, tmp_path: Path, killed: Killed) -> AsyncIterator[Thermometer]:
     shop = Shop(environment, MemoryLedger(), tmp_path)
-    station = Station(shop.client, shop.node, tmp_path)
-    async with main_worker(shop, WITHOUT_TRACES), station.online():
-        yield Thermometer(shop, station)
+    with closing(shop), closing(Station(shop.client, shop.node, tmp_path)) as station:
+        async with main_worker(shop, WITHOUT_TRACES), station.online():
+            yield Thermometer(shop, station)
 
 
 async def signalled(thermometer: Thermometer, signal: str, payload: Any) -> None:
@@ -57,7 +58,7 @@ async def signalled(thermometer: Thermometer, signal: str, payload: Any) -> None
         start_signal=signal,
         start_signal_args=[payload],
     )
-    await thermometer.handle.result()
+    await thermometer.ended()
     await thermometer.station.handle.result()
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,10 +19,11 @@ from tests.workflows.shop import MemoryLedger, Shop, check_histories, main_worke
 
 @pytest_asyncio.fixture
 async def pattern(environment: WorkflowEnvironment, tmp_path: Path) -> AsyncIterator[Pattern]:
-    pattern = Pattern(Shop(environment, MemoryLedger(), tmp_path))
-    async with main_worker(pattern.shop, more=pattern.activities()):
-        yield pattern
-        await check_histories(pattern.shop)
+    with closing(Shop(environment, MemoryLedger(), tmp_path)) as shop:
+        pattern = Pattern(shop)
+        async with main_worker(shop, more=pattern.activities()):
+            yield pattern
+            await check_histories(shop)
 
 
 async def settled(pattern: Pattern) -> None:

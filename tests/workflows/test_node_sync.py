@@ -1,6 +1,7 @@
 """What a node and the hub tell each other, from the node's real disk: in order, once, and nothing is lost."""
 
 from collections.abc import AsyncIterator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -25,14 +26,10 @@ from schemas.policy_repository import Publication
 from schemas.reverse_trace import TraceStart
 from tests.instruments import delivered, in_force
 from tests.workflows.register import ELSEWHERE, Station, calibrated, point
-from tests.workflows.shop import MemoryLedger, Shop, check_histories, main_worker, shows, until
-from tests.workflows.stand_in import WaitingTrace
-from workers.worker import WORKFLOWS
+from tests.workflows.shop import WITHOUT_TRACES, MemoryLedger, Shop, check_histories, main_worker, shows, until
 from workflows import inbox
 
 CONTINUED = WorkflowExecutionStatus.CONTINUED_AS_NEW
-
-WITHOUT_TRACES = [*(kind for kind in WORKFLOWS if kind.__name__ != "ReverseTraceWorkflow"), WaitingTrace]
 
 
 @pytest.fixture
@@ -42,22 +39,22 @@ def repository(tmp_path: Path) -> PolicyRepository:
 
 @pytest_asyncio.fixture
 async def shop(environment: WorkflowEnvironment, tmp_path: Path, repository: PolicyRepository) -> AsyncIterator[Shop]:
-    shop = Shop(environment, MemoryLedger(), tmp_path)
-    contracts: Any = None  # nothing of a contract is asked for but its file
-    policies = MaintenanceActivities(contracts, contracts, repository, contracts)
-    async with main_worker(shop, WITHOUT_TRACES, more=[policies.read_policy]):
-        yield shop
-        await check_histories(shop)
+    with closing(Shop(environment, MemoryLedger(), tmp_path)) as shop:
+        contracts: Any = None  # nothing of a contract is asked for but its file
+        policies = MaintenanceActivities(contracts, contracts, repository, contracts)
+        async with main_worker(shop, WITHOUT_TRACES, more=[policies.read_policy]):
+            yield shop
+            await check_histories(shop)
 
 
 @pytest_asyncio.fixture
-async def station(shop: Shop, tmp_path: Path) -> Station:
+async def station(shop: Shop, tmp_path: Path) -> AsyncIterator[Station]:
     """A node that is away, whose register has the thermometer of the test."""
-    station = Station(shop.client, f"NODE-S-{shop.name}", tmp_path)
-    shop.workflow_ids.add(station.handle.id)
-    shop.ledger.register.register(thermometer(shop), station.node.node_id)
-    await synced(shop, station)
-    return station
+    with closing(Station(shop.client, f"NODE-S-{shop.name}", tmp_path)) as station:
+        shop.workflow_ids.add(station.handle.id)
+        shop.ledger.register.register(thermometer(shop), station.node.node_id)
+        await synced(shop, station)
+        yield station
 
 
 def thermometer(shop: Shop) -> str:

@@ -1,6 +1,7 @@
 """The daily watch: a year of it, over the node's real disk, on a server whose days pass at once."""
 
 from collections.abc import AsyncIterator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,10 +17,10 @@ DAY = timedelta(days=1)
 
 @pytest_asyncio.fixture
 async def watched(environment: WorkflowEnvironment, tmp_path: Path) -> AsyncIterator[Watched]:
-    shop = Shop(environment, MemoryLedger(), tmp_path)
-    async with main_worker(shop):
-        yield Watched(shop, tmp_path)
-        await check_histories(shop)
+    with closing(Watched(Shop(environment, MemoryLedger(), tmp_path), tmp_path)) as watched:
+        async with main_worker(watched.shop):
+            yield watched
+            await check_histories(watched.shop)
 
 
 def reminders(reports: list[NodeReport]) -> list[tuple[str, str, str]]:

@@ -1,6 +1,7 @@
 """The reverse trace: everything in doubt is found and decided on by somebody who may, and nothing else ends it."""
 
 from collections.abc import AsyncIterator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,11 @@ from workers.worker import WORKFLOWS
 
 @pytest_asyncio.fixture
 async def trace(environment: WorkflowEnvironment, tmp_path: Path) -> AsyncIterator[Trace]:
-    trace = Trace(Shop(environment, MemoryLedger(), tmp_path))
-    async with main_worker(trace.shop, [*WORKFLOWS, FindsItBad], more=trace.activities):
-        yield trace
-        await check_histories(trace.shop)
+    with closing(Shop(environment, MemoryLedger(), tmp_path)) as shop:
+        trace = Trace(shop)
+        async with main_worker(shop, [*WORKFLOWS, FindsItBad], more=trace.activities):
+            yield trace
+            await check_histories(shop)
 
 
 class TestACalibrationThatFindsAnInstrumentBad:

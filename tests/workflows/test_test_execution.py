@@ -1,6 +1,7 @@
 """A test from its start to its authorization: by signals here, whose senders can say what they like."""
 
 from collections.abc import AsyncIterator
+from contextlib import closing
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,22 +19,28 @@ from schemas.test_execution import ESCALATE_AFTER, REMIND_AFTER, results_wanted
 from schemas.test_results import Results
 from schemas.transfer import Disposition
 from tests.workflows.forgeries import FORGERIES, Forgery, signed_by_nobody_known
-from tests.workflows.shop import MemoryLedger, Shop, Tested, check_histories, event_types, main_worker, result, until
-from tests.workflows.stand_in import WaitingTransfer
-from workers.worker import WORKFLOWS
+from tests.workflows.shop import (
+    WITHOUT_TRANSFERS,
+    MemoryLedger,
+    Shop,
+    Tested,
+    check_histories,
+    event_types,
+    main_worker,
+    result,
+    until,
+)
 
 SECOND = timedelta(seconds=1)
-
-WITHOUT_TRANSFERS = [*(kind for kind in WORKFLOWS if kind.__name__ != "TransferWorkflow"), WaitingTransfer]
 
 
 @pytest_asyncio.fixture
 async def shop(environment: WorkflowEnvironment, tmp_path: Path) -> AsyncIterator[Shop]:
     """Transfers that are started here only wait."""
-    shop = Shop(environment, MemoryLedger(), tmp_path)
-    async with main_worker(shop, WITHOUT_TRANSFERS):
-        yield shop
-        await check_histories(shop)
+    with closing(Shop(environment, MemoryLedger(), tmp_path)) as shop:
+        async with main_worker(shop, WITHOUT_TRANSFERS):
+            yield shop
+            await check_histories(shop)
 
 
 def one(test_id: str, *signoffs: str, equipment: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -28,11 +29,12 @@ ATTEMPTS = {VAULT: "transfer_to_vault", NEXT_NODE: "transfer_to_next_node"}
 
 @pytest_asyncio.fixture
 async def transfer(environment: WorkflowEnvironment, tmp_path: Path) -> AsyncIterator[Transfer]:
-    async with hub_server() as hubs:
-        transfer = Transfer(Shop(environment, MemoryLedger(), tmp_path), hubs)
-        async with transfer.activities() as activities, main_worker(transfer.shop, more=activities):
-            yield transfer
-            await check_histories(transfer.shop)
+    with closing(Shop(environment, MemoryLedger(), tmp_path)) as shop:
+        async with hub_server() as hubs:
+            transfer = Transfer(shop, hubs)
+            async with transfer.activities() as activities, main_worker(shop, more=activities):
+                yield transfer
+                await check_histories(shop)
 
 
 def down(_: Request) -> Reply:
@@ -219,9 +221,10 @@ class TestALegThatFails:
         transfer.hubs.answers[VAULT] = down
         await transfer.start()
         await transfer.recorded("transfer_to_vault")
-        transfer.shop.ledger.away = True
-        await asyncio.sleep(0.5)
-        transfer.shop.ledger.away = False
+        ledger = transfer.shop.ledger
+        ledger.away, before = True, ledger.attempts
+        await until(lambda: ledger.attempts > before, lambda: "the record is tried")
+        ledger.away = False
         await transfer.is_(vault_status="waiting", vault_attempts=4)
 
 

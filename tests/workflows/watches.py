@@ -36,6 +36,11 @@ class Watched:
         self._revision = 0
         self._watches = 0
 
+    def close(self) -> None:
+        """Lets go of all disks."""
+        self.shop.close()
+        self.maintenance.close()
+
     async def today(self) -> date:
         self.now = await self.shop.now()
         return self.maintenance.node.day(self.now)
