@@ -34,6 +34,9 @@ from workflows.decisions import proof_of, verify
 from workflows.inbox import Item
 from workflows.steps import step
 
+DEPLOYED_AFTER_THE_TASK = "deployments are recorded after the task"
+"""A look that is done again after its own deployment was recorded finds the nodes taken by it."""
+
 
 def row_of(ref: VersionRef, life: ContractLife, **columns: Any) -> ContractChanged:
     """The change of a version's row; the status is where its life stands."""
@@ -187,6 +190,7 @@ class Deployment:
             *(AlertResolved(cause=gap_cause(ref, node)) for node in nodes if not first),
             AlertResolved(cause=cause_of("policy_fault", self._start.workflow_id)),
             user_id=approved.approved_by or "",
+            asked=workflow.patched(DEPLOYED_AFTER_THE_TASK),
         )
         life.number = receipt.seq
         return True
