@@ -9,7 +9,6 @@ from schemas.changes.alert import NewestCalibration
 from schemas.equipment import AsFound, CalibrationRecord, CalibrationResult, EquipmentItem, Standing
 from schemas.maintenance_alert import IssueType, MaintenanceIssue
 
-
 _ABOUT_CALIBRATIONS = {
     IssueType.CALIBRATION_FAILED: CalibrationResult.FAILED,
     IssueType.CALIBRATION_EXPIRING: CalibrationResult.PASSED,
