@@ -1,7 +1,9 @@
 """What only a real server does with a test: updates and their refusals, search attributes, continue-as-new."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ from schemas.record import Change, Record
 from schemas.test_execution import TestLife
 from schemas.test_results import Begun
 from tests.workflows.eager import EagerTemporal
-from tests.workflows.shop import MemoryLedger, Shop, Tested, check_histories, main_worker, result
+from tests.workflows.shop import DEADLINE, MemoryLedger, Shop, Tested, check_histories, event_types, main_worker, result
 from tests.workflows.stand_in import WaitingTransfer
 from workers.worker import WORKFLOWS
 
@@ -292,3 +294,28 @@ class TestTheRowsOfATest:
             (1, ["SC-1"]),
             (0, []),
         ]
+
+
+async def test_a_node_is_not_late_whose_answer_is_there_when_anybody_looks(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It answered while no main worker was there: the next one sees the answer and the end of its time at once."""
+    monkeypatch.setattr("tests.workflows.shop.ALERT_AFTER", timedelta(seconds=5))  # the node is back in less
+    shop = Shop(WorkflowEnvironment.from_client(client), MemoryLedger(), tmp_path)
+
+    async def happened(tested: Tested, event: str) -> None:
+        async with asyncio.timeout(DEADLINE):
+            while event not in event_types(await tested.handle.fetch_history()):
+                await asyncio.sleep(0.05)
+
+    async with main_worker(shop, WITHOUT_TRANSFERS):
+        tested = await shop.release()
+        await tested.ask("start", performer="ivan", instruments=[])
+        await happened(tested, "TIMER_STARTED")
+    async with shop.node_online():
+        await happened(tested, "ACTIVITY_TASK_COMPLETED")
+        await happened(tested, "TIMER_FIRED")
+    async with main_worker(shop, WITHOUT_TRANSFERS):
+        await tested.is_("running")
+        await check_histories(shop)
+    assert tested.entries("node_late") == []
