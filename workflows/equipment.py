@@ -97,7 +97,7 @@ class EquipmentWorkflow:
         if found.done:
             item.answer(LineAnswer(equipment_id=self._name, changed=True))
         elif reason := refusal(request, found):
-            await self._book.refuse_request(item, f"{self._name}: {reason}")
+            await self._book.refuse_request(item, f"{self._name}: {reason}", looked=True)
         else:
             await self._do(item, request, found)
 

@@ -61,7 +61,7 @@ class Deployment:
             summary=f"which nodes does {self._ref} go to?",
         )
         if chosen.refusal is not None:
-            await self._book.refuse_request(item, chosen.refusal)
+            await self._book.refuse_request(item, chosen.refusal, looked=True)
             return
         wanted = deployment_wanted(self._ref, life.document_hash, chosen.nodes)
         verdict = await verify(request.token, wanted, life.tokens)
@@ -108,7 +108,9 @@ class Deployment:
             or outcome is None
             or (pending.approval_id, pending.content_hash) != (ended.approval_id, outcome.content_hash)
         ):
-            await self._book.refuse_request(item, f"{ended.approval_id} has not ended, or nothing waits for it here")
+            await self._book.refuse_request(
+                item, f"{ended.approval_id} has not ended, or nothing waits for it here", looked=True
+            )
         elif outcome.status is ApprovalStatus.APPROVED and outcome.decided_by is not None:
             life.deployment = pending.model_copy(update={"approved_by": outcome.decided_by})
             await self._book.enter(

@@ -233,7 +233,7 @@ class MaintenancePatternWorkflow:
         if review is None or outcome is None or outcome.approval_id != review.request.approval_id:
             if outcome is None or outcome.wakes != self._id:
                 await self._book.refuse_request(
-                    item, f"{ended.approval_id} has not ended, or nothing waits for it here"
+                    item, f"{ended.approval_id} has not ended, or nothing waits for it here", looked=True
                 )
             return
         await self._end(review, outcome)

@@ -183,7 +183,9 @@ class ReverseTraceWorkflow:
             summary=f"which results are decided on: {selection}",
         )
         if not selected.count:
-            await self._book.refuse_request(item, f"none of the selected results waits for a disposition ({selection})")
+            await self._book.refuse_request(
+                item, f"none of the selected results waits for a disposition ({selection})", looked=True
+            )
             return
         verdict = await verify(request.token, disposition_wanted(trace, selected.content_hash), self._life.tokens)
         decision = verdict.decision

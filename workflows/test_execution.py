@@ -62,6 +62,9 @@ from workflows.steps import ask_node, record, step
 GATE_IS_ASKED_AGAIN = "a blocked test asks its gate again"
 """Tests that were blocked before waited for a new start, and the gate's answer was in no entry of its own."""
 
+LINKED_AFTER_THE_LOOK = "what the gate answered is recorded after the task"
+"""Whether its node had heard what the register says was looked up within it: looked up again later, it asked anew."""
+
 ANSWERED_IN_TIME = "a node whose answer is there is not late"
 """Where the answer and the end of its time were seen together, it was alerted."""
 
@@ -261,7 +264,7 @@ class TestExecutionWorkflow:
             smart_id=self._start.node_id,
             metadata=validation_results(self._po, answer),
         )
-        await record(entry, asked=asked)
+        await record(entry, asked=asked or workflow.patched(LINKED_AFTER_THE_LOOK))
 
     async def _answered(
         self, key: str, request: StartRequest, answer: GateAnswer, by: str, *, asked: bool = False
@@ -574,7 +577,7 @@ class TestExecutionWorkflow:
         )
         match disposition:
             case None:
-                await self._book.refuse_request(item, f"{disposed.package_id} has no disposition")
+                await self._book.refuse_request(item, f"{disposed.package_id} has no disposition", looked=True)
             case Disposition.REWORK:
                 await self._reopen(disposed.package_id)
             case _:
