@@ -90,6 +90,7 @@ class MaintenanceReconciler:
             sent=len(deployed) > 1,  # further nodes are told by whoever looks after what they are to be told
             active_since=row["active_at"],
             retirement_reason=row["retirement_reason"],
+            tokens=[entry.metadata["decision"]["token_id"] for entry in entries if "proof" in entry.metadata],
         )
 
     async def _record(self, ref: VersionRef, how: str, number: int) -> None:
