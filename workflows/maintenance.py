@@ -181,7 +181,7 @@ class MaintenanceContractWorkflow:
             late_after=self._start.late_after,
             retire=retire,
         )
-        summary = f"{'end' if retire else 'begin'} {ref} on {len(life.nodes)} nodes"
+        summary = f"{'end' if retire else 'begin'} {ref} on its nodes"
         return await regular_step(MaintenanceActivities.send_orders, orders, summary=summary)
 
     # --- what comes in --------------------------------------------------------------------------------------

@@ -166,7 +166,7 @@ class Deployment:
         if published.file_hash is None:
             await self._not_published(published.fault or "")
             return False
-        life.nodes, life.file_hash, life.deployment = (*life.nodes, *approved.nodes), published.file_hash, None
+        life.file_hash, life.deployment = published.file_hash, None
         life.publish_fault = life.publish_again = None
         first = life.status is ContractStatus.VALIDATED
         if first:
