@@ -36,9 +36,9 @@ from schemas.equipment_register import (
     registration,
 )
 from workflows.book import Book
-from workflows.calibration import follow_up, refresh
+from workflows.calibration import follow_up
 from workflows.inbox import Inbox, Item, Refused
-from workflows.steps import record, step
+from workflows.steps import record, refresh, step
 
 LINGER = timedelta(seconds=10)
 """How long it stays for a next request, before it is started anew for it."""

@@ -42,9 +42,9 @@ from schemas.record import Change, Record
 from schemas.test_execution import EquipmentNews
 from workflows import retry
 from workflows.book import Book
-from workflows.calibration import follow_up, refresh
+from workflows.calibration import follow_up
 from workflows.inbox import Inbox, Refused
-from workflows.steps import ask_node, step, tell
+from workflows.steps import ask_node, refresh, step, tell
 
 LOST_IS_ASKED_TWICE = "what seems lost is asked for once more"
 """Runs from before it sent again also what the node had taken after it was asked."""

@@ -53,11 +53,10 @@ from schemas.test_execution import (
 from schemas.test_results import Begun, KeptResults, TestVerdict
 from schemas.transfer import Disposition, PackageStatus, TransferStart, opened
 from workflows.book import Book
-from workflows.calibration import refresh
 from workflows.decisions import proof_of, verify
 from workflows.inbox import Inbox, Item, Refused
 from workflows.search_attributes import search_attributes, show_status
-from workflows.steps import ask_node, record, step
+from workflows.steps import ask_node, record, refresh, step
 
 GATE_IS_ASKED_AGAIN = "a blocked test asks its gate again"
 """Tests that were blocked before waited for a new start, and the gate's answer was in no entry of its own."""
