@@ -159,9 +159,11 @@ class EquipmentWorkflow:
                 await record(alert, asked=True)
         event = self._book.numbered(calibration_key(calibration), item)
         stands = await follow_up(self._book, event, calibration, workflow.now())
-        if stands.refusal is not None:
+        if stands.refusal is None:
+            await self._done(item, line.node_id, changed=found.recorded is None)
+        else:
+            await refresh(line.node_id)
             item.refuse(stands.refusal)
-        await self._done(item, line.node_id, changed=found.recorded is None)
 
     async def _schedule(self, item: Item, request: ScheduleCalibration, line: EquipmentItem) -> None:
         changes = EquipmentChanged(equipment_id=self._name, calibration_scheduled_on=request.on)
