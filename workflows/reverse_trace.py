@@ -17,7 +17,6 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 
 from activities.reverse_trace import ReverseTraceActivities
 from schemas import names
-from schemas.alert import Severity
 from schemas.base import excerpt
 from schemas.changes.alert import AlertRaised
 from schemas.changes.reverse_trace import (
@@ -249,7 +248,7 @@ class ReverseTraceWorkflow:
             text = f"{about} must be measured again: stage a contract for their parts, or {open_tests}. {where}."
             return self._book.alert(event, "retest_wanted", text, event)
         text = f"{about} are withdrawn: tell the client and send the amended report, or {open_tests}. {where}."
-        return self._book.alert(event, "results_withdrawn", text, event, severity=Severity.HIGH)
+        return self._book.alert(event, "results_withdrawn", text, event)
 
     # --- the operator's eye ---------------------------------------------------------------------------------
 
