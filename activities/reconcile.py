@@ -1,4 +1,7 @@
-"""Finding rows whose workflow no longer agrees: of POs, tests, transfers, approvals, maintenance contracts, traces."""
+"""Finding rows whose workflow no longer agrees: of POs, tests, transfers, approvals, traces, maintenance contracts.
+
+Of a contract also its patterns of alerts, what its nodes are to be told, and nodes that it has not been deployed to.
+"""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING

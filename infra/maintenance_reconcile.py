@@ -68,29 +68,7 @@ class MaintenanceReconciler:
             return await self._drafts.start(row)
         entries = [one for one in await self._ledger.timeline(ref.contract_id) if _is_about(ref, one)]
         await self._record(ref, how_closed(status), len(entries))
-        life = await self._life(ref, row, entries)
-        return await self._drafts.start(row, life=life, signals=len(entries) + 1)
-
-    async def _life(self, ref: VersionRef, row: Row, entries: list[RecordedEntry]) -> ContractLife:
-        """As rows and ledger know it."""
-        deployed = [entry.seq for entry in entries if entry.action == "deploy_contract"]
-        return ContractLife(
-            status=row["status"],
-            document=json.loads(row["document"]),
-            document_hash=row["document_hash"],
-            changes=tuple(ContractChange.model_validate(change) for change in json.loads(row["changes"] or "[]")),
-            validation=Validation.model_validate_json(row["faults"]) if row["faults"] else None,
-            asked=sum(entry.action == "ask_approval" for entry in entries),
-            deployment=_deployment(entries) if row["status"] in (ContractStatus.VALIDATED, *IN_FORCE) else None,
-            publish_fault=row["publish_fault"],
-            publish_faults=sum(one.action == "policy_fault" and "node_id" not in one.metadata for one in entries),
-            nodes=tuple(one["node_id"] for one in await self._contracts.deployments(ref)),
-            number=deployed[-1] if deployed else None,
-            file_hash=row["file_hash"],
-            sent=len(deployed) > 1,  # further nodes are told by whoever looks after what they are to be told
-            active_since=row["active_at"],
-            retirement_reason=row["retirement_reason"],
-        )
+        return await self._drafts.start(row, life=_life(row, entries), signals=len(entries) + 1)
 
     async def _record(self, ref: VersionRef, how: str, number: int) -> None:
         entry = LedgerEntry(
@@ -102,6 +80,28 @@ class MaintenanceReconciler:
             metadata={"workflow": how, "version": ref.version},
         )
         await self._ledger.record(closed_from_outside(entry))
+
+
+def _life(row: Row, entries: Sequence[RecordedEntry]) -> ContractLife:
+    """As rows and ledger know it."""
+    deployed = [entry.seq for entry in entries if entry.action == "deploy_contract"]
+    return ContractLife(
+        status=row["status"],
+        document=json.loads(row["document"]),
+        document_hash=row["document_hash"],
+        changes=tuple(ContractChange.model_validate(change) for change in json.loads(row["changes"] or "[]")),
+        validation=Validation.model_validate_json(row["faults"]) if row["faults"] else None,
+        asked=sum(entry.action == "ask_approval" for entry in entries),
+        deployment=_deployment(entries) if row["status"] in (ContractStatus.VALIDATED, *IN_FORCE) else None,
+        publish_fault=row["publish_fault"],
+        publish_faults=sum(one.action == "policy_fault" and "node_id" not in one.metadata for one in entries),
+        number=deployed[-1] if deployed else None,
+        file_hash=row["file_hash"],
+        sent=len(deployed) > 1,  # further nodes are told by whoever looks after what they are to be told
+        active_since=row["active_at"],
+        retirement_reason=row["retirement_reason"],
+        tokens=[entry.metadata["decision"]["token_id"] for entry in entries if "proof" in entry.metadata],
+    )
 
 
 def _deployment(entries: Sequence[RecordedEntry]) -> PendingDeployment | None:

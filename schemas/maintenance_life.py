@@ -158,8 +158,8 @@ class ContractLife(BaseModel):
     """What is known of a version: mutable, and the only state of its workflow.
 
     `asked` counts the deployments that were asked for, `publish_fault` is why the approved one cannot go on, and
-    `publish_faults` how many there were; `number` is that of its last deployment. The `nodes` of all are `sent` it, and
-    told when it is `ended_on_nodes`.
+    `publish_faults` how many there were; `number` is that of its last deployment. Its nodes are `sent` it, and told
+    when it is `ended_on_nodes`.
     """
 
     status: ContractStatus = ContractStatus.DRAFT
@@ -172,7 +172,6 @@ class ContractLife(BaseModel):
     publish_fault: str | None = None
     publish_faults: int = 0
     publish_again: UtcDateTime | None = None
-    nodes: tuple[str, ...] = ()
     number: int | None = None
     file_hash: str | None = None
     sent: bool = False

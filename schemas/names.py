@@ -114,7 +114,7 @@ REVISE = "revise"
 VALIDATE = "validate"
 DEPLOY = "deploy"
 RETIRE = "retire"
-# Signal to the versions that a node has said something of
+# Signal to the versions that a node has said something of, and to the order of one that its node must not take any more
 DEPLOYMENTS_CHANGED = "deployments_changed"
 
 # Signal of the gateway to MaintenancePatternWorkflow

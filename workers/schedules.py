@@ -1,6 +1,6 @@
 """What begins by itself, at its time: Temporal Schedules, made as the main worker starts."""
 
-from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 
 from temporalio.client import (
@@ -16,9 +16,10 @@ from temporalio.client import (
     ScheduleRange,
     ScheduleSpec,
     ScheduleUpdate,
+    ScheduleUpdateInput,
 )
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 
 from infra.registry import Registry, load_registry
 from infra.settings import Settings
@@ -61,14 +62,21 @@ async def schedule_watches(client: Client, registry: Registry) -> None:
 
 
 async def _end(client: Client, watch: str) -> None:
-    """With the watch that still waits for the node."""
+    """With the watch that still waits for the node; the Schedule last, by which it is found again."""
     schedule = client.get_schedule_handle(watch)
-    running = (await schedule.describe()).info.running_actions
-    await schedule.delete()
-    for action in running:
+    for action in (await schedule.describe()).info.running_actions:
         if isinstance(action, ScheduleActionExecutionStartWorkflow):
-            with suppress(RPCError):  # it has ended a moment before
-                await client.get_workflow_handle(action.workflow_id).cancel()
+            await _cancel(client, action.workflow_id)
+    await schedule.delete()
+
+
+async def _cancel(client: Client, workflow_id: str) -> None:
+    """One that has ended a moment before is left as it is."""
+    try:
+        await client.get_workflow_handle(workflow_id).cancel()
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            raise
 
 
 def _watch(node: Node) -> Schedule:
@@ -89,8 +97,12 @@ def _watch(node: Node) -> Schedule:
 
 
 async def _keep(client: Client, schedule_id: str, schedule: Schedule) -> None:
-    """Makes it, or makes it what it is now."""
+    """Makes it, or makes it what it is now; one that an operator has paused stays so."""
+
+    def as_now(before: ScheduleUpdateInput) -> ScheduleUpdate:
+        return ScheduleUpdate(replace(schedule, state=before.description.schedule.state))
+
     try:
         await client.create_schedule(schedule_id, schedule)
     except ScheduleAlreadyRunningError:
-        await client.get_schedule_handle(schedule_id).update(lambda _: ScheduleUpdate(schedule))
+        await client.get_schedule_handle(schedule_id).update(as_now)

@@ -18,6 +18,9 @@ from workflows.steps import record
 REFUSED_AFTER_THE_TASK = "refused decisions are recorded after the task"
 """Those that came by signal were recorded within it."""
 
+REFUSED_AFTER_THE_LOOK = "what is refused because of a look is recorded after the task"
+"""As decisions before: within it."""
+
 
 class Refusing(Protocol):
     """The state of a workflow that shows operators what it refused last."""
@@ -117,8 +120,12 @@ class Book:
             )
         )
 
-    async def refuse_request(self, item: Item, reason: str) -> None:
-        """An update is told so; nobody hears the answer of a signal, so that is entered and alerted."""
+    async def refuse_request(self, item: Item, reason: str, *, looked: bool = False) -> None:
+        """An update is told so; nobody hears the answer of a signal, so that is entered and alerted.
+
+        `looked` says that it follows from what was looked up. That is entered after the task: looked up again later, it
+        may be refused for another reason, under the same key, or not at all.
+        """
         item.refuse(reason)
         if item.asked:
             return
@@ -131,6 +138,7 @@ class Book:
             text,
             {"signal": item.name, "reason": reason},
             self.alert(event, "request_refused", f"{text}. Send it again, corrected.", item.name),
+            asked=looked and workflow.patched(REFUSED_AFTER_THE_LOOK),
         )
 
     async def refuse_decision(self, item: Item, reason: str, person: str) -> None:

@@ -11,7 +11,6 @@ from schemas.base import excerpt
 from schemas.changes.equipment import EquipmentChanged
 from schemas.equipment import CalibrationRecord
 from schemas.equipment_register import CalibrationAsked, CalibrationFound, same_calibration
-from schemas.node_report import NodeRef
 from workflows.book import Book
 from workflows.reverse_trace import start_trace
 from workflows.steps import step
@@ -63,9 +62,3 @@ async def _conflict(book: Book, event: str, record: CalibrationRecord, found: Ca
         target=record.equipment_id,
     )
     return f"certificate {record.certificate_number} was recorded a moment ago with other content: look at it"
-
-
-async def refresh(*node_ids: str) -> None:
-    """Has these nodes told what changed, each once."""
-    for node_id in dict.fromkeys(node_ids):
-        await step(EquipmentActivities.refresh_node, NodeRef(node_id=node_id), summary=f"{node_id} has news")

@@ -297,7 +297,9 @@ class ClientPOWorkflow:
         ):
             if outcome is not None and outcome.wakes == names.client_po_id(self._po.smart_contract_id):
                 return
-            await self._book.refuse_request(item, f"{ended.approval_id} has not ended, or nothing waits for it here")
+            await self._book.refuse_request(
+                item, f"{ended.approval_id} has not ended, or nothing waits for it here", looked=True
+            )
             return
         self._life.acceptance = None
         if outcome.status is ApprovalStatus.APPROVED:
@@ -363,7 +365,7 @@ class ClientPOWorkflow:
             asked = LineRef(line_id=self._line_id, po=self._ref())
             held = await step(PartArrivalActivities.read_held, asked, summary=f"what was given of {self._po.part}")
             if held is None:
-                await self._book.refuse_request(item, f"{self._line_id} has given it no parts")
+                await self._book.refuse_request(item, f"{self._line_id} has given it no parts", looked=True)
                 return
             if held.revoked:
                 return  # it is about to be told
@@ -449,7 +451,9 @@ class ClientPOWorkflow:
         if self._life.ready is not None or self._life.ended:
             return
         if not await step(ClientPOActivities.is_routed, ready, summary=f"did {ready.package_id} bring it?"):
-            await self._book.refuse_request(item, f"{ready.package_id} did not bring it from {ready.place}")
+            await self._book.refuse_request(
+                item, f"{ready.package_id} did not bring it from {ready.place}", looked=True
+            )
         else:
             self._life.ready = ready
             self._announcing = asyncio.create_task(self._announce(ready))

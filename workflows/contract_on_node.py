@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 class ContractOnNodeWorkflow:
     """Workflow ID `maintenance/{contract_id}/{version}/{node_id}`, with `/end` where the version ends there.
 
-    Its result is what the node said, or None where the version ended there before it could be asked. A node that is
-    away is waited for: what it is to do waits in its queue.
+    Its result is what the node said, or None where the version was retired or superseded before it could be asked,
+    or the node is gone. A node that is away is waited for: what it is to do waits in its queue.
     """
 
     @workflow.init
@@ -139,7 +139,7 @@ class ContractOnNodeWorkflow:
     async def _ask(self, document: dict[str, Any] | None) -> ContractReceipt | None:
         """Until the node has answered, beside it the alert that it is late.
 
-        None where it refuses for good, or was not reached before the version was retired.
+        None where it refuses for good, or was not reached before nobody wanted it to be told any more.
         """
         asking = self._asking(document)
         late = asyncio.create_task(

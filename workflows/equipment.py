@@ -36,9 +36,9 @@ from schemas.equipment_register import (
     registration,
 )
 from workflows.book import Book
-from workflows.calibration import follow_up, refresh
+from workflows.calibration import follow_up
 from workflows.inbox import Inbox, Item, Refused
-from workflows.steps import record, step
+from workflows.steps import record, refresh, step
 
 LINGER = timedelta(seconds=10)
 """How long it stays for a next request, before it is started anew for it."""
@@ -97,7 +97,7 @@ class EquipmentWorkflow:
         if found.done:
             item.answer(LineAnswer(equipment_id=self._name, changed=True))
         elif reason := refusal(request, found):
-            await self._book.refuse_request(item, f"{self._name}: {reason}")
+            await self._book.refuse_request(item, f"{self._name}: {reason}", looked=True)
         else:
             await self._do(item, request, found)
 
@@ -159,9 +159,11 @@ class EquipmentWorkflow:
                 await record(alert, asked=True)
         event = self._book.numbered(calibration_key(calibration), item)
         stands = await follow_up(self._book, event, calibration, workflow.now())
-        if stands.refusal is not None:
+        if stands.refusal is None:
+            await self._done(item, line.node_id, changed=found.recorded is None)
+        else:
+            await refresh(line.node_id)
             item.refuse(stands.refusal)
-        await self._done(item, line.node_id, changed=found.recorded is None)
 
     async def _schedule(self, item: Item, request: ScheduleCalibration, line: EquipmentItem) -> None:
         changes = EquipmentChanged(equipment_id=self._name, calibration_scheduled_on=request.on)

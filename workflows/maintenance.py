@@ -19,7 +19,7 @@ from schemas.alert import cause_of
 from schemas.approval import ApprovalEnded
 from schemas.changes.alert import AlertResolved
 from schemas.changes.maintenance import ContractChanged
-from schemas.maintenance import IN_FORCE, ContractStatus, validate
+from schemas.maintenance import IN_FORCE, RETIRED, ContractStatus, validate
 from schemas.maintenance_life import (
     REQUESTS,
     ContractEnd,
@@ -181,7 +181,7 @@ class MaintenanceContractWorkflow:
             late_after=self._start.late_after,
             retire=retire,
         )
-        summary = f"{'end' if retire else 'begin'} {ref} on {len(life.nodes)} nodes"
+        summary = f"{'end' if retire else 'begin'} {ref} on its nodes"
         return await regular_step(MaintenanceActivities.send_orders, orders, summary=summary)
 
     # --- what comes in --------------------------------------------------------------------------------------
@@ -376,7 +376,7 @@ class MaintenanceContractWorkflow:
             lines.append("To act, send a signal: `validate` with `{}`, `revise` with a `document` and a `reason`")
         if life.status in IN_FORCE:
             lines.append(f"Nodes that have not answered are the open workflows `{self._start.workflow_id}/…`")
-        if life.status not in (ContractStatus.DEPRECATED, ContractStatus.ARCHIVED):
+        if life.status not in RETIRED:
             lines.append(_how_to_retire(self._ref))
         if life.last_refusal:
             lines.append(f"⚠ {life.last_refusal}")

@@ -34,6 +34,9 @@ from workflows.decisions import proof_of, verify
 from workflows.inbox import Item
 from workflows.steps import step
 
+DEPLOYED_AFTER_THE_TASK = "deployments are recorded after the task"
+"""A look that is done again after its own deployment was recorded finds the nodes taken by it."""
+
 
 def row_of(ref: VersionRef, life: ContractLife, **columns: Any) -> ContractChanged:
     """The change of a version's row; the status is where its life stands."""
@@ -58,7 +61,7 @@ class Deployment:
             summary=f"which nodes does {self._ref} go to?",
         )
         if chosen.refusal is not None:
-            await self._book.refuse_request(item, chosen.refusal)
+            await self._book.refuse_request(item, chosen.refusal, looked=True)
             return
         wanted = deployment_wanted(self._ref, life.document_hash, chosen.nodes)
         verdict = await verify(request.token, wanted, life.tokens)
@@ -105,7 +108,9 @@ class Deployment:
             or outcome is None
             or (pending.approval_id, pending.content_hash) != (ended.approval_id, outcome.content_hash)
         ):
-            await self._book.refuse_request(item, f"{ended.approval_id} has not ended, or nothing waits for it here")
+            await self._book.refuse_request(
+                item, f"{ended.approval_id} has not ended, or nothing waits for it here", looked=True
+            )
         elif outcome.status is ApprovalStatus.APPROVED and outcome.decided_by is not None:
             life.deployment = pending.model_copy(update={"approved_by": outcome.decided_by})
             await self._book.enter(
@@ -161,7 +166,7 @@ class Deployment:
         if published.file_hash is None:
             await self._not_published(published.fault or "")
             return False
-        life.nodes, life.file_hash, life.deployment = (*life.nodes, *approved.nodes), published.file_hash, None
+        life.file_hash, life.deployment = published.file_hash, None
         life.publish_fault = life.publish_again = None
         first = life.status is ContractStatus.VALIDATED
         if first:
@@ -187,6 +192,7 @@ class Deployment:
             *(AlertResolved(cause=gap_cause(ref, node)) for node in nodes if not first),
             AlertResolved(cause=cause_of("policy_fault", self._start.workflow_id)),
             user_id=approved.approved_by or "",
+            asked=workflow.patched(DEPLOYED_AFTER_THE_TASK),
         )
         life.number = receipt.seq
         return True

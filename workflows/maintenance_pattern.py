@@ -46,6 +46,9 @@ from workflows.steps import regular_step
 
 SIGNALS: dict[str, type[BaseModel]] = {names.ALERT_RECEIVED: TeachingAlert, names.APPROVAL_ENDED: ApprovalEnded}
 
+RECALLED_IS_CONSIDERED = "what was counted before is considered at once"
+"""It waited for the next message."""
+
 ROW = {"alert_id", "contract_id", "issue_type", "equipment_id", "equipment_type", "node_id"}
 """What an alert and its row call the same."""
 
@@ -88,7 +91,10 @@ class MaintenancePatternWorkflow:
                 self._continue_as_new()
 
     async def _recall(self) -> None:
-        """Nothing is lost with a workflow that was closed from outside: rows know what was counted and asked."""
+        """Nothing is lost with a workflow that was closed from outside: rows know what was counted and asked.
+
+        An answer that came meanwhile ends its review, and makes room for the next.
+        """
         start = self._start
         asked = PatternAsked(
             contract_id=start.contract_id,
@@ -101,6 +107,8 @@ class MaintenancePatternWorkflow:
         )
         if self._life.review is not None:
             await self._ask(self._life.review)
+        if workflow.patched(RECALLED_IS_CONSIDERED):
+            await self._consider()
 
     def _continue_as_new(self) -> None:
         self._life.forget(self._start.window, workflow.now())
@@ -233,7 +241,7 @@ class MaintenancePatternWorkflow:
         if review is None or outcome is None or outcome.approval_id != review.request.approval_id:
             if outcome is None or outcome.wakes != self._id:
                 await self._book.refuse_request(
-                    item, f"{ended.approval_id} has not ended, or nothing waits for it here"
+                    item, f"{ended.approval_id} has not ended, or nothing waits for it here", looked=True
                 )
             return
         await self._end(review, outcome)

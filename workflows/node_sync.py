@@ -42,9 +42,12 @@ from schemas.record import Change, Record
 from schemas.test_execution import EquipmentNews
 from workflows import retry
 from workflows.book import Book
-from workflows.calibration import follow_up, refresh
+from workflows.calibration import follow_up
 from workflows.inbox import Inbox, Refused
-from workflows.steps import ask_node, step, tell
+from workflows.steps import ask_node, refresh, step, tell
+
+LOST_IS_ASKED_TWICE = "what seems lost is asked for once more"
+"""Runs from before it sent again also what the node had taken after it was asked."""
 
 Result = TypeVar("Result")
 
@@ -139,10 +142,17 @@ class NodeSyncWorkflow:
     # --- what it lost ---------------------------------------------------------------------------------------
 
     async def _restore(self, found: NodeReports) -> bool:
-        """Sends what it acknowledged and does not have any more; False where that cannot be, until a person helps."""
+        """Sends what it acknowledged and does not have any more; False where that cannot be, until a person helps.
+
+        What it took, and acknowledged, after it was asked and before the rows were read is not lost: it is asked again.
+        """
         held = HeldContracts(node_id=self._node, numbers=found.contracts)
         lost = await step(EquipmentActivities.lost_contracts, held, summary=f"contracts that {self._node} lost")
-        for contract in lost.contracts:
+        contracts = lost.contracts
+        if contracts and workflow.patched(LOST_IS_ASKED_TWICE):
+            has = (await self._reports()).contracts
+            contracts = tuple(each for each in contracts if each.number > has.get(each.contract_id, 0))
+        for contract in contracts:
             fault = await self._sent_again(contract)
             if fault is not None:
                 await self._not_restored(contract, fault)

@@ -282,7 +282,9 @@ class PartArrivalWorkflow:
         if pending is None or outcome is None or outcome.content_hash != pending.content_hash:
             if outcome is not None and outcome.wakes == self._id:
                 return
-            await self._book.refuse_request(item, f"{ended.approval_id} has not ended, or nothing waits for it here")
+            await self._book.refuse_request(
+                item, f"{ended.approval_id} has not ended, or nothing waits for it here", looked=True
+            )
             return
         del self._withdrawals[ended.approval_id]
         withdrawal, why = pending.withdrawal, f"{ended.approval_id} is {outcome.status}"

@@ -17,7 +17,6 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 
 from activities.reverse_trace import ReverseTraceActivities
 from schemas import names
-from schemas.alert import Severity
 from schemas.base import excerpt
 from schemas.changes.alert import AlertRaised
 from schemas.changes.reverse_trace import (
@@ -184,7 +183,9 @@ class ReverseTraceWorkflow:
             summary=f"which results are decided on: {selection}",
         )
         if not selected.count:
-            await self._book.refuse_request(item, f"none of the selected results waits for a disposition ({selection})")
+            await self._book.refuse_request(
+                item, f"none of the selected results waits for a disposition ({selection})", looked=True
+            )
             return
         verdict = await verify(request.token, disposition_wanted(trace, selected.content_hash), self._life.tokens)
         decision = verdict.decision
@@ -248,7 +249,7 @@ class ReverseTraceWorkflow:
             text = f"{about} must be measured again: stage a contract for their parts, or {open_tests}. {where}."
             return self._book.alert(event, "retest_wanted", text, event)
         text = f"{about} are withdrawn: tell the client and send the amended report, or {open_tests}. {where}."
-        return self._book.alert(event, "results_withdrawn", text, event, severity=Severity.HIGH)
+        return self._book.alert(event, "results_withdrawn", text, event)
 
     # --- the operator's eye ---------------------------------------------------------------------------------
 

@@ -7,11 +7,13 @@ from pydantic import BaseModel
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError, FailureError, is_cancelled_exception
 
+from activities.equipment import EquipmentActivities
 from activities.ledger import LedgerActivities
 from schemas import names
 from schemas.alert import Alert, Severity, cause_of
 from schemas.changes.alert import AlertRaised, AlertResolved
 from schemas.ledger import LedgerEntry, Receipt
+from schemas.node_report import NodeRef
 from schemas.record import Change, Record
 from workflows import retry
 
@@ -71,6 +73,11 @@ def ask_node(
         cancellation_type=cancellation_type,
         summary=summary,
     )
+
+
+async def refresh(node_id: str) -> None:
+    """Has a node told what changed."""
+    await step(EquipmentActivities.refresh_node, NodeRef(node_id=node_id), summary=f"{node_id} has news")
 
 
 async def tell(workflow_id: str, signal: str, message: BaseModel) -> bool:

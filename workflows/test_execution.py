@@ -53,14 +53,19 @@ from schemas.test_execution import (
 from schemas.test_results import Begun, KeptResults, TestVerdict
 from schemas.transfer import Disposition, PackageStatus, TransferStart, opened
 from workflows.book import Book
-from workflows.calibration import refresh
 from workflows.decisions import proof_of, verify
 from workflows.inbox import Inbox, Item, Refused
 from workflows.search_attributes import search_attributes, show_status
-from workflows.steps import ask_node, record, step
+from workflows.steps import ask_node, record, refresh, step
 
 GATE_IS_ASKED_AGAIN = "a blocked test asks its gate again"
 """Tests that were blocked before waited for a new start, and the gate's answer was in no entry of its own."""
+
+LINKED_AFTER_THE_LOOK = "what the gate answered is recorded after the task"
+"""Whether its node had heard what the register says was looked up within it: looked up again later, it asked anew."""
+
+ANSWERED_IN_TIME = "a node whose answer is there is not late"
+"""Where the answer and the end of its time were seen together, it was alerted."""
 
 Argument = TypeVar("Argument", bound=BaseModel)
 Result = TypeVar("Result")
@@ -258,7 +263,7 @@ class TestExecutionWorkflow:
             smart_id=self._start.node_id,
             metadata=validation_results(self._po, answer),
         )
-        await record(entry, asked=asked)
+        await record(entry, asked=asked or workflow.patched(LINKED_AFTER_THE_LOOK))
 
     async def _answered(
         self, key: str, request: StartRequest, answer: GateAnswer, by: str, *, asked: bool = False
@@ -571,7 +576,7 @@ class TestExecutionWorkflow:
         )
         match disposition:
             case None:
-                await self._book.refuse_request(item, f"{disposed.package_id} has no disposition")
+                await self._book.refuse_request(item, f"{disposed.package_id} has no disposition", looked=True)
             case Disposition.REWORK:
                 await self._reopen(disposed.package_id)
             case _:
@@ -616,8 +621,10 @@ class TestExecutionWorkflow:
                 over, timeout=self._start.late_after, timeout_summary=f"alert when {node} does not answer"
             )
         except TimeoutError:
-            await self._node_late(what, late)
-            await workflow.wait_condition(over)
+            # Done and late at once is what a worker sees that takes over from a killed one: then it is not late.
+            if not (over() and workflow.patched(ANSWERED_IN_TIME)):
+                await self._node_late(what, late)
+                await workflow.wait_condition(over)
         if asked.done():
             await self._node_answered(what, late)
         else:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from temporalio import activity
 from temporalio.client import Client, WorkflowFailureError, WorkflowHistory
 from temporalio.testing import WorkflowEnvironment
 
@@ -28,8 +29,16 @@ from infra.settings import Settings
 from infra.temporal import connect
 from schemas import names
 from schemas.approval import RULES, ApprovalType
-from schemas.equipment_register import RecordCalibration, RegisterEquipment, TakeOutOfService, calibration_row
+from schemas.equipment_register import (
+    EquipmentStart,
+    RecordCalibration,
+    RegisterEquipment,
+    TakeOutOfService,
+    calibration_row,
+)
 from schemas.maintenance_life import MONITORED
+from schemas.maintenance_orders import DeployedContract
+from schemas.node_report import NodeReports
 from schemas.part_arrival import withdrawal_wanted
 from schemas.permission import Role
 from schemas.reverse_trace import TraceDisposition
@@ -37,6 +46,7 @@ from schemas.test_execution import TestStatus
 from schemas.test_results import TestVerdict
 from schemas.transfer import Destination, Disposition, Preparation
 from tests.hubs import hub_server
+from tests.instruments import delivered, in_force
 from tests.workflows.contracts import ContractLedger, Contracts, ContractVersion
 from tests.workflows.eager import EagerTemporal
 from tests.workflows.nodes import occupy_node
@@ -341,6 +351,42 @@ async def calibrated(shop: Shop) -> None:
     shop.workflow_ids |= {line.id, station.handle.id}
 
 
+async def looked_up(shop: Shop) -> None:
+    """A test that begins by signal, what the register refuses, and a version that comes while the hub looks for it."""
+    tested = await shop.release()
+    async with shop.node_online():
+        await tested.start()
+        await tested.is_("running")
+        await tested.ask("abort", reason="because")
+        await tested.handle.result()
+    station, name = Station(shop.client, f"NODE-S-{shop.name}", shop.settings.state_dir), f"T-{shop.name}"
+    shop.ledger.register.register(name, station.node.node_id)
+    line = shop.client.get_workflow_handle(names.equipment_workflow_id(name))
+    await shop.client.start_workflow(
+        "EquipmentWorkflow",
+        EquipmentStart(equipment_id=name),
+        id=line.id,
+        task_queue=names.MAIN_QUEUE,
+        start_signal=names.RETURN_TO_SERVICE,
+        start_signal_args=[{"reason": "mended"}],
+    )
+    await line.result()
+    lamp = delivered(in_force("1.2"), 7)
+    own = lamp.model_dump(include={"contract_id", "version", "number", "document_hash"})
+
+    @activity.defn(name="read_reports")
+    def read() -> NodeReports:
+        found = station.maintenance.reports()
+        station.maintenance.take_contract(lamp)
+        shop.ledger.register.in_force = (DeployedContract(**own, file_hash="0" * 64),)
+        return found
+
+    async with station.online(read_reports=read):
+        await shop.node_syncs.reported(station.node.node_id)
+        await station.handle.result()
+    shop.workflow_ids |= {line.id, station.handle.id}
+
+
 async def condemned(shop: Shop) -> None:
     """An instrument that fails its calibration at the hub, and the entry of its alert."""
     name = f"T-{shop.name}"
@@ -417,6 +463,20 @@ async def drafted(contracts: Contracts) -> None:
         await version.handle.result()
         await newer.retire()
         await newer.handle.result()
+
+
+async def published(contracts: Contracts) -> None:
+    """A version that is asked for where it cannot go, and deployed where it can."""
+    version = await contracts.create()
+    await version.ask(names.VALIDATE)
+    await version.is_("validated")
+    await version.ask(names.DEPLOY, reason="now", nodes=["NODE-UNKNOWN"])
+    await version.recorded("refuse_request")
+    async with contracts.online():
+        await version.answer(await version.ask_deployment())
+        await version.is_("monitoring")
+        await version.retire()
+        await version.handle.result()
 
 
 async def monitored(contracts: Contracts) -> ContractVersion:
@@ -633,13 +693,14 @@ SCENES: tuple[Callable[[Shop], Awaitable[None]], ...] = (
     overtaken,
     calibrated,
     condemned,
+    looked_up,
 )
 
 OF_A_TRANSFER: tuple[Callable[[Transfer], Awaitable[None]], ...] = (transferred, disposed, refused)
 
 OF_CONTRACTS: tuple[Callable[[Contracts], Awaitable[Any]], ...] = (
     *(drafted, monitored, reworked, withheld),
-    *(crossed, extended, unheard),
+    *(crossed, extended, unheard, published),
 )
 
 OF_A_TRACE: tuple[Callable[[Trace], Awaitable[None]], ...] = (traced,)

@@ -103,14 +103,14 @@ class Lab:
         assert answer.status_code == 202, answer.text
         return str(answer.json()["pending_approval"])
 
-    async def approve(self, approval_id: str) -> None:
+    async def approve(self, approval_id: str, decision: str = "approve") -> None:
         """By Quentin."""
         approval: Json = {}
         async with asyncio.timeout(20):
             while "content_hash" not in approval:
                 await asyncio.sleep(0.05)
                 approval = (await self.quentin.get(f"/api/v1/approvals/{approval_id}")).json()
-        body = {"decision": "approve", "content_hash": approval["content_hash"]}
+        body = {"decision": decision, "content_hash": approval["content_hash"]}
         answer = await self.quentin.post(f"/api/v1/approvals/{approval_id}/respond", json=body)
         assert answer.is_success, answer.text
 

@@ -18,9 +18,11 @@ from infra.registry import Registry
 from infra.repairs import Repairs
 from infra.settings import Settings
 from infra.temporal import workflow_status
+from schemas import names
 from schemas.changes.maintenance import ContractChanged, DeploymentOpened
 from schemas.ledger import LedgerEntry
 from schemas.maintenance import ContractDelivery
+from schemas.maintenance_life import DeployContract
 from schemas.maintenance_version import VersionRef
 from schemas.node import Node
 from schemas.record import Record
@@ -118,6 +120,28 @@ class TestAVersion:
         await reconcile(lab)
         async with lab.online():
             await lab.until(lambda shown: shown["status"] == "monitoring")
+
+    async def test_takes_no_decision_token_a_second_time_after_it(self, lab: Lab) -> None:
+        version = lab.house.temporal.get_workflow_handle(f"maintenance/{lab.name}/1.0")
+
+        async def refused(reason: str) -> None:
+            async with asyncio.timeout(20):
+                while reason not in str(await lab.house.ledger.entries(target=lab.name, action="refuse_decision")):
+                    await asyncio.sleep(0.05)
+
+        await lab.created()
+        await lab.marta.post(lab.path(then="/validate"))
+        approval_id = await lab.ask_deployment()
+        [asked] = await lab.house.ledger.entries(target=lab.name, action="ask_approval")
+        await lab.approve(approval_id, "refuse")
+        await lab.until(lambda shown: shown["pending_approval"] is None)
+        await version.signal(names.DEPLOY, DeployContract(reason="without a token"))
+        await refused("needs a decision token")
+        await close(lab, version.id)
+        await reconcile(lab)
+        again = DeployContract(reason="once more", token=asked.metadata["proof"], nodes=asked.metadata["nodes"])
+        await version.signal(names.DEPLOY, again)
+        await refused("used before")
 
     async def test_that_is_approved_and_cannot_be_published_says_so_and_goes_on(
         self, lab: Lab, settings: Settings

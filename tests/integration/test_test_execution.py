@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,16 @@ from schemas.record import Change, Record
 from schemas.test_execution import TestLife
 from schemas.test_results import Begun
 from tests.workflows.eager import eager_server
-from tests.workflows.shop import WITHOUT_TRANSFERS, MemoryLedger, Shop, Tested, check_histories, main_worker, result
+from tests.workflows.shop import (
+    WITHOUT_TRANSFERS,
+    MemoryLedger,
+    Shop,
+    Tested,
+    check_histories,
+    happened,
+    main_worker,
+    result,
+)
 
 
 @asynccontextmanager
@@ -289,3 +299,22 @@ class TestTheRowsOfATest:
             (1, ["SC-1"]),
             (0, []),
         ]
+
+
+async def test_a_node_is_not_late_whose_answer_is_there_when_anybody_looks(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It answered while no main worker was there: the next one sees the answer and the end of its time at once."""
+    monkeypatch.setattr("tests.workflows.shop.ALERT_AFTER", timedelta(seconds=5))  # the node is back in less
+    async with opened(client, tmp_path) as shop:
+        tested = await shop.release()
+        await tested.ask("start", performer="ivan", instruments=[])
+        await happened(tested.handle, "TIMER_STARTED")
+    async with shop.node_online():
+        await happened(tested.handle, "ACTIVITY_TASK_COMPLETED")
+        await happened(tested.handle, "TIMER_FIRED")
+    async with main_worker(shop, WITHOUT_TRANSFERS):
+        await tested.is_("running")
+        await check_histories(shop)
+    shop.close()
+    assert tested.entries("node_late") == []

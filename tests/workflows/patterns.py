@@ -42,6 +42,7 @@ class Pattern:
         )
         self.asked: list[NewVersion] = []
         self.refusal: str | None = None
+        self.known = PatternLife()
         self._door = MaintenancePatterns(shop.client, WINDOW, self)  # type: ignore[arg-type]
         self._told = 0
 
@@ -61,8 +62,8 @@ class Pattern:
         return key in self.shop.ledger.entries
 
     async def life(self, _asked: PatternAsked) -> PatternLife:
-        """Rows know nothing: what they know is looked at over a real database."""
-        return PatternLife()
+        """Rows know what the test says: what they really know is looked at over a real database."""
+        return self.known.model_copy(deep=True)
 
     async def knows(self, _contract_id: str) -> bool:
         return True
@@ -77,6 +78,12 @@ class Pattern:
 
     async def alert(self, node: str = "N1", *, ago: timedelta = timedelta(0), **fields: Any) -> TeachingAlert:
         """As the gateway hands it over."""
+        alert = await self.told(node, ago=ago, **fields)
+        await self.again(alert)
+        return alert
+
+    async def told(self, node: str = "N1", *, ago: timedelta = timedelta(0), **fields: Any) -> TeachingAlert:
+        """What a node says, before anybody hands it over."""
         self._told += 1
         body = {
             "alert_id": f"A{self._told}-{self.shop.name}",
@@ -88,9 +95,11 @@ class Pattern:
             "happened_at": (await self.shop.now()) - ago,
             **fields,
         }
-        alert = TeachingAlert.model_validate(body)
-        await self.again(alert)
-        return alert
+        return TeachingAlert.model_validate(body)
+
+    async def goes_on(self) -> None:
+        """With what is known of it, as the reconcile has it."""
+        self.shop.workflow_ids.add(await self._door.start(self.contract_id, ISSUE_TYPE))
 
     async def again(self, alert: TeachingAlert) -> None:
         self.shop.workflow_ids.add(str(await self._door.report(alert)))

@@ -10,7 +10,10 @@ import pytest_asyncio
 from temporalio.testing import WorkflowEnvironment
 
 from schemas import names
+from schemas.changes.equipment import EquipmentChanged
 from schemas.equipment_register import EquipmentStart
+from schemas.ledger import Receipt
+from schemas.record import Record
 from tests.workflows.register import Station, point
 from tests.workflows.shop import WITHOUT_TRACES, MemoryLedger, Shop, main_worker
 from tests.workflows.test_equipment import Thermometer, traces
@@ -31,6 +34,20 @@ class Killed:
             self.before = None
             raise RuntimeError("killed: nothing of this workflow task is kept")
         return await self._step(activity, argument, summary=summary)
+
+
+def once_recorded(ledger: MemoryLedger, action: str, then: Callable[[], None]) -> None:
+    """Something happens as soon as the first entry of this action is committed, before its workflow can know."""
+    record = ledger.record
+
+    async def recorded(request: Record) -> Receipt:
+        receipt = await record(request)
+        if request.entry.action == action:
+            del ledger.record
+            then()
+        return receipt
+
+    ledger.record = recorded  # type: ignore[method-assign, assignment]
 
 
 @pytest_asyncio.fixture
@@ -80,3 +97,29 @@ async def test_what_a_failed_calibration_leads_to_is_traced(thermometer: Thermom
     assert len(await traces(thermometer.shop, thermometer, "C-1")) == 1
     known = thermometer.station.maintenance.known([thermometer.name])[thermometer.name]
     assert known.last is not None
+
+
+async def test_what_was_refused_because_of_the_register_stays_refused(thermometer: Thermometer, killed: Killed) -> None:
+    """What the register says changes meanwhile: looked up again, it would be refused for another reason, or done."""
+
+    def changed() -> None:
+        thermometer.register.change(EquipmentChanged(equipment_id=thermometer.name, out_of_service="dropped"))
+        killed.before = "look_up_line"
+
+    once_recorded(thermometer.shop.ledger, "refuse_request", changed)
+    await thermometer.shop.client.start_workflow(
+        "EquipmentWorkflow",
+        EquipmentStart(equipment_id=thermometer.name),
+        id=thermometer.handle.id,
+        task_queue=names.MAIN_QUEUE,
+        start_signal=names.RETURN_TO_SERVICE,
+        start_signal_args=[{"reason": "repaired"}],
+    )
+    await thermometer.handle.signal(names.CHECK_OUT, {"to_node": "NODE-UNKNOWN", "reason": "lent"})
+    await thermometer.handle.result()
+    assert killed.before is None
+    assert [entry.metadata["signal"] for entry in thermometer.entries("refuse_request")] == [
+        names.RETURN_TO_SERVICE,
+        names.CHECK_OUT,
+    ]
+    assert thermometer.entries("return_to_service") == []

@@ -275,3 +275,10 @@ class TestTheEntity:
         pattern.shop.ledger.away = False
         review = await pattern.review()
         assert review.entry.metadata["total_alerts"] == 3
+
+    async def test_asks_about_what_was_counted_before_it_was_closed(self, pattern: Pattern) -> None:
+        for node in ("N1", "N2", "N1"):
+            pattern.known.take(await pattern.told(node))
+        await pattern.goes_on()
+        review = await pattern.review()
+        assert review.entry.metadata["total_alerts"] == 3

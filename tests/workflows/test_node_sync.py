@@ -303,6 +303,25 @@ class TestANodeThatLostItsDisk:
         assert station.maintenance.contracts() == ()
         assert shop.entries("restore_contract", station.node.node_id) == []
 
+    async def test_has_not_lost_a_contract_that_comes_while_the_hub_looks(
+        self, shop: Shop, station: Station, repository: PolicyRepository
+    ) -> None:
+        """It takes it after it was asked what it has, and is recorded as having it before the hub reads that."""
+        contract = await deployed(repository)
+
+        @activity.defn(name="read_reports")
+        def read() -> NodeReports:
+            found = station.maintenance.reports()
+            station.maintenance.take_contract(delivered(in_force("1.2"), contract.number))
+            shop.ledger.register.in_force = (contract,)
+            return found
+
+        async with station.online(read_reports=read):
+            await shop.node_syncs.refresh(station.node.node_id)
+            await station.handle.result()
+        assert [each.version for each in station.maintenance.contracts()] == ["1.2"]
+        assert shop.entries("restore_contract", station.node.node_id) == []
+
     async def test_whose_contract_was_changed_since_waits_for_a_person(
         self, shop: Shop, station: Station, repository: PolicyRepository, tmp_path: Path
     ) -> None:
