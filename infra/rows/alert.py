@@ -14,6 +14,7 @@ from sqlalchemy import (
     exists,
     func,
     literal,
+    or_,
     select,
     text,
     true,
@@ -25,8 +26,15 @@ from infra.rows.base import Reason
 from infra.rows.equipment import is_newest, leaves_good
 from infra.tables.alert import alert_messages, alerts
 from schemas.alert import Alert, AlertEvent, AlertState
-from schemas.changes.alert import AlertAcknowledged, AlertEscalated, AlertRaised, AlertResolved, ChangeOfAlert
-from schemas.maintenance_alert import MaintenanceAlert
+from schemas.changes.alert import (
+    AlertAcknowledged,
+    AlertEscalated,
+    AlertRaised,
+    AlertResolved,
+    ChangeOfAlert,
+    NewestCalibration,
+)
+from schemas.maintenance_alert import IssueType, MaintenanceAlert
 
 
 def statement(change: ChangeOfAlert, reason: Reason) -> Executable:
@@ -38,8 +46,14 @@ def statement(change: ChangeOfAlert, reason: Reason) -> Executable:
         case AlertEscalated():
             return _escalated(change, reason)
         case AlertResolved():
-            over = leaves_good(change.newest) if change.newest else true()
+            over = _is_over(change.newest) if change.newest else true()
             return resolved((alerts.c.cause == change.cause) & over, reason)
+
+
+def _is_over(newest: NewestCalibration) -> ColumnElement[bool]:
+    """A failure is, once what counts has passed; what runs out, only by the calibration itself."""
+    failed = alerts.c.alert_type == IssueType.CALIBRATION_FAILED
+    return or_(failed & leaves_good(newest), ~failed & is_newest(newest))
 
 
 def _raised(change: AlertRaised, reason: Reason) -> Executable:

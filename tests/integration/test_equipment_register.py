@@ -18,7 +18,7 @@ from infra.equipment_register import EquipmentRegister
 from infra.ledger import Ledger
 from infra.registry import Registry
 from infra.settings import Settings
-from schemas.alert import Alert
+from schemas.alert import Alert, Severity
 from schemas.changes.alert import AlertRaised, AlertResolved
 from schemas.changes.equipment import EquipmentChanged
 from schemas.changes.maintenance import ContractChanged, ContractCreated, DeploymentChanged, DeploymentOpened
@@ -32,6 +32,7 @@ from schemas.equipment_register import (
     recording,
     registration,
 )
+from schemas.expiry import expiry_causes
 from schemas.ledger import LedgerEntry
 from schemas.maintenance import MaintenanceContract
 from schemas.maintenance_orders import DeployedContract, HeldContracts
@@ -328,6 +329,26 @@ class TestACertificate:
             found = await house.line("T-1", calibration=record)
             await house.ledger.record(recording(record, found.item, found, "mia"))
         assert await open_alerts(engine, "calibration_failed") == left
+
+    async def test_that_corrects_an_older_one_leaves_what_runs_out_as_it_is(
+        self, house: House, engine: AsyncEngine
+    ) -> None:
+        await house.calibrate(calibrated("T-1", "WRONG", on="2026-01-01"))
+        await house.calibrate(calibrated("T-1", "C-1", on="2026-05-20"))
+        expired = Alert(
+            alert_id="A-1",
+            alert_type="calibration_expired",
+            severity=Severity.HIGH,
+            source="test",
+            subject="T-1",
+            text="it may not be used",
+            cause=expiry_causes("T-1")[0],
+        )
+        await house.write(AlertRaised(alert=expired))
+        correction = calibrated("T-1", "C-2", on="2026-05-01", corrects="WRONG")
+        found = await house.line("T-1", calibration=correction)
+        await house.ledger.record(recording(correction, found.item, found, "mia"))
+        assert await open_alerts(engine, "calibration_expired") == ["T-1"]
 
     async def test_that_nobody_recorded_is_not_found(self, house: House) -> None:
         asked = CalibrationAsked(equipment_id="T-1", certificate_number="C-9")
