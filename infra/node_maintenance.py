@@ -351,9 +351,17 @@ class NodeMaintenance:
         """Which calibrations run out; reminds of each at its steps. Once for a day: again, it answers what it found."""
         return ExpiryWatch(self.node, self._disk, self._outbox, self._alert).look(self.here(), at)
 
-    def _alert(self, database: sqlite3.Connection, at: datetime, person: str, alert: ReportedAlert) -> None:
+    def _alert(
+        self,
+        database: sqlite3.Connection,
+        at: datetime,
+        person: str,
+        alert: ReportedAlert,
+        resolved: tuple[str, ...] = (),
+    ) -> None:
+        """`resolved` are causes in whose place it comes."""
         entry = alert.entry(self.node.station_type, at)
-        self._outbox.append(database, happened_at=at, user_id=person, alert=alert, **entry)
+        self._outbox.append(database, happened_at=at, user_id=person, alert=alert, resolved=resolved, **entry)
 
 
 def _contract(delivery: ContractDelivery) -> MaintenanceContract:

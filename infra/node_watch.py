@@ -40,7 +40,7 @@ class ExpiryWatch:
         node: Node,
         disk: NodeDisk,
         outbox: Outbox,
-        alert: Callable[[sqlite3.Connection, datetime, str, ReportedAlert], None],
+        alert: Callable[[sqlite3.Connection, datetime, str, ReportedAlert, tuple[str, ...]], None],
     ) -> None:
         self._node = node
         self._disk = disk
@@ -62,7 +62,6 @@ class ExpiryWatch:
             due = list(self._due(database, urgent, at))
             over = [name for name in _reminded(database) if name in found and due_step(found[name]) is None]
             database.executemany("DELETE FROM reminders WHERE equipment_id = ?", [(name,) for name in over])
-            ended = [*over, *(where.equipment_id for _, where, _ in due)]
             self._outbox.append(
                 database,
                 happened_at=at,
@@ -73,7 +72,7 @@ class ExpiryWatch:
                 metadata=report.model_dump(mode="json"),
                 resolved=(
                     late_cause(self._node.node_id),
-                    *(cause for name in ended for cause in expiry_causes(name)),
+                    *(cause for name in over for cause in expiry_causes(name)),
                 ),
             )
             for known, where, step in due:
@@ -82,7 +81,7 @@ class ExpiryWatch:
                     (where.equipment_id, where.certificate_number or "", str(where.due_on), step),
                 )
                 alert = expiry_alert(self._node, known.item, where, step, known.contracts)
-                self._alert(database, at, "system", alert)
+                self._alert(database, at, "system", alert, expiry_causes(where.equipment_id))
         return report
 
     def _due(

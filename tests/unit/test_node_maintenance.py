@@ -659,8 +659,8 @@ class TestTheWatch:
         node.check_expiry(NOW)
         node.take_contract(version(2, calibration_interval_days=330))
         node.check_expiry(NOW + timedelta(days=1))
-        *_, watched, alerted = told(node)
-        assert "calibration_expired:LAMP-1" in watched.resolved
+        alerted = told(node)[-1]
+        assert "calibration_expired:LAMP-1" in alerted.resolved
         assert alerted.alert is not None
         assert alerted.alert.cause == "calibration_expiring:LAMP-1"
 

@@ -16,6 +16,8 @@ from temporalio.testing import WorkflowEnvironment
 from activities.maintenance import MaintenanceActivities
 from infra.policy_repository import PolicyRepository
 from schemas import names
+from schemas.alert import Alert, Severity
+from schemas.changes.alert import AlertRaised
 from schemas.equipment_register import calibration_row
 from schemas.ledger import LedgerEntry
 from schemas.maintenance import ContractRetired
@@ -23,6 +25,7 @@ from schemas.maintenance_orders import DeployedContract
 from schemas.maintenance_version import VersionRef
 from schemas.node_report import NodeReports, ReportsConfirmed
 from schemas.policy_repository import Publication
+from schemas.record import Record
 from schemas.reverse_trace import TraceStart
 from tests.instruments import delivered, in_force
 from tests.workflows.register import ELSEWHERE, Station, calibrated, point
@@ -181,6 +184,28 @@ class TestWhatANodeDidByItself:
         await synced(shop, station)
         assert [entry.action for _, entry in reported(shop, station)].count("generate_alert") == 1
         assert shop.alerts("calibration_expired") == []
+
+    async def test_ends_none_about_an_expiry_after_which_the_hub_knows_a_calibration(
+        self, shop: Shop, station: Station
+    ) -> None:
+        name = thermometer(shop)
+        station.maintenance.record_calibration(calibrated(name, "C-1", on="2026-01-01", due_on="2026-02-01"), "ines")
+        station.maintenance.check_expiry(station.now)
+        newer = calibration_row(calibrated(name, "C-2", on="2026-05-01"), station.node.node_id)
+        of_the_newer = Alert(
+            alert_id="A-1",
+            alert_type="calibration_expired",
+            severity=Severity.HIGH,
+            source="another node",
+            subject=name,
+            text="where the thermometer is now",
+            cause=f"calibration_expired:{name}",
+        )
+        shop.ledger.register.change(newer)
+        raised = LedgerEntry(idempotency_key="A-1", action_type="maintenance", action="any", target=name, details="any")
+        await shop.ledger.record(Record(entry=raised, changes=(AlertRaised(alert=of_the_newer),)))
+        await synced(shop, station)
+        assert [alert.alert_id for alert in shop.open_alerts("calibration_expired")] == ["A-1"]
 
     async def test_raises_one_about_an_expiry_that_the_hub_knows_too(self, shop: Shop, station: Station) -> None:
         name = thermometer(shop)
