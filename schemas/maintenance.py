@@ -182,7 +182,10 @@ def _conditions(contract: MaintenanceContract) -> Iterator[str]:
     if Condition.MUST_CALIBRATE in contract.conditions and contract.calibration_interval_days is None:
         yield f"{Condition.MUST_CALIBRATE}: give calibration_interval_days, else nothing says when it is due"
     if Condition.MUST_CALIBRATE not in contract.conditions and contract.calibration_interval_days is not None:
-        yield f"calibration_interval_days: nobody has to keep it without the condition {Condition.MUST_CALIBRATE}"
+        yield (
+            f"calibration_interval_days: add the condition {Condition.MUST_CALIBRATE}, else what was never calibrated"
+            " would test"
+        )
     if Condition.ACKNOWLEDGE in contract.conditions and not contract.checklist_steps:
         yield f"{Condition.ACKNOWLEDGE}: give checklist_steps, else there is nothing to acknowledge"
     if Condition.ACKNOWLEDGE not in contract.conditions and contract.checklist_steps:

@@ -18,6 +18,7 @@ from schemas.base import Identifier, Model, Text, excerpt
 from schemas.canonical import canonical, document_bytes
 from schemas.faults import Fault, faults
 from schemas.maintenance import Version, station_type
+from schemas.node import StationType
 
 LARGEST = 64 * 1024
 """Bytes of a contract (RFC 8785): each node is sent the whole."""
@@ -227,7 +228,7 @@ class FromTemplate(Model):
     """Asks for a contract from a template: its ID is `{station_type}-{name}`."""
 
     template: Identifier
-    station_type: Identifier
+    station_type: StationType
     name: Identifier
     changes: Changes = ()
 

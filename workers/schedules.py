@@ -1,5 +1,7 @@
 """What begins by itself, at its time: Temporal Schedules, made as the main worker starts."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 
@@ -64,16 +66,19 @@ async def schedule_watches(client: Client, registry: Registry) -> None:
 async def _end(client: Client, watch: str) -> None:
     """With the watch that still waits for the node; the Schedule last, by which it is found again."""
     schedule = client.get_schedule_handle(watch)
-    for action in (await schedule.describe()).info.running_actions:
-        if isinstance(action, ScheduleActionExecutionStartWorkflow):
-            await _cancel(client, action.workflow_id)
-    await schedule.delete()
+    with _unless_over():
+        for action in (await schedule.describe()).info.running_actions:
+            if isinstance(action, ScheduleActionExecutionStartWorkflow):
+                with _unless_over():
+                    await client.get_workflow_handle(action.workflow_id).cancel()
+        await schedule.delete()
 
 
-async def _cancel(client: Client, workflow_id: str) -> None:
-    """One that has ended a moment before is left as it is."""
+@contextmanager
+def _unless_over() -> Iterator[None]:
+    """What has ended a moment before, or was ended by somebody else, is left as it is."""
     try:
-        await client.get_workflow_handle(workflow_id).cancel()
+        yield
     except RPCError as error:
         if error.status is not RPCStatusCode.NOT_FOUND:
             raise

@@ -288,5 +288,5 @@ class TestTheStationTypeOfANode:
         file = tmp_path / "nodes.yaml"
         line = {"node_id": "NODE-1", "station_type": "X-RAY", "name": "Cell 1"}
         file.write_text(yaml.safe_dump({"nodes": [line]}))
-        with pytest.raises(ValidationError, match=r"nodes\.0\.station_type"):
+        with pytest.raises(ValidationError, match=r"nodes\.0\.station_type\n.*has a hyphen"):
             load_registry(file)

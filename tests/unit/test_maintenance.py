@@ -114,7 +114,7 @@ class TestAValidation:
                 {"conditions": ["require-maintenance-acknowledgement"]},
                 "require-maintenance-acknowledgement: give checklist_steps",
             ),
-            ({"conditions": []}, "calibration_interval_days: nobody has to keep it"),
+            ({"conditions": []}, "calibration_interval_days: add the condition must-calibrate-before-test"),
             ({"checklist_steps": [VISUAL]}, "checklist_steps: nobody has to do them"),
             (
                 {"conditions": [], "maintenance_procedures": {}, "validation_rules": {}},
@@ -144,6 +144,11 @@ class TestAValidation:
 
 
 class TestTheTemplates:
+    def test_make_nothing_for_a_station_type_with_a_hyphen(self) -> None:
+        """`LP-NEW-lamp` would be a contract of the stations LP."""
+        with pytest.raises(ValidationError, match="LP-NEW has a hyphen"):
+            FromTemplate(template="uv-lamp", station_type="LP-NEW", name="lamp")
+
     def test_ask_for_their_checks_as_often_as_the_standards_do(self) -> None:
         """ASTM E1417 of a penetrant line, E1444 of a magnetic particle bench, both of a lamp."""
         asked = {}
