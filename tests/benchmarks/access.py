@@ -7,6 +7,7 @@ turns, and the medians are compared.
 import statistics
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from time import perf_counter
 from types import SimpleNamespace
 from typing import Any
@@ -23,6 +24,7 @@ from infra.bearer import LocalKey, open_bearer
 from infra.client_po import ClientPOs
 from infra.recorder import open_ledger
 from infra.settings import Settings
+from infra.temporal import workflow_url
 from schemas.permission import Permission, Role
 
 REQUESTS = 1000
@@ -50,7 +52,12 @@ async def run(settings: Settings, console: Console) -> None:
     table = Table("", "bare", "with the check", "ratio", title="Permission check (median of a request)")
     async with open_ledger(settings, "benchmark") as (engine, ledger):
         access = AccessControl(open_bearer(settings), settings, ledger, NoOpMeter("benchmark"))
-        app.state.house = SimpleNamespace(settings=settings, client_pos=ClientPOs(engine), access=access)
+        app.state.house = SimpleNamespace(
+            settings=settings,
+            client_pos=ClientPOs(engine),
+            access=access,
+            workflow_url=partial(workflow_url, settings),
+        )
         transport, headers = httpx.ASGITransport(app), {"Authorization": f"Bearer {token}"}
         async with httpx.AsyncClient(transport=transport, base_url="http://api", headers=headers) as http:
             for path in ROUTES:
